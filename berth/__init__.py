@@ -1,0 +1,1 @@
+"""The ``berth`` command line, the playground it starts, and the demo."""

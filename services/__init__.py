@@ -1,0 +1,1 @@
+"""The services of Berth. A service never imports another: they share messages."""

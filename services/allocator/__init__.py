@@ -1,0 +1,1 @@
+"""Which identity holds which address: leases, retention, fencing. Redis is the truth."""

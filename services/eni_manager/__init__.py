@@ -1,0 +1,1 @@
+"""What exists at the cloud, and where: ENIs, their addresses, stock for nodes, moves."""

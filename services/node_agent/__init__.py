@@ -1,0 +1,1 @@
+"""The wire and the stock of one node: CNI verbs in, netlink out."""

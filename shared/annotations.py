@@ -1,0 +1,105 @@
+"""The annotations and resources users put on pods, and how each value is checked.
+
+Names and values are those of TKE's VPC-CNI mode; `parse_pod_network` is the only reader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from shared.errors import InvalidInput
+
+PREFIX: Final = "tke.cloud.tencent.com/"
+NETWORKS: Final = PREFIX + "networks"
+DELETE_POLICY: Final = PREFIX + "vpc-ip-claim-delete-policy"
+EXPIRED_DURATION: Final = PREFIX + "claim-expired-duration"
+RESOURCE_SHARED: Final = PREFIX + "eni-ip"
+RESOURCE_EXCLUSIVE: Final = PREFIX + "direct-eni"
+
+EXPIRED_DURATION_MIN: Final = timedelta(minutes=5)
+
+
+class NetworkMode(StrEnum):
+    """How a pod gets its address: one of an ENI's many, or a whole ENI."""
+
+    SHARED = "tke-route-eni"
+    EXCLUSIVE = "tke-direct-eni"
+
+
+class DeletePolicy(StrEnum):
+    """What becomes of the address when the pod goes."""
+
+    IMMEDIATE = "Immediate"
+    NEVER = "Never"
+
+
+RESOURCE_OF_MODE: Final = {
+    NetworkMode.SHARED: RESOURCE_SHARED,
+    NetworkMode.EXCLUSIVE: RESOURCE_EXCLUSIVE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodNetwork:
+    """What a pod's annotations ask for."""
+
+    mode: NetworkMode | None  # None: the cluster's default network
+    policy: DeletePolicy
+    expires_after: timedelta | None  # after the pod went; None: the cluster's default
+
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_UNIT_S: Final = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
+
+
+def parse_go_duration(text: str) -> timedelta | None:
+    """A Go duration (``1h30m``), or None when the text is not one."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+
+
+def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
+    """Read a pod's annotations. Raises InvalidInput naming annotation, value and allowed."""
+    return PodNetwork(
+        mode=_parse_mode(annotations.get(NETWORKS)),
+        policy=_parse_policy(annotations.get(DELETE_POLICY)),
+        expires_after=_parse_expiry(annotations.get(EXPIRED_DURATION)),
+    )
+
+
+def _parse_mode(value: str | None) -> NetworkMode | None:
+    if value is None:
+        return None
+    try:
+        return NetworkMode(value)
+    except ValueError:
+        raise InvalidInput.of(NETWORKS, value, " or ".join(NetworkMode)) from None
+
+
+def _parse_policy(value: str | None) -> DeletePolicy:
+    if value is None:
+        return DeletePolicy.IMMEDIATE
+    try:
+        return DeletePolicy(value)
+    except ValueError:
+        raise InvalidInput.of(DELETE_POLICY, value, " or ".join(DeletePolicy)) from None
+
+
+def _parse_expiry(value: str | None) -> timedelta | None:
+    if value is None:
+        return None
+    expiry = parse_go_duration(value)
+    if expiry is None or expiry < EXPIRED_DURATION_MIN:
+        raise InvalidInput.of(
+            EXPIRED_DURATION, value, "a Go duration of at least 5m, such as 30m or 1h30m"
+        )
+    return expiry

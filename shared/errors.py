@@ -1,0 +1,158 @@
+"""The errors callers can act on. Each has one stable code, which is what crosses the wire.
+
+BerthError
+├── Refused              the answer is no, and asking again the same way will not help
+│   ├── InvalidInput         a field holds what is not allowed; says field, value, allowed
+│   ├── NotFound             no such lease, node, subnet, pod
+│   ├── Stale                from an older incarnation, generation, sequence or term
+│   ├── NotAuthorised        this sender may not ask this
+│   ├── LeaseInUse           a live pod uses it
+│   ├── WrongSubnet          a fixed address cannot follow its pod to this node
+│   ├── FixedIpNotSupported  the cluster was enabled without fixed addresses
+│   └── CloudRefused         the cloud said no for good (its code is in the detail)
+└── TryLater             the answer may be yes later; the caller may repeat the request
+    ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
+    ├── Busy                 the server is full; another may not be
+    ├── StockEmpty           no idle address on this node yet
+    ├── SubnetFull           no free address in any subnet that this node can use
+    ├── QuotaReached         the instance's ENIs and addresses are all in use
+    ├── Moving               the address is on its way to this node
+    ├── HolderAlive          the pod's predecessor of the same name has not ended yet
+    ├── EpochLost            the store is not the one the journal knows; recovery runs
+    └── PodUnknown           the pod or its policy is not known (yet): never a guess
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Final
+
+
+class ErrorCode(StrEnum):
+    """Codes on the wire. Never renamed and never reused; new ones may be added."""
+
+    INVALID_INPUT = "invalid_input"
+    NOT_FOUND = "not_found"
+    STALE = "stale"
+    NOT_AUTHORISED = "not_authorised"
+    LEASE_IN_USE = "lease_in_use"
+    WRONG_SUBNET = "wrong_subnet"
+    FIXED_IP_NOT_SUPPORTED = "fixed_ip_not_supported"
+    CLOUD_REFUSED = "cloud_refused"
+    UNAVAILABLE = "unavailable"
+    BUSY = "busy"
+    STOCK_EMPTY = "stock_empty"
+    SUBNET_FULL = "subnet_full"
+    QUOTA_REACHED = "quota_reached"
+    MOVING = "moving"
+    HOLDER_ALIVE = "holder_alive"
+    EPOCH_LOST = "epoch_lost"
+    POD_UNKNOWN = "pod_unknown"
+    INTERNAL = "internal"
+
+
+class BerthError(Exception):
+    """Base of every expected failure. A bug is any other exception."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+
+
+class Refused(BerthError):
+    """Final: repeating the request unchanged cannot succeed."""
+
+
+class TryLater(BerthError):
+    """Transient: the same request, with the same key, may succeed later."""
+
+
+class InvalidInput(Refused):
+    """Raised when a field holds what is not allowed."""
+
+    code = ErrorCode.INVALID_INPUT
+
+    @classmethod
+    def of(cls, field: str, value: object, allowed: str) -> InvalidInput:
+        """The one wording of bad input: field, value, and what is allowed."""
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = shown[:117] + "..."
+        return cls(f"{field}: {shown} is not allowed; allowed: {allowed}")
+
+
+class NotFound(Refused):
+    code = ErrorCode.NOT_FOUND
+
+
+class Stale(Refused):
+    code = ErrorCode.STALE
+
+
+class NotAuthorised(Refused):
+    code = ErrorCode.NOT_AUTHORISED
+
+
+class LeaseInUse(Refused):
+    code = ErrorCode.LEASE_IN_USE
+
+
+class WrongSubnet(Refused):
+    code = ErrorCode.WRONG_SUBNET
+
+
+class FixedIpNotSupported(Refused):
+    code = ErrorCode.FIXED_IP_NOT_SUPPORTED
+
+
+class CloudRefused(Refused):
+    code = ErrorCode.CLOUD_REFUSED
+
+
+class Unavailable(TryLater):
+    code = ErrorCode.UNAVAILABLE
+
+
+class Busy(TryLater):
+    code = ErrorCode.BUSY
+
+
+class StockEmpty(TryLater):
+    code = ErrorCode.STOCK_EMPTY
+
+
+class SubnetFull(TryLater):
+    code = ErrorCode.SUBNET_FULL
+
+
+class QuotaReached(TryLater):
+    code = ErrorCode.QUOTA_REACHED
+
+
+class Moving(TryLater):
+    code = ErrorCode.MOVING
+
+
+class HolderAlive(TryLater):
+    code = ErrorCode.HOLDER_ALIVE
+
+
+class EpochLost(TryLater):
+    code = ErrorCode.EPOCH_LOST
+
+
+class PodUnknown(TryLater):
+    code = ErrorCode.POD_UNKNOWN
+
+
+def _leaves(base: type[BerthError]) -> list[type[BerthError]]:
+    children = base.__subclasses__()
+    return [leaf for child in children for leaf in _leaves(child)] if children else [base]
+
+
+ERROR_BY_CODE: Final[dict[ErrorCode, type[BerthError]]] = {
+    leaf.code: leaf for leaf in _leaves(BerthError)
+}
+
+
+def error_of(code: ErrorCode, detail: str) -> BerthError:
+    """The exception that a code on the wire stands for."""
+    return ERROR_BY_CODE.get(code, BerthError)(detail)
