@@ -40,8 +40,7 @@ def endpoints_of(server: ServiceName) -> tuple[Endpoint[Any, Any], ...]:
     return tuple(endpoint for endpoint in ENDPOINTS if endpoint.server is server)
 
 
-def event_pattern(cluster: ClusterName) -> str:
-    return f"{subject_root(cluster)}.event.>"
+EVENT_PATTERN: Final = "berth.v1.*.event.>"  # one stream holds every cluster's events
 
 
 def journal_stream(cluster: ClusterName) -> str:
