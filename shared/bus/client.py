@@ -78,8 +78,8 @@ class BusClient:
 
 
 def _parse(endpoint: Endpoint[Req, Out], data: bytes) -> Out | Rejected:
-    reply = Reply[endpoint.outcome]
+    reply = Reply[endpoint.outcome]  # type: ignore[name-defined] # a class at run time
     try:
-        return reply.model_validate_json(data).outcome  # type: ignore[no-any-return]
+        return reply.model_validate_json(data).outcome
     except ValidationError as error:
         raise Unavailable(f"{endpoint.name}: an answer of unknown shape") from error
