@@ -28,7 +28,6 @@ from shared.messages.base import (
     Endpoint,
     Message,
     Rejected,
-    Reply,
     Request,
 )
 from shared.runtime.lifecycle import version
@@ -212,10 +211,9 @@ def _rejected(code: ErrorCode, detail: str) -> Rejected:
 
 
 async def _respond(incoming: _Incoming, outcome: Message) -> None:
+    body = b'{"outcome":%s}' % outcome.model_dump_json().encode()  # the shape of Reply
     try:
-        await incoming.respond(
-            Reply[Any].model_construct(outcome=outcome).model_dump_json().encode()
-        )
+        await incoming.respond(body)
     except Exception as error:
         # Without a reply subject or a bus there is nobody to tell: the caller asks again.
         log.warning("answer not sent", extra={"error": str(error)})
