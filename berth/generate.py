@@ -1,0 +1,140 @@
+"""Write the files that are made from code, or say which are stale (``--check``)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from shared.messages.base import Endpoint, Message, Rejected
+from shared.messages.events import EVENT_STREAM, NOUN_OF_EVENT
+from shared.messages.subjects import ENDPOINTS
+
+ASYNCAPI: Final = Path("docs/asyncapi.json")
+_ROOT: Final = "berth.v1.{cluster}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
+    arguments = parser.parse_args()
+    wanted = json.dumps(asyncapi(), indent=2, sort_keys=True) + "\n"
+    found = ASYNCAPI.read_text(encoding="utf-8") if ASYNCAPI.exists() else ""
+    if found == wanted:
+        return
+    if arguments.check:
+        sys.exit(f"{ASYNCAPI} is stale: run `make generate`")
+    ASYNCAPI.write_text(wanted, encoding="utf-8")
+
+
+def asyncapi() -> dict[str, Any]:
+    """The bus as an AsyncAPI 3 document: a channel and an operation for each subject."""
+    models: list[type[Message]] = [Rejected, *NOUN_OF_EVENT]
+    for endpoint in ENDPOINTS:
+        models += [endpoint.request, endpoint.outcome]
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in models],
+        ref_template="#/components/schemas/{model}",
+    )
+    channels: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        name = _name(endpoint)
+        channels[name] = _request_channel(endpoint)
+        channels[f"{name}.reply"] = _reply_channel(endpoint)
+        operations[name] = _operation(endpoint)
+    for model, noun in NOUN_OF_EVENT.items():
+        channels[f"event.{noun}"] = _event_channel(model, noun)
+        operations[f"event.{noun}"] = {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/event.{noun}"},
+        }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Berth",
+            "version": "v1",
+            "description": (
+                "Every subject of the bus. Replies are {outcome: <the outcome> | Rejected}. "
+                "Within v1 fields are only added, with defaults; unknown fields are ignored."
+            ),
+        },
+        "channels": channels,
+        "operations": operations,
+        "components": {
+            "schemas": schemas["$defs"],
+            "messages": {model.__name__: _message(model) for model in models},
+        },
+    }
+
+
+def _name(endpoint: Endpoint[Any, Any]) -> str:
+    return endpoint.name.replace(".<node>", "")
+
+
+def _message(model: type[Message]) -> dict[str, Any]:
+    return {
+        "name": model.__name__,
+        "contentType": "application/json",
+        "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
+    }
+
+
+def _refer(*models: type[Message]) -> dict[str, Any]:
+    return {
+        model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in models
+    }
+
+
+def _parameters(*names: str) -> dict[str, Any]:
+    return {name: {"description": f"the {name}'s name as one token"} for name in names}
+
+
+def _request_channel(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
+    names = ("cluster", "node") if "<node>" in endpoint.name else ("cluster",)
+    return {
+        "address": f"{_ROOT}.{endpoint.name.replace('<node>', '{node}')}",
+        "parameters": _parameters(*names),
+        "messages": _refer(endpoint.request),
+    }
+
+
+def _reply_channel(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
+    return {"address": None, "messages": _refer(endpoint.outcome, Rejected)}
+
+
+def _operation(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
+    name = _name(endpoint)
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{name}"},
+        "reply": {
+            "address": {"location": "$message.header#/reply"},
+            "channel": {"$ref": f"#/channels/{name}.reply"},
+        },
+        "description": (
+            f"Served by {endpoint.server}. Idempotency key: {endpoint.idempotency_key}. "
+            f"No answer: {endpoint.on_timeout}. "
+            f"Time limit unless the request's deadline says less: {endpoint.timeout_s:g} s."
+        ),
+    }
+
+
+def _event_channel(model: type[Message], noun: str) -> dict[str, Any]:
+    return {
+        "address": f"{_ROOT}.event.{noun}.{{verb}}",
+        "description": f"In the JetStream stream {EVENT_STREAM}. {model.__doc__}",
+        "parameters": {
+            **_parameters("cluster"),
+            "verb": {"description": "what happened, in the past tense"},
+        },
+        "messages": _refer(model),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What an agent decides: attachments, stock, the wanted wire. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""The bus, NATS: one door for connections, requests, answers and events."""

@@ -1,0 +1,104 @@
+"""One connection to the bus: its key, its inbox, and what losing it means.
+
+At start an unreachable bus is one clear line. Once connected, the client reconnects for ever;
+callers see Unavailable meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+
+from shared.errors import Refused, Unavailable
+from shared.ids import encode_token
+from shared.settings import ServiceSettings
+from shared.telemetry.health import Readiness
+
+log = logging.getLogger(__name__)
+
+BUS_CONDITION: Final = "bus"
+_PING_S: Final = 10
+_PENDING_BYTES_MAX: Final = 8 << 20
+_RECONNECT_WAIT_S: Final = 0.25
+_DRAIN_S: Final = 5
+
+
+def inbox_prefix(client_name: str) -> str:
+    """Replies to a client arrive below a prefix of its own, so that nobody else may listen."""
+    return f"_INBOX_{encode_token(client_name)}"
+
+
+async def connect_bus(
+    settings: ServiceSettings, *, client_name: str, readiness: Readiness | None = None
+) -> Client:
+    """Connect, or raise Unavailable / Refused in one line that names the address."""
+
+    async def lost() -> None:
+        log.warning("bus lost")
+        if readiness is not None:
+            readiness.clear(BUS_CONDITION, "not connected")
+
+    async def found() -> None:
+        log.info("bus found again")
+        if readiness is not None:
+            readiness.set(BUS_CONDITION)
+
+    async def failed(error: Exception) -> None:
+        # nats-py repeats an unreachable server's error at every attempt: `lost` said it once.
+        if not isinstance(error, OSError):
+            log.warning("bus error", extra={"error": str(error)})
+
+    client = Client()
+    try:
+        await client.connect(
+            servers=settings.nats_url.split(","),
+            name=client_name,
+            nkeys_seed_str=_read_seed(settings.nats_key_file),
+            inbox_prefix=inbox_prefix(client_name),
+            tls=_tls(settings),
+            connect_timeout=max(1, round(settings.nats_connect_timeout_s)),
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # a float is fine
+            ping_interval=_PING_S,
+            pending_size=_PENDING_BYTES_MAX,
+            drain_timeout=_DRAIN_S,
+            disconnected_cb=lost,
+            reconnected_cb=found,
+            error_cb=failed,
+        )
+    except (OSError, nats.errors.Error) as error:
+        with suppress(Exception):
+            await client.close()
+        if "authorization" in str(error).lower():
+            raise Refused(
+                f"nats_url {settings.nats_url}: the bus refuses this key: {error}"
+            ) from error
+        raise Unavailable(
+            f"nats_url {settings.nats_url}: the bus does not answer: {error or type(error)}"
+        ) from error
+    if readiness is not None:
+        readiness.set(BUS_CONDITION)
+    return client
+
+
+def _read_seed(key_file: Path | None) -> str | None:
+    if key_file is None:
+        return None
+    try:
+        return key_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"nats_key_file {key_file}: cannot be read: {error}") from error
+
+
+def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+    if "tls://" not in settings.nats_url:
+        return None
+    return ssl.create_default_context(cafile=settings.nats_ca_file)

@@ -1,0 +1,1 @@
+"""Everything that crosses the bus: one subject family per file, all listed in `subjects`."""

@@ -1,0 +1,80 @@
+"""``node.list`` and ``subnet.list``: what the eni_manager knows of nodes, ENIs and subnets."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from .base import Endpoint, Message, Name, Request, ServiceName
+
+
+class EniView(Message):
+    """One ENI with the addresses it carries."""
+
+    eni: Name
+    subnet: Name
+    mac: str
+    state: str
+    primary_address: IPv4Address
+    addresses: list[IPv4Address]
+    addresses_max: int  # secondary addresses that fit
+
+
+class NodeView(Message):
+    """One node as the eni_manager sees it."""
+
+    node: Name
+    instance: Name
+    zone: str | None
+    enis: list[EniView]
+    enis_max: int | None  # secondary ENIs that fit
+    problem: str | None  # why it cannot get (more) addresses, if so
+    heard_at: AwareDatetime
+
+
+class SubnetView(Message):
+    subnet: Name
+    zone: Name
+    cidr: IPv4Network
+    free: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0)]
+
+
+class NodeListRequest(Request):
+    type: Literal["berth.v1.node_list_request"] = "berth.v1.node_list_request"
+
+
+class NodesListed(Message):
+    type: Literal["berth.v1.nodes_listed"] = "berth.v1.nodes_listed"
+    nodes: list[NodeView]
+
+
+class SubnetListRequest(Request):
+    type: Literal["berth.v1.subnet_list_request"] = "berth.v1.subnet_list_request"
+
+
+class SubnetsListed(Message):
+    type: Literal["berth.v1.subnets_listed"] = "berth.v1.subnets_listed"
+    subnets: list[SubnetView]
+
+
+NODE_LIST: Final = Endpoint(
+    name="cluster.nodes",
+    server=ServiceName.ENI_MANAGER,
+    request=NodeListRequest,
+    outcome=NodesListed,
+    idempotency_key="none: it reads",
+    on_timeout="ask again",
+    timeout_s=5.0,
+)
+SUBNET_LIST: Final = Endpoint(
+    name="subnet.list",
+    server=ServiceName.ENI_MANAGER,
+    request=SubnetListRequest,
+    outcome=SubnetsListed,
+    idempotency_key="none: it reads",
+    on_timeout="ask again",
+    timeout_s=5.0,
+)

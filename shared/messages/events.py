@@ -1,0 +1,73 @@
+"""``event.<noun>.<verb>`` in the stream BERTH_EVENTS: what has happened, in the past tense."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Final, Literal
+
+from pydantic import AwareDatetime
+
+from .base import IdentityFields, Message
+
+EVENT_STREAM: Final = "BERTH_EVENTS"
+
+
+class LeaseEvent(Message):
+    """``event.lease.bound | retained | moving | moved | parked | expired | released``."""
+
+    type: Literal["berth.v1.lease_event"] = "berth.v1.lease_event"
+    verb: str
+    identity: IdentityFields
+    address: IPv4Address
+    node: str | None
+    eni: str | None
+    generation: int
+    at: AwareDatetime
+
+
+class EniEvent(Message):
+    """``event.eni.created | attached | detached | deleted``."""
+
+    type: Literal["berth.v1.eni_event"] = "berth.v1.eni_event"
+    verb: str
+    eni: str
+    node: str
+    subnet: str
+    at: AwareDatetime
+
+
+class AddressEvent(Message):
+    """``event.address.assigned | unassigned | migrated | quarantined``."""
+
+    type: Literal["berth.v1.address_event"] = "berth.v1.address_event"
+    verb: str
+    address: IPv4Address
+    eni: str
+    node: str | None
+    reason: str | None = None
+    at: AwareDatetime
+
+
+class NodeEvent(Message):
+    """``event.node.registered | joined | refused | left``."""
+
+    type: Literal["berth.v1.node_event"] = "berth.v1.node_event"
+    verb: str
+    node: str
+    instance: str
+    detail: str | None = None
+    at: AwareDatetime
+
+
+Event = LeaseEvent | EniEvent | AddressEvent | NodeEvent
+NOUN_OF_EVENT: Final[dict[type[Message], str]] = {
+    LeaseEvent: "lease",
+    EniEvent: "eni",
+    AddressEvent: "address",
+    NodeEvent: "node",
+}
+
+
+def event_name(event: Event) -> str:
+    """The event's subject below the cluster's root."""
+    return f"event.{NOUN_OF_EVENT[type(event)]}.{event.verb}"

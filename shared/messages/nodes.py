@@ -1,0 +1,204 @@
+"""``node.<node>.register``, ``node.<node>.want`` and ``agent.<node>.*``: a node and its stock.
+
+Ownership of an address changes only at an answer: the node's at its acceptance of an offer,
+the eni_manager's at the agent's answer to a recall.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shared.addresses import AddressState
+
+from .base import (
+    BATCH_MAX,
+    AttachmentFields,
+    Endpoint,
+    EniFields,
+    IdentityFields,
+    Message,
+    Name,
+    Request,
+    ServiceName,
+)
+
+
+class RegisterRequest(Request):
+    """An agent begins a life: everything an earlier life of this node sent is dead from now."""
+
+    type: Literal["berth.v1.register_request"] = "berth.v1.register_request"
+    node: Name
+    instance: Name
+    version: Name
+    last_incarnation: Annotated[int, Field(ge=0)]  # 0: a book that never registered
+    nonce: Name  # of this start: a repeated request gets the same incarnation
+
+
+class Registered(Message):
+    type: Literal["berth.v1.registered"] = "berth.v1.registered"
+    incarnation: Annotated[int, Field(ge=1)]
+
+
+class StockCounts(Message):
+    """How many of the node's addresses are in each state, as its agent counts them."""
+
+    idle: Annotated[int, Field(ge=0)]
+    promised: Annotated[int, Field(ge=0)]
+    cooling: Annotated[int, Field(ge=0)]
+    bound_immediate: Annotated[int, Field(ge=0)]
+    bound_fixed: Annotated[int, Field(ge=0)]
+    waiting: Annotated[int, Field(ge=0)]  # pods that found no idle address
+
+
+class WantRequest(Request):
+    """The node's demand, sent on start, on change and as a heartbeat."""
+
+    type: Literal["berth.v1.want_request"] = "berth.v1.want_request"
+    node: Name
+    instance: Name
+    incarnation: Annotated[int, Field(ge=1)]
+    counts: StockCounts
+    enis: Annotated[list[Name], Field(max_length=BATCH_MAX)]  # that the agent has set up
+
+
+class Wanted(Message):
+    """Heard; offers follow. `problem` tells why the node cannot get (more) addresses."""
+
+    type: Literal["berth.v1.wanted"] = "berth.v1.wanted"
+    problem: str | None = None
+
+
+class Order(Request):
+    """From the shard that owns the node: an agent refuses a (term, sequence) below the last."""
+
+    node: Name
+    term: Annotated[int, Field(ge=1)]
+    sequence: Annotated[int, Field(ge=1)]
+
+
+class OfferedAddress(Message):
+    address: IPv4Address
+    eni: Name
+
+
+class StockOffer(Order):
+    """ENIs to set up and addresses to own. Also sent with no addresses, to tell of ENIs."""
+
+    type: Literal["berth.v1.stock_offer"] = "berth.v1.stock_offer"
+    enis: Annotated[list[EniFields], Field(max_length=BATCH_MAX)]  # every ENI of the node
+    addresses: Annotated[list[OfferedAddress], Field(max_length=BATCH_MAX)]
+
+
+class OfferAccepted(Message):
+    """Fsynced in the node's state folder: these addresses are the agent's from now."""
+
+    type: Literal["berth.v1.offer_accepted"] = "berth.v1.offer_accepted"
+    accepted: list[IPv4Address]
+    refused: tuple[IPv4Address, ...] = ()  # already a fixed lease's here, or on an unknown ENI
+
+
+class StockRecall(Order):
+    """Take up to `count` idle addresses back, from `eni` if one is named."""
+
+    type: Literal["berth.v1.stock_recall"] = "berth.v1.stock_recall"
+    recall: Name  # the answer is kept under this id until it appears in `settled`
+    eni: str | None = None
+    count: Annotated[int, Field(ge=1, le=BATCH_MAX)]
+    settled: Annotated[tuple[Name, ...], Field(max_length=BATCH_MAX)] = ()
+
+
+class StockRecalled(Message):
+    """Struck off the agent's book before this was sent; they are the eni_manager's."""
+
+    type: Literal["berth.v1.stock_recalled"] = "berth.v1.stock_recalled"
+    addresses: list[OfferedAddress]
+
+
+class InventoryRequest(Request):
+    type: Literal["berth.v1.inventory_request"] = "berth.v1.inventory_request"
+    node: Name
+
+
+class InventoryEntry(Message):
+    """One address of the node, with whom it is bound to."""
+
+    address: IPv4Address
+    eni: Name
+    state: AddressState
+    identity: IdentityFields | None = None
+    pod_uid: str | None = None
+    attachment: AttachmentFields | None = None
+    generation: int | None = None
+    since: AwareDatetime
+
+
+class WaitingPod(Message):
+    """A pod whose last ADD did not succeed, and why."""
+
+    identity: IdentityFields
+    code: Name
+    detail: str
+    since: AwareDatetime
+    attempts: Annotated[int, Field(ge=1)]
+
+
+class Inventory(Message):
+    """Everything the agent knows: which addresses are its own, and who uses each."""
+
+    type: Literal["berth.v1.inventory"] = "berth.v1.inventory"
+    node: Name
+    instance: Name
+    incarnation: int
+    enis: list[EniFields]
+    addresses: list[InventoryEntry]
+    waiting: tuple[WaitingPod, ...] = ()
+
+
+NODE_REGISTER: Final = Endpoint(
+    name="node.<node>.register",
+    server=ServiceName.ALLOCATOR,
+    request=RegisterRequest,
+    outcome=Registered,
+    idempotency_key="nonce",
+    on_timeout="ask again; stock is served meanwhile, fixed leases wait",
+    timeout_s=5.0,
+)
+NODE_WANT: Final = Endpoint(
+    name="node.<node>.want",
+    server=ServiceName.ENI_MANAGER,
+    request=WantRequest,
+    outcome=Wanted,
+    idempotency_key="none: the newest counts",
+    on_timeout="say it again at the next beat",
+    timeout_s=3.0,
+)
+STOCK_OFFER: Final = Endpoint(
+    name="agent.<node>.stock.offer",
+    server=ServiceName.NODE_AGENT,
+    request=StockOffer,
+    outcome=OfferAccepted,
+    idempotency_key="address",
+    on_timeout="maybe accepted: still in doubt, offer the same addresses again",
+    timeout_s=5.0,
+)
+STOCK_RECALL: Final = Endpoint(
+    name="agent.<node>.stock.recall",
+    server=ServiceName.NODE_AGENT,
+    request=StockRecall,
+    outcome=StockRecalled,
+    idempotency_key="recall",
+    on_timeout="maybe struck off: ask again under the same id",
+    timeout_s=5.0,
+)
+AGENT_INVENTORY: Final = Endpoint(
+    name="agent.<node>.inventory",
+    server=ServiceName.NODE_AGENT,
+    request=InventoryRequest,
+    outcome=Inventory,
+    idempotency_key="none: it reads",
+    on_timeout="the node is away: its own addresses stay its own",
+    timeout_s=3.0,
+)

@@ -1,0 +1,59 @@
+"""Every subject of the bus in one list, and who may publish and subscribe to what.
+
+requests   berth.v1.<cluster>.node.<node>.…   from an agent, its node in the subject
+           berth.v1.<cluster>.{lease,address,subnet,cluster}.…   services and operators
+orders     berth.v1.<cluster>.agent.<node>.…  to one agent
+events     berth.v1.<cluster>.event.<noun>.<verb>      JetStream, BERTH_EVENTS
+journal    berth.v1.<cluster>.journal.{epoch,lease.<identity>,…}  BERTH_JOURNAL_<cluster>
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shared.ids import ClusterName, Identity, encode_token
+
+from .base import Endpoint, ServiceName, subject_root
+from .clusters import NODE_LIST, SUBNET_LIST
+from .leases import LEASE_ACQUIRE, LEASE_GET, LEASE_LIST, LEASE_RELEASE, LEASE_REPORT
+from .moves import ADDRESS_MOVE
+from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
+
+ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
+    NODE_REGISTER,
+    NODE_WANT,
+    LEASE_ACQUIRE,
+    LEASE_RELEASE,
+    LEASE_REPORT,
+    LEASE_GET,
+    LEASE_LIST,
+    ADDRESS_MOVE,
+    NODE_LIST,
+    SUBNET_LIST,
+    STOCK_OFFER,
+    STOCK_RECALL,
+    AGENT_INVENTORY,
+)
+
+
+def endpoints_of(server: ServiceName) -> tuple[Endpoint[Any, Any], ...]:
+    return tuple(endpoint for endpoint in ENDPOINTS if endpoint.server is server)
+
+
+EVENT_PATTERN: Final = "berth.v1.*.event.>"  # one stream holds every cluster's events
+
+
+def journal_stream(cluster: ClusterName) -> str:
+    return f"BERTH_JOURNAL_{encode_token(cluster).replace('%', '_')}"
+
+
+def journal_root(cluster: ClusterName) -> str:
+    return f"{subject_root(cluster)}.journal"
+
+
+def journal_epoch_subject(cluster: ClusterName) -> str:
+    return f"{journal_root(cluster)}.epoch"
+
+
+def journal_lease_subject(cluster: ClusterName, identity: Identity) -> str:
+    return f"{journal_root(cluster)}.lease.{identity.token}"

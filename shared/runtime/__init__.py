@@ -1,0 +1,1 @@
+"""How a service lives: settings in, loops supervised, drained on SIGTERM."""

@@ -1,0 +1,1 @@
+"""The store, Redis: one door for connections, key names and scripts."""

@@ -1,0 +1,56 @@
+"""The stored shape of a fixed lease, as the allocator writes it and the eni_manager reads it.
+
+One field of the hash ``lease:fixed`` per identity token, one JSON object per lease; short names
+because there are a million of them. The journal holds the same objects. Version N reads N-1.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.addresses import AddressState
+
+RECORD_VERSION: Final = 1
+
+LeaseState = Literal[
+    AddressState.BOUND_FIXED,
+    AddressState.RETAINED,
+    AddressState.MOVING,
+    AddressState.PARKED,
+    AddressState.EXPIRED,
+]
+
+
+class LeaseRecord(BaseModel):
+    """One fixed lease: who (the field's name), which address, where, since when."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    version: Annotated[int, Field(alias="v", ge=1, le=RECORD_VERSION)] = RECORD_VERSION
+    address: Annotated[IPv4Address, Field(alias="a")]
+    state: Annotated[LeaseState, Field(alias="s")]
+    generation: Annotated[int, Field(alias="g", ge=1)]
+    subnet: Annotated[str, Field(alias="sn")]
+    node: Annotated[str | None, Field(alias="n")] = None  # where it is; None: parked
+    eni: Annotated[str | None, Field(alias="e")] = None
+    moving_to: Annotated[str | None, Field(alias="to")] = None  # node, while moving
+    pod_uid: Annotated[str | None, Field(alias="u")] = None  # of the last bind
+    attachment: Annotated[str | None, Field(alias="c")] = None  # str(AttachmentKey)
+    since_ms: Annotated[int, Field(alias="t", ge=0)]  # of the state; the store's clock
+    expires_after_s: Annotated[int | None, Field(alias="x", ge=0)] = None
+
+    @property
+    def since(self) -> datetime:
+        return datetime.fromtimestamp(self.since_ms / 1000, UTC)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When a retained lease ends by itself; None: never, or the clock does not run."""
+        waits = self.state in (AddressState.RETAINED, AddressState.PARKED)
+        if not waits or self.expires_after_s is None:
+            return None
+        return self.since + timedelta(seconds=self.expires_after_s)

@@ -1,0 +1,87 @@
+"""Every metric of Berth in one place: names are an interface, and a golden test keeps them.
+
+``berth_<service>_<noun>_<unit>[_total]``; labels have few values (never a pod or an address).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_CLOUD_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+BUS_REQUEST_SECONDS: Final = Histogram(
+    "berth_bus_request_seconds",
+    "Time a server took to answer a request.",
+    ["endpoint", "outcome"],
+    buckets=_FAST_S,
+)
+BUS_REQUESTS_IN_FLIGHT: Final = Gauge(
+    "berth_bus_requests_in_flight", "Requests taken and not yet answered."
+)
+BUS_CALLS_TOTAL: Final = Counter(
+    "berth_bus_calls_total", "Requests this process sent, by outcome.", ["endpoint", "outcome"]
+)
+EVENTS_LOST_TOTAL: Final = Counter(
+    "berth_bus_events_lost_total", "Events that the bus did not take in time.", ["noun"]
+)
+
+ALLOCATOR_LEASES: Final = Gauge(
+    "berth_allocator_leases_count", "Fixed leases by state.", ["state"]
+)
+ALLOCATOR_STEPS_TOTAL: Final = Counter(
+    "berth_allocator_steps_total", "Lease steps, by step and outcome.", ["step", "outcome"]
+)
+ALLOCATOR_JOURNAL_SECONDS: Final = Histogram(
+    "berth_allocator_journal_seconds", "Time until a step was journaled.", buckets=_FAST_S
+)
+ALLOCATOR_JOURNAL_BACKLOG: Final = Gauge(
+    "berth_allocator_journal_backlog_count", "Steps in the store that are not yet journaled."
+)
+
+CLOUD_CALL_SECONDS: Final = Histogram(
+    "berth_eni_manager_cloud_call_seconds",
+    "Time of one call to the cloud's API.",
+    ["action", "outcome"],
+    buckets=_CLOUD_S,
+)
+CLOUD_THROTTLE_WAIT_SECONDS: Final = Histogram(
+    "berth_eni_manager_throttle_wait_seconds",
+    "Time a call waited for its turn under the account's rate limit.",
+    ["action"],
+    buckets=_CLOUD_S,
+)
+ENI_MANAGER_ADDRESSES: Final = Gauge(
+    "berth_eni_manager_addresses_count", "Addresses on our ENIs, by state.", ["state"]
+)
+SUBNET_FREE_ADDRESSES: Final = Gauge(
+    "berth_eni_manager_subnet_free_addresses_count", "Free addresses of a subnet.", ["subnet"]
+)
+MOVES_TOTAL: Final = Counter(
+    "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]
+)
+
+CNI_SECONDS: Final = Histogram(
+    "berth_node_agent_cni_seconds",
+    "Time of one CNI verb in the agent.",
+    ["verb", "outcome"],
+    buckets=_FAST_S,
+)
+STOCK_ADDRESSES: Final = Gauge(
+    "berth_node_agent_addresses_count", "Addresses of this node, by state.", ["state"]
+)
+SPOOL_DEPTH: Final = Gauge(
+    "berth_node_agent_spool_depth_count", "Deletions spooled and not yet worked off."
+)
+OUTBOX_OLDEST_SECONDS: Final = Gauge(
+    "berth_node_agent_outbox_oldest_seconds", "Age of the oldest undelivered message."
+)
+REPAIRS_TOTAL: Final = Counter(
+    "berth_node_agent_repairs_total", "Kernel objects that were not as wanted.", ["kind"]
+)
+EVICTED_HOLDERS_TOTAL: Final = Counter(
+    "berth_node_agent_evicted_holders_total",
+    "Addresses unwired because the cloud had given them to another ENI.",
+)
