@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,7 @@ from services.vpc_simulator.topology import load_topology
 from shared.clock import SystemClock
 from shared.errors import InvalidInput, Unavailable
 from shared.runtime.lifecycle import run_service, service_parser
+from shared.runtime.loops import Loops
 from shared.telemetry.health import HealthServer, parse_listen
 
 log = logging.getLogger(__name__)
@@ -103,12 +105,11 @@ async def open_fabric(settings: SimulatorSettings) -> Fabric:
 @asynccontextmanager
 async def _carrying_out(world: World, settings: SimulatorSettings) -> AsyncIterator[None]:
     """Tasks are carried out; at the end those under way are finished."""
-    runner = asyncio.create_task(world.runner.run(), name="task-runner")
     try:
-        yield
+        async with Loops(random.Random()) as loops:
+            loops.keep("task-runner", world.runner.run)
+            yield
     finally:
-        runner.cancel()
-        await asyncio.gather(runner, return_exceptions=True)
         await world.runner.drain(grace_s=settings.drain_grace_s)
 
 
