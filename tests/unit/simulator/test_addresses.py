@@ -90,6 +90,16 @@ def test_one_change_at_a_time_per_eni(small: SmallCloud) -> None:
     assert secondaries(source) == []
 
 
+def test_an_address_does_not_migrate_to_an_eni_under_change(small: SmallCloud) -> None:
+    source = small.attached("ins-one", secondary_count=1)
+    destination = small.attached("ins-two")
+    [moving] = secondaries(source)
+    small.assign(destination, 1)
+
+    assert refusal(lambda: small.migrate(source, destination, moving)) is Code.MUTEX
+    assert source.addresses[moving].state is AddressState.AVAILABLE
+
+
 def test_a_changing_eni_takes_no_addresses(small: SmallCloud) -> None:
     eni, _ = small.create()
 

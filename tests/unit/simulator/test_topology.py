@@ -96,3 +96,10 @@ def test_a_seed_repeats_ids_and_macs() -> None:
 
     assert list(one.enis) == list(other.enis)
     assert list(one.macs) == list(other.macs)
+
+
+def test_the_example_is_a_topology() -> None:
+    topology = load_topology(Path("deploy/examples/topology.yaml"))
+
+    assert len(topology.instances) == 3
+    assert len({subnet.zone for subnet in topology.subnets}) == 2
