@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -214,3 +215,19 @@ def _list(state: dict[str, object], name: str) -> list[dict[str, object]]:
     found = state[name]
     assert isinstance(found, list)
     return found
+
+
+async def test_a_delayed_call_takes_effect_late(cloud: SimulatedCloud) -> None:
+    await cloud.admin(
+        "POST",
+        "faults",
+        {"action": "CreateNetworkInterface", "kind": "delay", "hold_ms": 400},
+    )
+
+    creating = asyncio.create_task(cloud.created(), name="delayed-call")
+    _, meanwhile = await cloud.admin("GET", "state")
+    eni = await creating
+    _, afterwards = await cloud.admin("GET", "state")
+
+    assert eni not in [each["id"] for each in _list(meanwhile, "enis")]
+    assert eni in [each["id"] for each in _list(afterwards, "enis")]
