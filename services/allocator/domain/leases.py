@@ -15,6 +15,7 @@ from shared.errors import (
     HolderAlive,
     LeaseInUse,
     Moving,
+    NotRegistered,
     Stale,
     StockEmpty,
 )
@@ -150,5 +151,7 @@ def unheard(status: str, fence: FencedBy | None) -> BerthError | None:
             "older than what was settled"
         )
     if status == "unregistered":
-        return EpochLost(f"node {fence.node} is not registered in this epoch: register again")
+        return NotRegistered(
+            f"node {fence.node}: incarnation {fence.incarnation} is not known: register again"
+        )
     return None
