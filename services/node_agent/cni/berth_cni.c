@@ -222,6 +222,6 @@ int main(void)
         answer_version_verb();
     if (read_trouble)
         fail(CNI_IO_FAILURE, "the configuration on stdin cannot be read", read_trouble);
-    read_settings(&members, call.given.verb, answer_version(), &call.settings);
+    read_settings(&members, call.given.verb, &call.settings);
     pass_to_agent(open_namespace());
 }

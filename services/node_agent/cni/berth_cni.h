@@ -96,7 +96,7 @@ struct config_members find_members(const struct text *config);
 /* These end the process with an error of the specification when something is not allowed. */
 void read_invocation(struct invocation *given);
 void read_settings(const struct config_members *members, enum verb verb,
-                   const char *cni_version, struct settings *settings);
+                   struct settings *settings);
 _Noreturn void fail(enum cni_code code, const char *message, const char *details);
 
 bool is_network_namespace(int fd);

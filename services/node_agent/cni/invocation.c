@@ -189,12 +189,14 @@ static double seconds_of(const struct json_member *member, double otherwise, dou
     fail(CNI_BAD_CONFIGURATION, "invalid network configuration", details);
 }
 
-static void check_version(enum verb verb, const char *version)
+static void check_version(enum verb verb, const struct json_member *member)
 {
     static const char *const known[] = {"0.3.1", "0.4.0", "1.0.0", "1.1.0"};
-    size_t index = 0;
-    while (index < 4 && strcmp(version, known[index]) != 0)
+    struct text version = {0};
+    size_t index = json_string(member, &version) ? 0 : 4;
+    while (index < 4 && strcmp(version.bytes, known[index]) != 0)
         index++;
+    text_free(&version);
     if (index == 4)
         fail(CNI_INCOMPATIBLE_VERSION, "incompatible CNI versions",
              "cniVersion: allowed: 0.3.1, 0.4.0, 1.0.0, 1.1.0");
@@ -220,7 +222,7 @@ static void read_run_dir(const struct json_member *member, struct text *run_dir)
 }
 
 void read_settings(const struct config_members *members, enum verb verb,
-                   const char *cni_version, struct settings *settings)
+                   struct settings *settings)
 {
     if (!members->is_valid)
         fail(CNI_NOT_JSON, "the configuration on stdin is not a JSON object",
@@ -230,7 +232,7 @@ void read_settings(const struct config_members *members, enum verb verb,
         !is_identifier(settings->name.bytes))
         fail(CNI_BAD_CONFIGURATION, "invalid network configuration",
              "name: allowed: letters and digits, then also _ . and -");
-    check_version(verb, members->cni_version.kind == JSON_STRING ? cni_version : "");
+    check_version(verb, &members->cni_version);
     read_run_dir(&members->run_dir, &settings->run_dir);
     settings->agent_wait_s = seconds_of(&members->agent_wait, 5, 0, 300);
     settings->timeout_s = seconds_of(&members->timeout, 60, 1, 600);

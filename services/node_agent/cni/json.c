@@ -45,16 +45,38 @@ static int hex_digit(int byte)
     return -1;
 }
 
+static uint32_t hex_word(const char *digits)
+{
+    uint32_t word = 0;
+    for (int i = 0; i < 4; i++)
+        word = word << 4 | (uint32_t)hex_digit((unsigned char)digits[i]);
+    return word;
+}
+
+static bool scan_hex_word(struct cursor *cursor, uint32_t least, uint32_t most)
+{
+    const char *start = cursor->at;
+    for (int i = 0; i < 4; i++, cursor->at++)
+        if (hex_digit(peek(cursor)) < 0)
+            return false;
+    return hex_word(start) >= least && hex_word(start) <= most;
+}
+
+/* Half a surrogate pair is no character: the agent's parser refuses it as well. */
 static bool scan_escape(struct cursor *cursor)
 {
     int byte = peek(cursor);
-    if (byte < 0 || !strchr("\"\\/bfnrtu", byte) || byte == 0)
+    if (byte <= 0 || !strchr("\"\\/bfnrtu", byte))
         return false;
     cursor->at++;
-    for (int i = 0; byte == 'u' && i < 4; i++, cursor->at++)
-        if (hex_digit(peek(cursor)) < 0)
-            return false;
-    return true;
+    if (byte != 'u')
+        return true;
+    const char *digits = cursor->at;
+    if (!scan_hex_word(cursor, 0, 0xFFFF) || (hex_word(digits) & 0xFC00) == 0xDC00)
+        return false;
+    if ((hex_word(digits) & 0xFC00) != 0xD800)
+        return true;
+    return take(cursor, '\\') && take(cursor, 'u') && scan_hex_word(cursor, 0xDC00, 0xDFFF);
 }
 
 /* One character beyond ASCII: no overlong forms, no surrogates, nothing past U+10FFFF. */
@@ -247,14 +269,6 @@ bool json_object(const char *bytes, size_t length, struct json_member *members, 
     return cursor.at == cursor.end;
 }
 
-static uint32_t hex_word(const char *digits)
-{
-    uint32_t word = 0;
-    for (int i = 0; i < 4; i++)
-        word = word << 4 | (uint32_t)hex_digit((unsigned char)digits[i]);
-    return word;
-}
-
 static void add_character(struct text *into, uint32_t point)
 {
     char bytes[4];
@@ -278,19 +292,16 @@ static void add_character(struct text *into, uint32_t point)
 }
 
 /* `at` stands behind "\u"; returns how many bytes belong to the character. */
-static size_t add_unicode_escape(struct text *into, const char *at, const char *end)
+static size_t add_unicode_escape(struct text *into, const char *at)
 {
-    uint32_t point = hex_word(at);
-    if (point >= 0xD800 && point < 0xDC00 && end - at >= 10 && at[4] == '\\' && at[5] == 'u') {
-        uint32_t low = hex_word(at + 6);
-        if (low >= 0xDC00 && low < 0xE000) {
-            add_character(into, 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00));
-            return 10;
-        }
+    uint32_t first = hex_word(at);
+    if ((first & 0xFC00) != 0xD800) {
+        add_character(into, first);
+        return 4;
     }
-    bool is_half_a_pair = point >= 0xD800 && point < 0xE000;
-    add_character(into, is_half_a_pair ? 0xFFFD : point);
-    return 4;
+    uint32_t second = hex_word(at + 6);
+    add_character(into, 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00));
+    return 10;
 }
 
 bool json_string(const struct json_member *member, struct text *into)
@@ -309,7 +320,7 @@ bool json_string(const struct json_member *member, struct text *into)
         char kind = at[1];
         at += 2;
         if (kind == 'u') {
-            at += add_unicode_escape(into, at, end);
+            at += add_unicode_escape(into, at);
         } else {
             const char *names = "bfnrt", *values = "\b\f\n\r\t";
             const char *known = strchr(names, kind);
