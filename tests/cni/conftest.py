@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from services.node_agent.adapters.cni_socket import CniServer
+from shared.kernel.netns import new_netns
 from tests.support.cni_calls import Runtime
 from tests.support.recorded_attachments import RecordedAttachments
 
@@ -22,7 +21,6 @@ BUILDS = {
     "plain": ("-O2", "-static"),
     "sanitized": ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 }
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 @pytest.fixture(scope="session")
@@ -48,29 +46,13 @@ def plugin(request: pytest.FixtureRequest, build_plugin: dict[str, Path]) -> Pat
 
 @pytest.fixture(scope="session")
 def netns() -> Iterator[str]:
-    """The path of a network namespace that is not ours; a waiting thread holds it."""
-    made, over = threading.Event(), threading.Event()
-    paths: list[str] = []
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def hold() -> None:
-        for flags in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET):
-            if libc.unshare(flags) == 0:
-                paths.append(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net")
-                break
-        made.set()
-        over.wait()
-
-    thread = threading.Thread(target=hold, name="netns-holder")
-    thread.start()
-    made.wait()
+    """The path of a network namespace that is not ours."""
     try:
-        if not paths:
-            pytest.skip("network namespaces are not permitted here")
-        yield paths[0]
-    finally:
-        over.set()
-        thread.join()
+        fd = new_netns()
+    except OSError as error:
+        pytest.skip(f"network namespaces are not permitted here: {error}")
+    yield f"/proc/{os.getpid()}/fd/{fd}"
+    os.close(fd)
 
 
 @pytest.fixture

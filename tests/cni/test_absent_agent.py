@@ -184,8 +184,9 @@ async def test_del_makes_the_folders_it_needs(runtime: Runtime) -> None:
 
 
 async def test_del_succeeds_when_the_spool_is_full_and_the_loss_is_counted(
-    runtime: Runtime,
+    build_plugin: dict[str, Path], run_dir: Path
 ) -> None:
+    runtime = Runtime(plugin=build_plugin["plain"], run_dir=run_dir, netns="")
     spool = runtime.run_dir / "spool"
     spool.mkdir()
     for number in range(10_000):
