@@ -1,0 +1,1 @@
+"""How it is done: files, netlink, HTTP, each behind a port."""
