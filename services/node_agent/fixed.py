@@ -20,7 +20,7 @@ from shared.clock import Clock
 from shared.errors import BerthError, ErrorCode, LeaseInUse, Unavailable
 from shared.ids import AttachmentKey, EniId, Generation, NodeName
 from shared.messages.base import AttachmentFields, IdentityFields
-from shared.messages.leases import LEASE_ACQUIRE, AcquireRequest, Acquired, Candidate
+from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest, Candidate
 from shared.runtime.backoff import backoff_s
 
 from .bus import Bus, Pulse

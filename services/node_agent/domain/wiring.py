@@ -39,9 +39,8 @@ class Route:
     table: int
     destination: IPv4Network
     link: str
-    via: IPv4Address | None = None
+    via: IPv4Address | None = None  # None: reached on the link itself
     is_onlink: bool = False
-    is_link_scope: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +110,8 @@ class Ingress:
     connection, restored on the answer), and with masquerade on, what leaves by it gets the
     node's source."""
 
-    primary_link: str
+    primary_index: int
+    primary_address: IPv4Address
     mark: int
     masquerade_except: tuple[IPv4Network, ...] | None  # None: masquerade is off
 
@@ -158,7 +158,6 @@ def pod_wire(attachment: Attachment, eni_table: int) -> PodWire:
                 table=MAIN_TABLE,
                 destination=here,
                 link=attachment.host_ifname,
-                is_link_scope=True,
             ),
         ),
         rules=(
@@ -210,7 +209,8 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
         ingress=None
         if primary is None
         else Ingress(
-            primary_link=primary.link,
+            primary_index=primary.index,
+            primary_address=primary.eni.primary_address,
             mark=INGRESS_MARK,
             masquerade_except=rules.non_masquerade_cidrs,
         ),
