@@ -1,1 +1,1 @@
-"""How it is done: files, netlink, HTTP, each behind a port."""
+"""What the agent needs of the world, one technology a module."""
