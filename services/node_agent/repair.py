@@ -55,7 +55,8 @@ class Repairer:
         self._remove_strangers()
         self.repair()
 
-    async def round(self) -> None:
+    def round(self) -> None:
+        """Look for ENIs that came or went, then compare."""
         self._links.refresh()
         self.repair()
 
