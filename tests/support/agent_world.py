@@ -216,7 +216,7 @@ def exchange(
     spoofed: IPv4Address | None = None,
     port: int = 7007,
 ) -> str | None:
-    """Send a datagram and answer it; returns the source the target saw, None if nothing came."""
+    """Send a datagram and answer it: the source the target saw, None if nothing came."""
     with (
         socket_in(target_netns, socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket_in(source_netns, socket.AF_INET, socket.SOCK_DGRAM) as client,
