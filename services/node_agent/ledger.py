@@ -109,6 +109,8 @@ class Ledger:
         assert claim.eni is not None, "a fixed claim names its ENI"
         self.stock.fix(claim.address, claim.eni, now)
         self.change_claim(claim)
+        self.unreported.discard(claim.address)
+        self.gone.add(claim.address)  # from the reports of Immediate addresses
         for older in list(self.claims.values()):
             if older.address == claim.address and older.key != claim.key:
                 self._forget(older)  # the pod's former sandbox: the lease went to this one
@@ -137,7 +139,6 @@ class Ledger:
             if any(address == claim.address for address, _ in self.node.owned):
                 owned = tuple(each for each in self.node.owned if each[0] != claim.address)
                 self.save_node(replace(self.node, owned=owned))
-                self.gone.add(claim.address)
             self.stock.retain(claim.address)
         self._forget(claim)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
+from ipaddress import IPv4Address
 from typing import Final, Literal
 
 from shared.addresses import AddressState
@@ -153,12 +154,8 @@ class Outbox:
         try:
             await self._bus.call(LEASE_REPORT, request, self._node)
         except BerthError as error:
-            self._ledger.unreported.update(
-                address for address in addresses if self._ledger.stock.get(address)
-            )
-            self._ledger.gone.update(
-                address for address in gone if not self._ledger.stock.get(address)
-            )
+            self._ledger.unreported.update(each for each in addresses if self._is_told(each))
+            self._ledger.gone.update(each for each in gone if not self._is_told(each))
             if error.code is ErrorCode.STALE:
                 self._registration.lose(row)
             raise
@@ -166,6 +163,10 @@ class Outbox:
             row.settle(sequence)
         self._told_row = row
         self._fixed.heard(row, request.fence.lowest_unsettled)
+
+    def _is_told(self, address: IPv4Address) -> bool:
+        held = self._ledger.stock.get(address)
+        return held is not None and held.state in _TOLD
 
     def _reported(self, holding: Holding) -> ReportedAddress:
         user = self._ledger.users.get(holding.address)
