@@ -1,7 +1,7 @@
 """The process of a pod: it holds the sandbox's namespace, echoes TCP and UDP, and probes.
 
-Started by the runner as ``process.py <parent pid> <control fd>``; ends with either. It answers
-one framed JSON request after the other on its control socket:
+Started by the runner with its process id and a control socket; ends with either. It answers
+one framed JSON request after the other:
 
     {"do": "icmp" | "tcp" | "udp", "destination", "port", "attempts", "timeout_s"}
     {"do": "forge", "source", "destination", "port", "token"}      {"do": "heard", "token"}
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from collections import deque
@@ -19,8 +20,8 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from berth.pods.frames import framed, read_frame
-from berth.pods.kernel import die_with, unshare_network
 from berth.pods.probes import ECHO_PORT, Outcome, ping, send_forged, tcp_echo, udp_echo
+from shared.kernel.syscalls import CLONE_NEWNET, die_with_parent, unshare
 
 _HEARD_MAX: Final = 256  # datagrams remembered, for "did the forged one arrive"
 _ECHO_BYTES_MAX: Final = 4096
@@ -93,18 +94,21 @@ async def serve(control: socket.socket) -> None:
     async with server:
         while (body := await read_frame(reader)) is not None:
             request: Request = json.loads(body)
+            answer: dict[str, object] = {"id": request["id"]}
             if request["do"] == "heard":
-                answer = json.dumps({"sources": datagrams.sources_of(str(request["token"]))})
+                answer["sources"] = datagrams.sources_of(str(request["token"]))
             else:
-                answer = json.dumps(asdict(await probe(request)))
-            writer.write(framed(answer.encode()))
+                answer |= asdict(await probe(request))
+            writer.write(framed(json.dumps(answer).encode()))
             await writer.drain()
 
 
 def main() -> None:
     parent, control_fd = int(sys.argv[1]), int(sys.argv[2])
-    die_with(parent)
-    unshare_network()  # before the loop: sockets belong to the namespace they were made in
+    die_with_parent()
+    if os.getppid() != parent:  # the runner ended before the call above
+        return
+    unshare(CLONE_NEWNET)  # before the loop: a socket stays in the namespace it was made in
     asyncio.run(serve(socket.socket(fileno=control_fd)))
 
 
