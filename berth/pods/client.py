@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from shared.errors import Unavailable, error_of
+from shared.errors import BerthError, ErrorCode, Refused, TryLater, Unavailable, error_of
 from shared.ids import PodName, PodUid
 from shared.kernel.enter import enter_command
 
@@ -131,7 +131,7 @@ class Runner:
                     on_waiting(answer)
                     continue
                 if isinstance(answer, Failed):
-                    raise error_of(answer.code, answer.reason)
+                    raise _error(answer)
                 assert isinstance(answer, expected), f"{request.type} answered {answer.type}"
                 return answer
         finally:
@@ -203,6 +203,12 @@ class RunnerProcess:
     def _last_words(self) -> str:
         log = self._log_file.read_bytes()[-_LOG_SHOWN_BYTES:].decode("utf-8", "replace")
         return log.strip().splitlines()[-1] if log.strip() else "it said nothing"
+
+
+def _error(failed: Failed) -> BerthError:
+    if failed.code is not ErrorCode.INTERNAL:
+        return error_of(failed.code, failed.reason)
+    return Refused(failed.reason) if failed.is_final else TryLater(failed.reason)
 
 
 def key(pod: PodName) -> PodKey:

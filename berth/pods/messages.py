@@ -137,10 +137,11 @@ class PodsListed(Shape):
 
 
 class Failed(Shape):
-    """The reason why not, for people; the code tells whether it may be asked again."""
+    """The reason why not, for people."""
 
     type: Literal["failed"] = "failed"
     code: ErrorCode
+    is_final: bool  # asking again the same way will not help
     reason: str
 
 

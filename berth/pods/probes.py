@@ -17,6 +17,7 @@ from typing import Final
 from .packets import echo_request, parse_echo_reply, udp_packet
 
 ECHO_PORT: Final = 7  # the port of the echo protocol, RFC 862
+_DISCARD_PORT: Final = 9  # RFC 863; from the echo port two echoes would never stop
 _PAYLOAD: Final = b"berth echo"
 _PACKET_BYTES_MAX: Final = 2048
 
@@ -69,7 +70,7 @@ async def send_forged(
     """Send a datagram that claims another's source; who received it is asked of the target."""
     began = _now()
     packet = udp_packet(
-        source, destination, from_port=port, to_port=port, body=token.encode("ascii")
+        source, destination, from_port=_DISCARD_PORT, to_port=port, body=token.encode("ascii")
     )
     with _raw_socket(socket.IPPROTO_RAW) as raw:
         try:

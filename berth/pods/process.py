@@ -17,7 +17,7 @@ import sys
 from collections import deque
 from dataclasses import asdict
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, cast
 
 from berth.pods.frames import framed, read_frame
 from berth.pods.probes import ECHO_PORT, Outcome, ping, send_forged, tcp_echo, udp_echo
@@ -38,8 +38,7 @@ class EchoDatagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport), "UDP has no other transport"
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # UDP has no other
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._heard.append((addr[0], data))

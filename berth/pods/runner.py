@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS_MAX: Final = 64
 _READ_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 10.0
+_REASON_CHARACTERS_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +128,15 @@ class PodServer:
             return await self._do(REQUEST.validate_json(body), report)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
-            return Failed(code=ErrorCode.INVALID_INPUT, reason=str(problem["msg"]))
-        except TryLater as error:
-            return Failed(code=ErrorCode.UNAVAILABLE, reason=str(error))
+            reason = str(problem["msg"])
+            return Failed(code=ErrorCode.INVALID_INPUT, is_final=True, reason=reason)
         except BerthError as error:
-            return Failed(code=error.code, reason=str(error))
+            is_final = not isinstance(error, TryLater)
+            return Failed(code=error.code, is_final=is_final, reason=str(error))
         except Exception as error:  # a bug: the caller hears of it, the log has the traceback
             log.exception("pod request failed")
-            return Failed(code=ErrorCode.INTERNAL, reason=repr(error)[:500])
+            reason = repr(error)[:_REASON_CHARACTERS_MAX]
+            return Failed(code=ErrorCode.INTERNAL, is_final=True, reason=reason)
 
     async def _do(self, request: Request, report: Report) -> Answer:
         match request:
@@ -202,7 +204,7 @@ async def _serve_pods(pods: NodePods, path: Path, is_ordered: asyncio.Future[boo
 def main() -> None:
     options = RunnerOptions.parse()
     outlive_parent()  # `enter` had it die with its parent; `until_pid` says more
-    configure_logging(service="pod-runner", level="info", style="json")
+    configure_logging(service="pod-runner", level="INFO", style="json")
     try:
         asyncio.run(serve(options))
     except (BerthError, ProcessLookupError) as error:  # the latter: the watched one is gone
