@@ -13,6 +13,7 @@ from typing import Final
 
 import nkeys
 
+from berth.playground.topology import Topology
 from shared.bus.permissions import BusUser, Role
 from shared.ids import NodeName, encode_token
 from shared.store.permissions import StoreUser
@@ -40,10 +41,11 @@ class StorePassword:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudAccount:
-    """The account of the simulated cloud that the eni_manager signs with."""
+    """The account of the simulated cloud: for who signs with it, and for who runs the cloud."""
 
-    secret_id_file: Path
-    secret_key_file: Path
+    secret_id: str
+    client_file: Path
+    admin_file: Path
 
 
 def write_secret(file: Path, text: str) -> Path:
@@ -79,11 +81,39 @@ class KeyRing:
         return StorePassword(password=password, password_file=file)
 
     def cloud_account(self) -> CloudAccount:
-        """A new account of the simulated cloud, shaped like the real ones."""
+        """A new account of the simulated cloud; its admin token is in the second file only."""
         secret_id = f"AKID{secrets.token_hex(16)}"
+        account = f"secret_id: {secret_id}\nsecret_key: {secrets.token_hex(16)}\n"
+        token = f"admin_token: {secrets.token_urlsafe(_PASSWORD_BYTES)}\n"
         return CloudAccount(
-            secret_id_file=write_secret(self._folder / "cloud.id", f"{secret_id}\n"),
-            secret_key_file=write_secret(
-                self._folder / "cloud.key", f"{secrets.token_hex(16)}\n"
-            ),
+            secret_id=secret_id,
+            client_file=write_secret(self._folder / "cloud.yaml", account),
+            admin_file=write_secret(self._folder / "cloud-admin.yaml", account + token),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaygroundKeys:
+    """Every key of one playground."""
+
+    bus: dict[str, BusKey]
+    store: dict[StoreUser, StorePassword]
+    account: CloudAccount
+
+    def summary(self) -> str:
+        return f"{len(self.bus)} for the bus, {len(self.store)} for the store"
+
+
+def make_keys(ring: KeyRing, topology: Topology, *, allocators: int) -> PlaygroundKeys:
+    """One key per process, and one for operators."""
+    owners: list[tuple[str, Role, NodeName | None]] = [
+        *((f"allocator-{number}", Role.ALLOCATOR, None) for number in range(1, allocators + 1)),
+        ("eni-manager", Role.ENI_MANAGER, None),
+        ("operator", Role.OPERATOR, None),
+        *((f"agent-{node.name}", Role.NODE_AGENT, node.name) for node in topology.nodes),
+    ]
+    return PlaygroundKeys(
+        bus={name: ring.bus_key(name, role, node) for name, role, node in owners},
+        store={user: ring.store_password(user) for user in StoreUser},
+        account=ring.cloud_account(),
+    )

@@ -52,9 +52,15 @@ class ProcessSpec:
 class Process:
     """One supervised child."""
 
-    def __init__(self, spec: ProcessSpec, rng: random.Random) -> None:
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        rng: random.Random,
+        on_restart: Callable[[], None] = lambda: None,
+    ) -> None:
         self.spec = spec
         self.restarts = 0
+        self._on_restart = on_restart
         self._rng = rng
         self._child: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -159,6 +165,7 @@ class Process:
             self.restarts += 1
             with suppress(BerthError):  # cannot be run now: tried again after a longer wait
                 await self._spawn()
+                self._on_restart()
 
     def _first_words(self) -> str:
         return read_log(self.log_file, self._log_start)
