@@ -1,0 +1,1 @@
+"""The cloud's outward faces over HTTP: its API, instance metadata, and a door for operators."""

@@ -1,0 +1,77 @@
+"""The cloud's own refusals: the codes that cross the API, spelled as its clients know them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Error codes of the VPC and CVM APIs that this cloud answers with."""
+
+    INVALID_AUTHORIZATION = "AuthFailure.InvalidAuthorization"
+    SECRET_ID_NOT_FOUND = "AuthFailure.SecretIdNotFound"
+    SIGNATURE_EXPIRE = "AuthFailure.SignatureExpire"
+    SIGNATURE_FAILURE = "AuthFailure.SignatureFailure"
+    TOKEN_FAILURE = "AuthFailure.TokenFailure"
+
+    ACTION_LIMITED = "LimitExceeded.ActionLimited"
+    INTERNAL_ERROR = "InternalError"
+    INVALID_ACTION = "InvalidAction"
+    INVALID_PARAMETER = "InvalidParameter"
+    INVALID_REQUEST = "InvalidRequest"
+    MISSING_PARAMETER = "MissingParameter"
+    NO_SUCH_VERSION = "NoSuchVersion"
+    REQUEST_LIMIT_EXCEEDED = "RequestLimitExceeded"
+    REQUEST_SIZE_LIMIT_EXCEEDED = "RequestSizeLimitExceeded"
+    UNKNOWN_PARAMETER = "UnknownParameter"
+    UNSUPPORTED_PROTOCOL = "UnsupportedProtocol"
+    UNSUPPORTED_REGION = "UnsupportedRegion"
+
+    COEXIST = "InvalidParameter.Coexist"
+    FILTER_INVALID_KEY = "InvalidParameter.FilterInvalidKey"
+    FILTER_NOT_DICT = "InvalidParameter.FilterNotDict"
+    FILTER_VALUES_NOT_LIST = "InvalidParameter.FilterValuesNotList"
+
+    INVALID_VALUE = "InvalidParameterValue"
+    DUPLICATE_PARA = "InvalidParameterValue.DuplicatePara"
+    VALUE_LIMIT_EXCEEDED = "InvalidParameterValue.LimitExceeded"
+    MALFORMED = "InvalidParameterValue.Malformed"
+    RANGE = "InvalidParameterValue.Range"
+    RESERVED = "InvalidParameterValue.Reserved"
+    TOO_LONG = "InvalidParameterValue.TooLong"
+
+    LIMIT_EXCEEDED = "LimitExceeded"
+    ENI_LIMIT_EXCEEDED = "LimitExceeded.NetworkInterfaceLimitExceeded"
+    RESOURCE_IN_USE = "ResourceInUse"
+    SUBNET_INSUFFICIENT = "ResourceInsufficient.Subnet"
+    RESOURCE_NOT_FOUND = "ResourceNotFound"
+    INVALID_INSTANCE_ID_NOT_FOUND = "InvalidInstanceId.NotFound"
+    INVALID_INSTANCE_ID_MALFORMED = "InvalidInstanceId.Malformed"
+    INVALID_FILTER = "InvalidFilter"
+
+    ATTACHMENT_NOT_FOUND = "UnauthorizedOperation.AttachmentNotFound"
+    PRIMARY_IP = "UnauthorizedOperation.PrimaryIp"
+
+    UNSUPPORTED = "UnsupportedOperation"
+    ALREADY_ATTACHED = "UnsupportedOperation.AttachmentAlreadyExists"
+    NOT_ATTACHED = "UnsupportedOperation.AttachmentNotFound"
+    IDEMPOTENT_MISMATCH = "UnsupportedOperation.IdempotentParameterMismatch"
+    INVALID_STATE = "UnsupportedOperation.InvalidState"
+    MUTEX = "UnsupportedOperation.MutexOperationTaskRunning"
+    INSTANCE_STATE = "UnsupportedOperation.ResourceIsInvalidState"
+    INSTANCE_FAMILY = "UnsupportedOperation.UnsupportedInstanceFamily"
+    ZONE_MISMATCH = "UnsupportedOperation.ZoneMismatch"
+    VPC_MISMATCH = "UnsupportedOperation.VpcMismatch"
+
+
+class ApiFailure(Exception):
+    """A call that the cloud refuses. Nothing has changed when it is raised."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+def not_found(kind: str, name: str) -> ApiFailure:
+    return ApiFailure(Code.RESOURCE_NOT_FOUND, f"The {kind} {name} does not exist.")

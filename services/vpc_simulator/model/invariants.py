@@ -1,0 +1,61 @@
+"""What must hold of the cloud at any moment, however it got there."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from services.vpc_simulator.model.cloud import Cloud
+
+
+def broken(cloud: Cloud) -> list[str]:
+    """Every broken rule, in words; empty when all is well."""
+    return [*_doubled_addresses(cloud), *_books_that_differ(cloud), *_quotas(cloud)]
+
+
+def _doubled_addresses(cloud: Cloud) -> list[str]:
+    counts = Counter(address for eni in cloud.enis.values() for address in eni.addresses)
+    return [f"{address} is on {count} ENIs" for address, count in counts.items() if count > 1]
+
+
+def _books_that_differ(cloud: Cloud) -> list[str]:
+    by_subnet = {
+        (address, holder.eni)
+        for subnet in cloud.subnets.values()
+        for address, holder in subnet.holders.items()
+        if holder.eni is not None
+    }
+    by_eni = {(address, eni.id) for eni in cloud.enis.values() for address in eni.addresses}
+    by_instance = {
+        (instance.id, index, eni)
+        for instance in cloud.instances.values()
+        for index, eni in instance.enis.items()
+    }
+    by_attachment = {
+        (eni.attachment.instance, eni.attachment.device_index, eni.id)
+        for eni in cloud.enis.values()
+        if eni.attachment is not None
+    }
+    found = [f"{address} is in one book only ({eni})" for address, eni in by_subnet ^ by_eni]
+    found += [f"{each} is attached in one book only" for each in by_instance ^ by_attachment]
+    found += [
+        f"{eni.id} has not exactly one primary address"
+        for eni in cloud.enis.values()
+        if sum(each.is_primary for each in eni.addresses.values()) != 1
+    ]
+    return found
+
+
+def _quotas(cloud: Cloud) -> list[str]:
+    found = [
+        f"{instance.id} has {len(instance.enis)} ENIs"
+        for instance in cloud.instances.values()
+        if len(instance.enis) > instance.quota.enis
+    ]
+    found += [
+        f"{eni.id} has {len(eni.addresses)} addresses"
+        for eni in cloud.enis.values()
+        if eni.attachment is not None and len(eni.addresses) > cloud.addresses_max(eni)
+    ]
+    if cloud.secondary_enis() > cloud.limits.enis_per_vpc:
+        found.append(f"the VPC has {cloud.secondary_enis()} secondary ENIs")
+    return found
