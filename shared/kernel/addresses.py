@@ -1,0 +1,85 @@
+"""IPv4 addresses on links."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Final
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+
+from .conversation import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    Conversation,
+    Request,
+)
+
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+_NO_PREFIX_ROUTE: Final = 0x200
+_EXISTS: Final = frozenset({errno.EEXIST})
+_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LinkAddress:
+    index: int
+    address: IPv4Interface
+
+
+def add_address(index: int, address: IPv4Interface, *, with_route: bool = True) -> Request:
+    """One that is there already is fine. Without route, the subnet is not reached by it."""
+    message = _address(index, address)
+    if not with_route:
+        message["attrs"].append(("IFA_FLAGS", _NO_PREFIX_ROUTE))
+    return Request(
+        what=f"add address {address} to link {index}",
+        kind=RTM_NEWADDR,
+        flags=NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+        message=message,
+        forgiven=_EXISTS,
+    )
+
+
+def delete_address(index: int, address: IPv4Interface) -> Request:
+    """One that is not there is fine."""
+    return Request(
+        what=f"delete address {address} of link {index}",
+        kind=RTM_DELADDR,
+        flags=NLM_F_REQUEST | NLM_F_ACK,
+        message=_address(index, address),
+        forgiven=_MISSING,
+    )
+
+
+def link_addresses(conversation: Conversation) -> list[LinkAddress]:
+    """Every IPv4 address of the namespace."""
+    wanted = ifaddrmsg()
+    wanted["family"] = socket.AF_INET
+    found = []
+    for data in conversation.dump(RTM_GETADDR, wanted):
+        message = ifaddrmsg(data)
+        message.decode()
+        local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+        found.append(
+            LinkAddress(
+                int(message["index"]),
+                IPv4Interface((IPv4Address(local), int(message["prefixlen"]))),
+            )
+        )
+    return found
+
+
+def _address(index: int, address: IPv4Interface) -> ifaddrmsg:
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET
+    message["prefixlen"] = address.network.prefixlen
+    message["index"] = index
+    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
+    return message

@@ -1,0 +1,86 @@
+"""Permanent neighbours: whose MAC an address has, without asking."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+from .conversation import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+    Conversation,
+    Request,
+)
+
+RTM_NEWNEIGH: Final = 28
+RTM_DELNEIGH: Final = 29
+RTM_GETNEIGH: Final = 30
+_PERMANENT: Final = 0x80
+_PROXY: Final = 0x08
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENODEV})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Neighbour:
+    link: int  # index
+    address: IPv4Address
+    mac: str
+
+
+def add_neighbour(neighbour: Neighbour) -> Request:
+    """Made, or put in the place of what was known of the address."""
+    message = _neighbour(neighbour.link, neighbour.address)
+    message["state"] = _PERMANENT
+    message["attrs"].append(("NDA_LLADDR", neighbour.mac))
+    return Request(
+        what=f"add neighbour {neighbour.address} on link {neighbour.link}",
+        kind=RTM_NEWNEIGH,
+        flags=NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE,
+        message=message,
+    )
+
+
+def delete_neighbour(link: int, address: IPv4Address) -> Request:
+    """One that is not there is fine."""
+    return Request(
+        what=f"delete neighbour {address} of link {link}",
+        kind=RTM_DELNEIGH,
+        flags=NLM_F_REQUEST | NLM_F_ACK,
+        message=_neighbour(link, address),
+        forgiven=_MISSING,
+    )
+
+
+def neighbours(conversation: Conversation) -> list[Neighbour]:
+    """Every permanent IPv4 neighbour of the namespace."""
+    wanted = ndmsg()
+    wanted["family"] = socket.AF_INET
+    found = []
+    for data in conversation.dump(RTM_GETNEIGH, wanted):
+        message = ndmsg(data)
+        message.decode()
+        if message["state"] != _PERMANENT or message["flags"] & _PROXY:
+            continue
+        found.append(
+            Neighbour(
+                link=int(message["ifindex"]),
+                address=IPv4Address(message.get_attr("NDA_DST")),
+                mac=str(message.get_attr("NDA_LLADDR")),
+            )
+        )
+    return found
+
+
+def _neighbour(link: int, address: IPv4Address) -> ndmsg:
+    message = ndmsg()
+    message["family"] = socket.AF_INET
+    message["ifindex"] = link
+    message["attrs"] = [("NDA_DST", str(address))]
+    return message
