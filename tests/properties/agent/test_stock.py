@@ -122,8 +122,6 @@ class StockMachine(RuleBasedStateMachine):
 StockMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
-    max_examples=60, stateful_step_count=40, deadline=None
-)
 TestStock = StockMachine.TestCase
 
 
