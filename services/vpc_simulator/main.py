@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
 import os
-import signal
+import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
-from services.vpc_simulator.config import SimulatorSettings, parse_settings
+from services.vpc_simulator.config import SimulatorSettings
 from services.vpc_simulator.ports import Fabric, NoFabric
 from services.vpc_simulator.runner import furnish
 from services.vpc_simulator.server import World, build_app, build_world
 from services.vpc_simulator.topology import load_topology
 from shared.clock import SystemClock
-from shared.errors import BerthError, InvalidInput, Unavailable
+from shared.errors import InvalidInput, Unavailable
+from shared.runtime.lifecycle import run_service, service_parser
+from shared.runtime.loops import Loops
+from shared.telemetry.health import HealthServer, parse_listen
 
 log = logging.getLogger(__name__)
 
+_PROGRAM: Final = "berth-vpc-simulator"
+
 
 def main() -> None:
-    """The console script. Expected failures are one line on stderr and exit status 1."""
-    try:
-        settings = parse_settings(sys.argv[1:], os.environ)
-        logging.basicConfig(level=settings.log_level.upper())
-        asyncio.run(run(settings))
-    except BerthError as error:
-        sys.stderr.write(f"berth-vpc-simulator: {error}\n")
-        sys.exit(1)
+    """The console script. What is said on the command line beats environment and file."""
+    given = vars(_parser().parse_args())
+    config: Path | None = given.pop("config")
+    said = {name: value for name, value in given.items() if value is not None}
+
+    async def serve(settings: SimulatorSettings, stop: asyncio.Event) -> None:
+        await serve_until(settings.model_copy(update=said), stop)
+
+    sys.exit(run_service(_PROGRAM, config, SimulatorSettings, serve))
 
 
-async def run(settings: SimulatorSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Closed in the reverse of the order it was opened in."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+def _parser() -> argparse.ArgumentParser:
+    parser = service_parser(
+        _PROGRAM,
+        "A VPC on one machine: the cloud's own API over HTTP, and a network that obeys it."
+        " Credentials come from BERTH_SIMULATOR_SECRET_ID and _KEY or"
+        " BERTH_SIMULATOR_SECRET_FILE.",
+    )
+    parser.add_argument("--listen", metavar="ADDRESS:PORT", help="where the API answers")
+    parser.add_argument("--topology", type=Path, metavar="FILE", help="YAML: the cloud")
+    parser.add_argument(
+        "--wireless", action="store_true", default=None, help="the API alone, no network"
+    )
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="FILE", help="written when the API answers"
+    )
+    return parser
 
+
+async def serve_until(settings: SimulatorSettings, stop: asyncio.Event) -> None:
     async with serving(settings) as url:
         log.info("serving", extra={"url": url})
         await stop.wait()
@@ -51,24 +71,28 @@ async def run(settings: SimulatorSettings) -> None:
 
 @asynccontextmanager
 async def serving(settings: SimulatorSettings) -> AsyncIterator[str]:
-    """The cloud, answering at the URL that is yielded."""
-    topology = load_topology(settings.topology)
+    """The cloud, answering at the URL that is yielded; closed in reverse of its opening."""
+    topology = load_topology(settings.topology_file())
     secrets = settings.secrets()
-    host, port = settings.address()
     async with AsyncExitStack() as stack:
         fabric = await open_fabric(settings)
         stack.push_async_callback(fabric.aclose)
 
         world = build_world(topology, fabric, settings, secrets, SystemClock())
-        await furnish(fabric, world.cloud)
-        await stack.enter_async_context(_running(world, settings))
+        health = HealthServer(world.readiness)
+        await health.start(settings.health_listen)
+        stack.push_async_callback(health.aclose)
 
-        url = await stack.enter_async_context(_listening(world, settings, host, port))
+        await furnish(fabric, world.cloud)
+        await stack.enter_async_context(_carrying_out(world, settings))
+        url = await stack.enter_async_context(_listening(world, settings))
+        stack.callback(world.readiness.clear, "api", "stopping")
+        world.readiness.set("api")
         if settings.ready_file is not None:
-            _write_whole(settings.ready_file, json.dumps({"url": url, "pid": os.getpid()}))
+            ready = {"url": url, "health_port": health.port, "pid": os.getpid()}
+            _write_whole(settings.ready_file, json.dumps(ready))
             stack.callback(settings.ready_file.unlink, missing_ok=True)
         yield url
-        world.is_ready = False
 
 
 async def open_fabric(settings: SimulatorSettings) -> Fabric:
@@ -79,33 +103,29 @@ async def open_fabric(settings: SimulatorSettings) -> Fabric:
 
 
 @asynccontextmanager
-async def _running(world: World, settings: SimulatorSettings) -> AsyncIterator[None]:
+async def _carrying_out(world: World, settings: SimulatorSettings) -> AsyncIterator[None]:
     """Tasks are carried out; at the end those under way are finished."""
-    runner = asyncio.create_task(world.runner.run(), name="task-runner")
     try:
-        yield
+        async with Loops(random.Random()) as loops:
+            loops.keep("task-runner", world.runner.run)
+            yield
     finally:
-        runner.cancel()
-        await asyncio.gather(runner, return_exceptions=True)
         await world.runner.drain(grace_s=settings.drain_grace_s)
 
 
 @asynccontextmanager
-async def _listening(
-    world: World, settings: SimulatorSettings, host: str, port: int
-) -> AsyncIterator[str]:
+async def _listening(world: World, settings: SimulatorSettings) -> AsyncIterator[str]:
+    host, port = parse_listen(settings.listen)
     runner = web.AppRunner(
-        build_app(world, settings),
-        access_log=None,
-        shutdown_timeout=settings.drain_grace_s,
+        build_app(world, settings), access_log=None, shutdown_timeout=settings.drain_grace_s
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
         try:
-            await site.start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            reason = error.strerror or str(error)
+            raise Unavailable(f"listen {settings.listen}: cannot listen: {reason}") from error
         bound = runner.addresses[0]
         yield f"http://{bound[0]}:{bound[1]}"
     finally:

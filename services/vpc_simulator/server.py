@@ -23,6 +23,7 @@ from services.vpc_simulator.topology import (
 )
 from services.vpc_simulator.weather import Faults
 from shared.clock import Clock
+from shared.telemetry.health import Readiness
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class World:
     gateway: Gateway
     metadata: Metadata
     admin: Admin
-    is_ready: bool = True
+    readiness: Readiness
 
 
 def build_world(
@@ -42,7 +43,8 @@ def build_world(
     secrets: Secrets,
     clock: Clock,
 ) -> World:
-    cloud = build_cloud(topology, now=clock.now(), source=f"topology {settings.topology}")
+    source = f"topology {settings.topology_file()}"
+    cloud = build_cloud(topology, now=clock.now(), source=source)
     runner = TaskRunner(
         cloud,
         fabric,
@@ -70,18 +72,22 @@ def build_world(
     )
     admin = Admin(cloud, runner, weather, clock, token=secrets.admin_token.get_secret_value())
     return World(
-        cloud=cloud, runner=runner, gateway=gateway, metadata=Metadata(cloud), admin=admin
+        cloud=cloud,
+        runner=runner,
+        gateway=gateway,
+        metadata=Metadata(cloud),
+        admin=admin,
+        readiness=Readiness("api"),
     )
 
 
 def build_app(world: World, settings: SimulatorSettings) -> web.Application:
     async def live(request: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
+        return web.Response(text="ok\n")
 
     async def ready(request: web.Request) -> web.Response:
-        if world.is_ready:
-            return web.Response(text="ready\n")
-        return web.Response(text="stopping\n", status=503)
+        missing = world.readiness.missing()
+        return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
 
     app = web.Application(client_max_size=settings.body_bytes_max)
     app.add_routes(

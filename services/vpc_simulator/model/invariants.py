@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from services.vpc_simulator.model.cloud import Cloud
+from services.vpc_simulator.model.states import AddressState, EniState
 
 
 def broken(cloud: Cloud) -> list[str]:
     """Every broken rule, in words; empty when all is well."""
-    return [*_doubled_addresses(cloud), *_books_that_differ(cloud), *_quotas(cloud)]
+    return [
+        *_doubled_addresses(cloud),
+        *_books_that_differ(cloud),
+        *_unfinished(cloud),
+        *_quotas(cloud),
+    ]
 
 
 def _doubled_addresses(cloud: Cloud) -> list[str]:
@@ -41,6 +47,23 @@ def _books_that_differ(cloud: Cloud) -> list[str]:
         f"{eni.id} has not exactly one primary address"
         for eni in cloud.enis.values()
         if sum(each.is_primary for each in eni.addresses.values()) != 1
+    ]
+    return found
+
+
+def _unfinished(cloud: Cloud) -> list[str]:
+    """What no task is changing is settled."""
+    idle = [eni for eni in cloud.enis.values() if eni.running_task is None]
+    found = [
+        f"{eni.id} has no task and is {eni.state}"
+        for eni in idle
+        if eni.state is not EniState.AVAILABLE
+    ]
+    found += [
+        f"{each.address} of {eni.id} has no task and is {each.state}"
+        for eni in idle
+        for each in eni.addresses.values()
+        if each.state is not AddressState.AVAILABLE
     ]
     return found
 

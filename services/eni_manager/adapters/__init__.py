@@ -1,0 +1,1 @@
+"""The eni_manager's doors: the cloud, the store, the bus."""

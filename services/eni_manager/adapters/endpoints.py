@@ -1,0 +1,119 @@
+"""The eni_manager's subjects: messages in, domain words through, messages out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.eni_manager.adapters.bus_agents import eni_fields
+from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.records import Demand, NodeImage
+from services.eni_manager.service import EniManager
+from shared.bus.server import Handler
+from shared.clock import Clock
+from shared.cloud.words import Subnet
+from shared.ids import EniId, InstanceId, NodeName, SubnetId
+from shared.messages.base import Endpoint
+from shared.messages.clusters import (
+    NODE_LIST,
+    SUBNET_LIST,
+    EniView,
+    NodeListRequest,
+    NodesListed,
+    NodeView,
+    SubnetListRequest,
+    SubnetsListed,
+    SubnetView,
+)
+from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
+from shared.messages.nodes import NODE_WANT, StockCounts, Wanted, WantRequest
+
+_PROBLEM_CHARACTERS_MAX = 1024
+
+
+class EniManagerEndpoints:
+    def __init__(self, service: EniManager, clock: Clock) -> None:
+        self._service = service
+        self._clock = clock
+
+    def handlers(self) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
+        return {
+            NODE_WANT: self._want,
+            ADDRESS_MOVE: self._move,
+            NODE_LIST: self._list_nodes,
+            SUBNET_LIST: self._list_subnets,
+        }
+
+    async def _want(self, request: WantRequest) -> Wanted:
+        problem = await self._service.want(
+            NodeName(request.node),
+            InstanceId(request.instance),
+            request.incarnation,
+            _demand(request.counts),
+            frozenset(request.enis),
+            now=self._clock.now(),
+        )
+        return Wanted(problem=problem[:_PROBLEM_CHARACTERS_MAX] if problem else None)
+
+    async def _move(self, request: MoveRequest) -> Moved:
+        move = Move(
+            identity=request.identity.to_identity(),
+            address=request.address,
+            subnet=SubnetId(request.subnet),
+            from_eni=EniId(request.from_eni) if request.from_eni else None,
+            to_node=NodeName(request.to_node),
+            generation=request.generation,
+        )
+        arrived = await self._service.move(move)
+        return Moved(address=move.address, eni=eni_fields(arrived), generation=move.generation)
+
+    async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
+        return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])
+
+    async def _list_subnets(self, request: SubnetListRequest) -> SubnetsListed:
+        return SubnetsListed(
+            subnets=[_subnet_view(each) for each in await self._service.subnets()]
+        )
+
+
+def _demand(counts: StockCounts) -> Demand:
+    return Demand(
+        idle=counts.idle,
+        promised=counts.promised,
+        cooling=counts.cooling,
+        bound=counts.bound_immediate + counts.bound_fixed,
+        waiting=counts.waiting,
+    )
+
+
+def _node_view(image: NodeImage) -> NodeView:
+    node = image.node
+    return NodeView(
+        node=node.node,
+        instance=node.instance,
+        zone=node.zone,
+        enis=[
+            EniView(
+                eni=each.eni,
+                subnet=each.subnet,
+                mac=each.mac,
+                state=each.purpose,
+                primary_address=each.primary_address,
+                addresses=sorted(it.address for it in image.on(each.eni)),
+                addresses_max=node.addresses_max or 0,
+            )
+            for each in image.enis.values()
+        ],
+        enis_max=node.enis_max,
+        problem=node.problem,
+        heard_at=node.heard_at,
+    )
+
+
+def _subnet_view(subnet: Subnet) -> SubnetView:
+    return SubnetView(
+        subnet=subnet.subnet,
+        zone=subnet.zone,
+        cidr=subnet.cidr,
+        free=subnet.free,
+        total=subnet.total,
+    )

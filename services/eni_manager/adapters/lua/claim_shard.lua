@@ -1,0 +1,21 @@
+-- Take or renew the right to work on a shard of nodes. A term ends by the server's clock.
+--
+-- KEYS[1] hash   shard    owner, term, ends_ms
+-- KEYS[2] string terms    counter of the whole cluster, so that terms rise whatever the shards
+-- ARGV[1] owner   ARGV[2] ttl (ms)
+-- returns the term, or 0 while another owner's holds
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = redis.call('HMGET', KEYS[1], 'owner', 'term', 'ends_ms')
+local holds = held[3] and tonumber(held[3]) > now_ms
+
+if holds and held[1] ~= ARGV[1] then
+  return 0
+end
+local term = tonumber(held[2])
+if not holds then
+  term = redis.call('INCR', KEYS[2])
+end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'term', term, 'ends_ms', now_ms + ARGV[2])
+return term

@@ -1,0 +1,1 @@
+"""What the eni_manager decides, without I/O and without a clock."""

@@ -1,0 +1,102 @@
+"""Where addresses come from: which ENI first, which subnet for the next ENI (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.cloud.words import Subnet
+from shared.errors import BerthError, QuotaReached, SubnetFull, WrongSubnet
+from shared.ids import EniId, NodeName, SubnetId, Zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EniRoom:
+    eni: EniId
+    subnet: SubnetId
+    room: int  # secondary addresses that still fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRoom:
+    """What a node may still take."""
+
+    node: NodeName
+    zone: Zone
+    enis: Sequence[EniRoom]
+    eni_slots: int  # ENIs that may still be attached
+    addresses_max: int  # secondary ones per ENI
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignStep:
+    eni: EniId
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddEniStep:
+    subnet: SubnetId
+    count: int  # secondary addresses that it is made with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    steps: tuple[AssignStep | AddEniStep, ...]
+    shortage: BerthError | None  # why not all that was wanted can be had
+
+
+def plan_growth(wanted: int, node: NodeRoom, subnets: Sequence[Subnet]) -> Growth:
+    """Fill the fullest ENIs first, then add ENIs in the subnet with most free addresses."""
+    free = {each.subnet: each.free for each in subnets}
+    steps: list[AssignStep | AddEniStep] = []
+    left = wanted
+    for each in sorted(node.enis, key=lambda it: (it.room, it.eni)):
+        count = min(left, each.room, free.get(each.subnet, 0))
+        if count > 0:
+            steps.append(AssignStep(eni=each.eni, count=count))
+            free[each.subnet] -= count
+            left -= count
+
+    slots = node.eni_slots
+    while left > 0 and slots > 0 and node.addresses_max > 0:
+        subnet = max(free, key=lambda it: (free[it], it), default=None)
+        if subnet is None or free[subnet] < 2:  # its primary address, and one for a pod
+            break
+        count = min(left, node.addresses_max, free[subnet] - 1)
+        steps.append(AddEniStep(subnet=subnet, count=count))
+        free[subnet] -= count + 1
+        left -= count
+        slots -= 1
+    return Growth(
+        steps=tuple(steps), shortage=_shortage(left, node, subnets, slots) if left else None
+    )
+
+
+def _shortage(left: int, node: NodeRoom, subnets: Sequence[Subnet], slots: int) -> BerthError:
+    room = sum(each.room for each in node.enis)
+    if slots == 0 and room < left:
+        return QuotaReached(
+            f"node {node.node} lacks {left} addresses: all of its {len(node.enis)} ENIs with"
+            f" {node.addresses_max} addresses each are in use, its instance's quota;"
+            " use a larger instance or fewer pods"
+        )
+    shown = ", ".join(f"{each.subnet} has {each.free} of {each.total} free" for each in subnets)
+    return SubnetFull(
+        f"node {node.node} lacks {left} addresses: zone {node.zone} has none left ({shown});"
+        " add a subnet to the zone or release addresses"
+    )
+
+
+def subnets_of_zone(
+    node: NodeName, zone: Zone, subnets: Sequence[Subnet]
+) -> tuple[Subnet, ...]:
+    """Raises WrongSubnet when none of the container subnets is in the node's zone."""
+    found = tuple(each for each in subnets if each.zone == zone)
+    if not found:
+        zones = ", ".join(sorted({each.zone for each in subnets})) or "none"
+        raise WrongSubnet(
+            f"node {node} is in zone {zone}, which has no container subnet; zones that have"
+            f" one: {zones}; add a subnet of {zone} to the setting `subnets`"
+        )
+    return found

@@ -1,0 +1,137 @@
+"""What the eni_manager keeps of a node: its ENIs, their addresses, and what was begun.
+
+These shapes are stored; version N reads N-1, so a field may only be added, with a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+
+from shared.ids import EniId, InstanceId, NodeName, SubnetId, VpcId, Zone
+
+
+class Purpose(StrEnum):
+    """What an ENI was made for; it is one of the tags that the ENI carries."""
+
+    SHARED = "shared"
+    EXCLUSIVE = "exclusive"
+    PARKING = "parking"
+    PRIMARY = "primary"  # the instance's own: never ours to change
+
+
+class Hold(StrEnum):
+    """Who answers for an address, as far as the eni_manager knows."""
+
+    ASSIGNING = "assigning"  # the eni_manager's: not yet taken by the agent
+    GIVEN = "given"  # the agent's or a lease's
+    UNASSIGNING = "unassigning"  # the eni_manager's, on its way out
+    QUARANTINED = "quarantined"  # in doubt: kept back, with a reason
+
+
+class IntentKind(StrEnum):
+    ADD_ENI = "add_eni"
+    ASSIGN = "assign"
+    UNASSIGN = "unassign"
+    RECALL = "recall"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """How many of a node's addresses are in each state, as its agent counts them."""
+
+    idle: int = 0
+    promised: int = 0
+    cooling: int = 0
+    bound: int = 0
+    waiting: int = 0  # pods that found no idle address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    node: NodeName
+    instance: InstanceId
+    incarnation: int
+    demand: Demand
+    heard_at: datetime
+    vpc: VpcId | None = None
+    zone: Zone | None = None
+    enis_max: int | None = None  # secondary ones that fit, strangers included
+    addresses_max: int | None = None  # secondary ones per ENI
+    has_joined: bool = False
+    problem: str | None = None
+    settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EniRecord:
+    eni: EniId
+    subnet: SubnetId
+    cidr: IPv4Network
+    mac: str
+    primary_address: IPv4Address
+    purpose: Purpose
+    security_groups: tuple[str, ...] = ()
+    version: int = 1
+
+    @property
+    def is_primary(self) -> bool:
+        return self.purpose is Purpose.PRIMARY
+
+    @property
+    def gateway(self) -> IPv4Address:
+        return self.cidr.network_address + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRecord:
+    address: IPv4Address
+    eni: EniId
+    hold: Hold
+    reason: str | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """Written before a call that changes the cloud; its id is the call's token."""
+
+    intent: str
+    kind: IntentKind
+    eni: EniId | None = None
+    subnet: SubnetId | None = None
+    count: int = 0
+    addresses: tuple[IPv4Address, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    version: int = 1
+
+
+Record = NodeRecord | EniRecord | AddressRecord | Intent
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeImage:
+    """All records of one node, as they are stored and as its owner keeps them in memory."""
+
+    node: NodeRecord
+    enis: dict[EniId, EniRecord] = field(default_factory=dict)
+    addresses: dict[IPv4Address, AddressRecord] = field(default_factory=dict)
+    intents: dict[str, Intent] = field(default_factory=dict)
+
+    def on(self, eni: EniId) -> list[AddressRecord]:
+        return [each for each in self.addresses.values() if each.eni == eni]
+
+    def held(self, hold: Hold) -> list[AddressRecord]:
+        return [each for each in self.addresses.values() if each.hold is hold]
+
+    def secondary(self) -> list[EniRecord]:
+        """The ENIs that carry pods."""
+        return [each for each in self.enis.values() if each.purpose is Purpose.SHARED]
+
+    def room(self, eni: EniId) -> int:
+        """Secondary addresses that still fit on the ENI."""
+        return max(0, (self.node.addresses_max or 0) - len(self.on(eni)))

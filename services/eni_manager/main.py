@@ -1,0 +1,237 @@
+"""berth-eni-manager: built and closed in one stack. Bus and store must answer, the cloud may
+be away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+
+from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
+from services.eni_manager.adapters.endpoints import EniManagerEndpoints
+from services.eni_manager.adapters.rate_limits import RedisPace
+from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
+from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.tencent import TencentAccess, TencentCloud
+from services.eni_manager.config import EniManagerSettings
+from services.eni_manager.domain.ports import Agents, Events, Leases
+from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.follower import EniFollower
+from services.eni_manager.mover import Mover
+from services.eni_manager.reconciler import Pacing, Reconciler
+from services.eni_manager.service import EniManager
+from services.eni_manager.subnets import SubnetBook
+from services.eni_manager.tools import Limits, Tools
+from shared.bus.client import BusClient
+from shared.bus.connection import BUS_CONDITION, connect_bus
+from shared.bus.events import EventLog
+from shared.bus.server import RequestServer
+from shared.clock import SystemClock
+from shared.cloud.port import CloudApi
+from shared.errors import BerthError
+from shared.messages.base import ServiceName
+from shared.runtime.lifecycle import service_main
+from shared.runtime.loops import Loops
+from shared.store.connection import STORE_CONDITION, check_store, open_store
+from shared.telemetry.health import HealthServer, Readiness
+
+log = logging.getLogger(__name__)
+
+CLOUD_CONDITION: Final = "cloud"
+_PROGRAM: Final = "berth-eni-manager"
+_BACKOFF_FIRST_S: Final = 0.05
+_BACKOFF_LONGEST_S: Final = 1.0
+
+
+def main() -> None:
+    service_main(
+        _PROGRAM, "ENIs and addresses of a cluster at the cloud.", EniManagerSettings, serve
+    )
+
+
+async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
+    """Until `stop`. Everything is closed in the reverse of the order it was opened in."""
+    # These print whole requests, signatures included, at lower levels.
+    for noisy in ("tencentcloud_sdk_common", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel("WARNING")
+    clock = SystemClock()
+    rng = random.SystemRandom()
+    readiness = Readiness(BUS_CONDITION, STORE_CONDITION, CLOUD_CONDITION)
+    async with AsyncExitStack() as stack:
+        health = HealthServer(readiness)
+        await health.start(settings.health_listen)
+        stack.push_async_callback(health.aclose)
+
+        store = open_store(settings)
+        stack.push_async_callback(store.aclose)
+        await check_store(store, settings)
+        readiness.set(STORE_CONDITION)
+
+        nats = await connect_bus(
+            settings, client_name=ServiceName.ENI_MANAGER, readiness=readiness
+        )
+        stack.push_async_callback(nats.close)
+        event_log = EventLog(nats, cluster=settings.cluster)
+        stack.push_async_callback(event_log.aclose)
+        await event_log.ensure_stream()
+
+        cloud = _open_cloud(settings, store)
+        stack.push_async_callback(cloud.aclose)
+        bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
+        tools = _build_tools(
+            settings,
+            cloud,
+            RedisLeases(store, cluster=settings.cluster),
+            BusAgents(bus, clock),
+            BusEvents(event_log, clock),
+            rng,
+        )
+        enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
+        reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
+        service = EniManager(
+            reconciler,
+            Mover(tools),
+            enis,
+            tools.subnets,
+            first_look_wait_s=settings.first_look_wait_s,
+        )
+
+        stack.push_async_callback(reconciler.stop)
+        loops = await stack.enter_async_context(Loops(rng))
+        loops.every(
+            "subnets",
+            _watch_cloud(tools.subnets, readiness),
+            interval_s=settings.subnets_interval_s,
+        )
+        loops.every(
+            "store",
+            _watch_store(store, settings, readiness),
+            interval_s=settings.round_interval_s,
+        )
+        loops.keep("follower", tools.follower.run)
+        loops.keep("shards", reconciler.run)
+
+        server = RequestServer(
+            nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
+        )
+        stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
+        await server.serve_all(
+            ServiceName.ENI_MANAGER,
+            "ENIs and addresses at the cloud",
+            EniManagerEndpoints(service, clock).handlers(),
+        )
+        log.info("serving", extra={"health_port": health.port})
+        await stop.wait()
+        log.info("stopping")
+
+
+def _build_tools(
+    settings: EniManagerSettings,
+    cloud: CloudApi,
+    leases: Leases,
+    agents: Agents,
+    events: Events,
+    rng: random.Random,
+) -> Tools:
+    return Tools(
+        cluster=settings.cluster,
+        cloud=cloud,
+        follower=EniFollower(cloud, interval_s=settings.cloud_follow_interval_s),
+        subnets=SubnetBook(cloud, settings.subnets),
+        leases=leases,
+        agents=agents,
+        events=events,
+        marks=Watermarks(
+            warm_min=settings.warm_addresses_min,
+            warm_max=settings.warm_addresses_max,
+            pods_max=settings.pods_max,
+        ),
+        security_groups=settings.security_groups,
+        limits=Limits(
+            call_retry_s=settings.cloud_retry_s,
+            change_timeout_s=settings.cloud_change_timeout_s,
+            backoff_first_s=_BACKOFF_FIRST_S,
+            backoff_longest_s=_BACKOFF_LONGEST_S,
+        ),
+        clock=SystemClock(),
+        rng=rng,
+    )
+
+
+def _open_cloud(settings: EniManagerSettings, store: Redis) -> CloudApi:
+    secret_id, secret_key = settings.read_secrets()
+    address = urlsplit(settings.cloud_url) if settings.cloud_url else None
+    access = TencentAccess(
+        secret_id=secret_id,
+        secret_key=secret_key,
+        region=settings.cloud_region,
+        protocol=address.scheme if address else "https",
+        endpoint=address.netloc if address else None,
+        timeout_s=settings.cloud_timeout_s,
+    )
+    pace = RedisPace(
+        store,
+        cluster=settings.cluster,
+        rates_per_s=settings.rates_per_s(),
+        default_per_s=settings.cloud_default_rate_per_s,
+        wait_max_s=settings.cloud_turn_wait_max_s,
+    )
+    return TencentCloud(access, pace)
+
+
+def _watch_cloud(subnets: SubnetBook, readiness: Readiness) -> Callable[[], Awaitable[None]]:
+    """Free addresses, and whether the cloud answers at all: it may come later."""
+
+    async def look() -> None:
+        try:
+            await subnets.refresh()
+        except BerthError as error:
+            readiness.clear(CLOUD_CONDITION, str(error))
+            raise
+        if missing := subnets.missing():
+            readiness.clear(CLOUD_CONDITION, f"no such subnets: {', '.join(missing)}")
+            log.warning("subnets are missing at the cloud", extra={"subnets": missing})
+        else:
+            readiness.set(CLOUD_CONDITION)
+
+    return look
+
+
+def _watch_store(
+    store: Redis, settings: EniManagerSettings, readiness: Readiness
+) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        try:
+            await check_store(store, settings)
+        except BerthError as error:
+            readiness.clear(STORE_CONDITION, str(error))
+            raise
+        readiness.set(STORE_CONDITION)
+
+    return look
+
+
+def _pacing(settings: EniManagerSettings) -> Pacing:
+    return Pacing(
+        shards=settings.shards,
+        term_ttl_s=settings.term_ttl_s,
+        round_interval_s=settings.round_interval_s,
+        observe_interval_s=settings.observe_interval_s,
+    )
+
+
+def _owner(rng: random.Random) -> str:
+    """This life of this process: a restarted one is somebody else."""
+    return f"{socket.gethostname()}-{os.getpid()}-{rng.getrandbits(48):012x}"
+
+
+if __name__ == "__main__":
+    main()

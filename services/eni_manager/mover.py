@@ -1,0 +1,168 @@
+"""A fixed lease's address comes to an ENI of its new node; safe to repeat after any crash.
+
+The cloud says where the address is, so a repeated move goes on from there. Only the lease's
+own moving step authorises it, which is read before and again right before the cloud call.
+"""
+
+from __future__ import annotations
+
+from services.eni_manager.domain.moves import Move, check_authorised, choose_eni, no_place
+from services.eni_manager.domain.records import (
+    AddressRecord,
+    EniRecord,
+    Hold,
+    Intent,
+    IntentKind,
+)
+from services.eni_manager.eni_changes import TAG_CLUSTER
+from services.eni_manager.node_worker import NodeWorker
+from services.eni_manager.tools import Tools
+from shared.cloud.errors import CloudNotFound, CloudTaken
+from shared.cloud.words import AddressPhase, Eni
+from shared.errors import CloudRefused, Unavailable, WrongSubnet
+from shared.ids import EniId, VpcId
+
+_ATTEMPTS_MAX = 4  # each begins by asking the cloud where the address is
+
+
+class Mover:
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._cloud = tools.cloud
+
+    async def move(self, worker: NodeWorker, move: Move) -> EniRecord:
+        """The ENI of the target node on which the address works now."""
+        await self._check(move)
+        if not worker.book.node.has_joined:
+            raise Unavailable(
+                f"node {move.to_node} has not joined yet: its agent was not heard"
+            )
+        async with worker.lock:
+            for _ in range(_ATTEMPTS_MAX):
+                if arrived := await self._attempt(worker, move):
+                    return arrived
+            raise Unavailable(
+                f"{move.address} changes its place faster than it can be followed"
+            )
+
+    async def _attempt(self, worker: NodeWorker, move: Move) -> EniRecord | None:
+        """None: the address is not where it was a moment ago, look again."""
+        vpc = worker.book.node.vpc
+        assert vpc is not None, "a node that has joined has a VPC"
+        holder = await self._holder(worker, vpc, move)
+        if holder is not None and holder.eni in worker.book.image.enis:
+            return await self._arrive(worker, move, holder.eni)
+        if holder is not None:
+            self._check_ours(move, holder)
+        destination = await self._place(worker, move)
+        intent = Intent(
+            intent=f"move-{move.generation}-{move.address}",
+            kind=IntentKind.MOVE,
+            eni=destination,
+            addresses=(move.address,),
+        )
+        await worker.book.write(put=[intent])
+        await self._check(move)
+        try:
+            if holder is not None:
+                source = holder.eni
+                await self._tools.call(
+                    worker.book.check_term,
+                    lambda: self._cloud.migrate(source, destination, move.address),
+                )
+            elif not await self._assign(worker, vpc, move, intent):
+                return None
+        except CloudNotFound:
+            return None
+        return await self._arrive(worker, move, destination)
+
+    async def _check(self, move: Move) -> None:
+        check_authorised(move, await self._tools.leases.find(move.identity))
+
+    async def _holder(self, worker: NodeWorker, vpc: VpcId, move: Move) -> Eni | None:
+        """The ENI that has the address, once no other change of it is under way."""
+        found = await self._tools.call(
+            worker.book.check_term, lambda: self._cloud.find_eni_of(vpc, move.address)
+        )
+        if found is None or found.phase_of(move.address) is AddressPhase.AVAILABLE:
+            return found
+        settled = await worker.changes.settled(found.eni, move.address)
+        if settled is not None and settled.phase_of(move.address) is not None:
+            return settled
+        return await self._tools.call(
+            worker.book.check_term, lambda: self._cloud.find_eni_of(vpc, move.address)
+        )
+
+    def _check_ours(self, move: Move, holder: Eni) -> None:
+        is_primary = any(
+            each.is_primary for each in holder.addresses if each.address == move.address
+        )
+        if is_primary or holder.tags.get(TAG_CLUSTER) != self._tools.cluster:
+            raise CloudRefused(
+                f"{move.address} of {move.identity} is on {holder.eni}, which is not an ENI of"
+                f" cluster {self._tools.cluster}: somebody else took the address"
+            )
+
+    async def _place(self, worker: NodeWorker, move: Move) -> EniId:
+        """An ENI of the node in the address's subnet with room for it."""
+        if found := choose_eni(move.subnet, worker.rooms()):
+            return found
+        subnet = await self._tools.subnets.get(move.subnet)
+        zone = worker.book.node.zone
+        if subnet.zone != zone:
+            raise no_place(move, zone, subnet.zone)
+        for each in worker.rooms():
+            if each.subnet == move.subnet and await worker.recall(1, each.eni):
+                return each.eni
+        if not worker.eni_slots():
+            raise no_place(move, zone, subnet.zone)
+        made = await worker.changes.add_eni(move.subnet, 0)
+        return made.eni
+
+    async def _assign(self, worker: NodeWorker, vpc: VpcId, move: Move, intent: Intent) -> bool:
+        """No ENI has the address: it is assigned by name, unless a stranger took it."""
+        destination = intent.eni
+        assert destination is not None, "a move names where it goes"
+        check = worker.book.check_term
+        try:
+            await self._tools.call(
+                check,
+                lambda: self._cloud.assign_address(
+                    destination, move.address, token=f"{intent.intent}-{destination}"
+                ),
+            )
+        except CloudTaken as error:
+            if await self._tools.call(
+                check, lambda: self._cloud.find_eni_of(vpc, move.address)
+            ):
+                return False  # an ENI has it since a moment ago: maybe by an earlier attempt
+            used = await self._tools.call(
+                check, lambda: self._cloud.find_used(vpc, move.address)
+            )
+            raise CloudRefused(
+                f"{move.address} of {move.identity} was taken by somebody else in the VPC (a"
+                f" {used.kind if used else 'stranger'}): release it there, or forget the lease"
+            ) from error
+        return True
+
+    async def _arrive(self, worker: NodeWorker, move: Move, eni: EniId) -> EniRecord | None:
+        settled = await worker.changes.settled(eni, move.address)
+        if settled is None or settled.phase_of(move.address) is None:
+            return None
+        record = worker.book.image.enis[eni]
+        if record.is_primary:
+            raise WrongSubnet(
+                f"{move.address} of {move.identity} is on {eni}, the primary ENI of node"
+                f" {move.to_node}, which never carries pods"
+            )
+        known = worker.book.image.addresses.get(move.address)
+        given = AddressRecord(address=move.address, eni=eni, hold=Hold.GIVEN)
+        intents = worker.book.image.intents.values()
+        ended = [
+            it for it in intents if it.kind is IntentKind.MOVE and move.address in it.addresses
+        ]
+        if known != given or ended:
+            await worker.book.write(put=[given], drop=ended)
+        if known != given:
+            self._tools.events.address("migrated", move.address, eni, move.to_node, None)
+        return record

@@ -1,0 +1,92 @@
+"""The records of one node in memory, written to the store first: what its owner works on."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+
+from services.eni_manager.domain.ports import EniStore, Order, Term
+from services.eni_manager.domain.records import (
+    AddressRecord,
+    EniRecord,
+    Intent,
+    NodeImage,
+    NodeRecord,
+    Record,
+)
+from shared.clock import Clock
+from shared.errors import Stale
+
+
+class TermHolder:
+    """The current term of a shard; renewed by the reconciler, asked before every effect."""
+
+    def __init__(self, term: Term, clock: Clock) -> None:
+        self.term = term
+        self._clock = clock
+
+    def check(self) -> Term:
+        """Raises Stale once the term has ended by this machine's own clock."""
+        if self._clock.monotonic_s() >= self.term.ends_at_s:
+            raise Stale(f"term {self.term.number} of shard {self.term.shard} has ended")
+        return self.term
+
+
+class NodeBook:
+    """Store before memory: what is in memory was accepted under the term."""
+
+    def __init__(self, image: NodeImage, store: EniStore, holder: TermHolder) -> None:
+        self.image = image
+        self._store = store
+        self._holder = holder
+        self._sequence = itertools.count(1)
+        self._changing_node = asyncio.Lock()
+
+    @property
+    def node(self) -> NodeRecord:
+        return self.image.node
+
+    def check_term(self) -> None:
+        self._holder.check()
+
+    def next_order(self) -> Order:
+        return Order(term=self._holder.check().number, sequence=next(self._sequence))
+
+    async def write(self, *, put: Sequence[Record] = (), drop: Sequence[Record] = ()) -> None:
+        if not put and not drop:
+            return
+        await self._store.write(self._holder.check(), self.node.node, put=put, drop=drop)
+        for record in put:
+            self._put(record)
+        for record in drop:
+            self._drop(record)
+
+    async def change_node(self, change: Callable[[NodeRecord], NodeRecord]) -> None:
+        """One change of the node's own record at a time, so that none is lost."""
+        async with self._changing_node:
+            changed = change(self.node)
+            if changed != self.node:
+                await self.write(put=[changed])
+
+    def _put(self, record: Record) -> None:
+        match record:
+            case NodeRecord():
+                self.image.node = record
+            case EniRecord():
+                self.image.enis[record.eni] = record
+            case AddressRecord():
+                self.image.addresses[record.address] = record
+            case Intent():
+                self.image.intents[record.intent] = record
+
+    def _drop(self, record: Record) -> None:
+        match record:
+            case EniRecord():
+                self.image.enis.pop(record.eni, None)
+            case AddressRecord():
+                self.image.addresses.pop(record.address, None)
+            case Intent():
+                self.image.intents.pop(record.intent, None)
+            case NodeRecord():
+                raise AssertionError("a node's record is never dropped while it is worked on")

@@ -1,0 +1,219 @@
+"""One node: observe → plan → apply, in rounds; only the owner of its shard runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from services.eni_manager.domain import watermarks
+from services.eni_manager.domain.placement import (
+    AddEniStep,
+    AssignStep,
+    EniRoom,
+    Growth,
+    NodeRoom,
+    plan_growth,
+    subnets_of_zone,
+)
+from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord
+from services.eni_manager.eni_changes import EniChanges
+from services.eni_manager.node_book import NodeBook
+from services.eni_manager.observer import Observer
+from services.eni_manager.stock import Stock
+from services.eni_manager.tools import Tools
+from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
+from shared.errors import BerthError, Unavailable
+
+log = logging.getLogger(__name__)
+
+_REPLANS_MAX = 8  # in one round, after a subnet turned out to be full
+
+
+class NodeWorker:
+    """Holds one node's book. `round` is idempotent: it goes on wherever the last one ended."""
+
+    def __init__(self, book: NodeBook, tools: Tools, *, observe_every_s: float) -> None:
+        self.book = book
+        self.lock = asyncio.Lock()  # one change of the node at a time: rounds and moves
+        self.wake = asyncio.Event()
+        self.checked = asyncio.Event()  # the first observation has ended, well or not
+        self.changes = EniChanges(book, tools)
+        self.stock = Stock(book, tools)
+        self._tools = tools
+        self._observer = Observer(book, tools)
+        self._observe_every_s = observe_every_s
+        self._observe_at_s = 0.0
+        self._demand = book.node.demand
+        self._heard = 0  # wants so far
+        self._is_demand_doubtful = False
+        self._unaware = True  # the agent does not know all ENIs yet
+
+    async def hear(self, record: NodeRecord, enis: frozenset[str]) -> str | None:
+        """The agent's newest demand; the problem it should know of, if any."""
+        known = self.book.node
+        self._heard += 1
+        self._demand = record.demand
+        self._is_demand_doubtful = False
+        self._unaware = any(each.eni not in enis for each in self.book.image.secondary())
+        if record.incarnation != known.incarnation or record.instance != known.instance:
+            self.observe_soon()
+        await self.book.change_node(
+            lambda node: replace(
+                node,
+                instance=record.instance,
+                incarnation=record.incarnation,
+                demand=record.demand,
+                heard_at=record.heard_at,
+                has_joined=node.has_joined and record.instance == node.instance,
+            )
+        )
+        self.wake.set()
+        return self.book.node.problem
+
+    def observe_soon(self) -> None:
+        """Something was changed at the cloud behind this book."""
+        self._observe_at_s = 0.0
+        self.wake.set()
+
+    async def round(self) -> None:
+        async with self.lock:
+            try:
+                await self._round()
+            except BerthError as error:
+                await self._set_problem(str(error))
+                if isinstance(error, RETRIED):
+                    raise  # the supervisor repeats soon; a refusal waits for the next round
+                log.warning(
+                    "node cannot be served",
+                    extra={"node": self.book.node.node, "error": str(error)},
+                )
+            finally:
+                self.checked.set()
+
+    def rooms(self) -> list[EniRoom]:
+        image = self.book.image
+        return [
+            EniRoom(eni=each.eni, subnet=each.subnet, room=image.room(each.eni))
+            for each in image.secondary()
+        ]
+
+    def eni_slots(self) -> int:
+        """ENIs that may still be attached; strangers' take up slots too."""
+        taken = len(self.book.image.secondary()) + self._observer.strangers
+        return max(0, (self.book.node.enis_max or 0) - taken)
+
+    async def recall(self, count: int, eni: str | None = None) -> int:
+        """Take idle addresses back from the agent and unassign them; how many."""
+        found = next((it.eni for it in self.rooms() if it.eni == eni), None)
+        addresses = await self.stock.begin_recall(count, found)
+        self._demand = replace(self._demand, idle=max(0, self._demand.idle - len(addresses)))
+        await self._finish(IntentKind.UNASSIGN)
+        return len(addresses)
+
+    async def _round(self) -> None:
+        if self.book.node.has_joined:
+            for kind in (IntentKind.ADD_ENI, IntentKind.ASSIGN, IntentKind.UNASSIGN):
+                await self._finish(kind)
+        else:  # begun for an instance that this node no longer is
+            await self.book.write(drop=list(self.book.image.intents.values()))
+        if self._tools.clock.monotonic_s() >= self._observe_at_s:
+            await self._observe()
+        await self._answer_agent()
+        shortage = await self._grow()
+        await self._set_problem(str(shortage) if shortage else None)
+
+    async def _observe(self) -> None:
+        await self._observer.observe()
+        # What a move left is told by the cloud now: the allocator repeats the request.
+        intents = self.book.image.intents.values()
+        await self.book.write(drop=[it for it in intents if it.kind is IntentKind.MOVE])
+        self._observe_at_s = self._tools.clock.monotonic_s() + self._observe_every_s
+        if not self.book.node.has_joined:
+            await self.book.change_node(lambda node: replace(node, has_joined=True))
+            self._tools.events.node("joined", self.book.node, self.book.node.zone)
+
+    async def _finish(self, kind: IntentKind) -> None:
+        for intent in [it for it in self.book.image.intents.values() if it.kind is kind]:
+            await self.changes.finish(intent)
+
+    async def _answer_agent(self) -> None:
+        """Recalls that wait, addresses to offer, too many idle ones; an agent that is away
+        is asked again in the next round."""
+        try:
+            for intent in list(self.book.image.intents.values()):
+                if intent.kind is IntentKind.RECALL:
+                    await self.stock.finish_recall(intent)
+            await self._finish(IntentKind.UNASSIGN)
+            await self._offer()
+            coming = len(self.book.image.held(Hold.ASSIGNING))
+            if not self._is_demand_doubtful:
+                spare = watermarks.excess(self._demand, coming=coming, marks=self._tools.marks)
+                if spare:
+                    await self.recall(spare)
+        except Unavailable as error:
+            if isinstance(error, RETRIED):
+                raise
+            log.info("agent is away", extra={"node": self.book.node.node, "error": str(error)})
+
+    async def _offer(self) -> None:
+        if not self._unaware and not self.book.image.held(Hold.ASSIGNING):
+            return
+        heard = self._heard
+        taken = await self.stock.offer()
+        self._unaware = False
+        if self._heard == heard:
+            self._demand = replace(self._demand, idle=self._demand.idle + taken)
+        elif taken:
+            # A want that crossed the offer counts the addresses, or does not: the next tells.
+            self._is_demand_doubtful = True
+
+    async def _grow(self) -> BerthError | None:
+        """In one shot to the target; a subnet that is full is looked at again first."""
+        for _ in range(_REPLANS_MAX):
+            growth = self._plan()
+            if not growth.steps:
+                return growth.shortage
+            try:
+                for step in growth.steps:
+                    await self._apply(step)
+            except (CloudSubnetFull, CloudLimit) as error:
+                log.info("plan did not hold", extra={"error": str(error)})
+                await self._tools.subnets.refresh()
+                await self._observer.observe()
+                continue
+            await self._answer_agent()
+        return self._plan().shortage
+
+    async def _apply(self, step: AssignStep | AddEniStep) -> None:
+        if isinstance(step, AssignStep):
+            await self.changes.assign(step.eni, step.count)
+        else:
+            await self.changes.add_eni(step.subnet, step.count)
+
+    def _plan(self) -> Growth:
+        node, image = self.book.node, self.book.image
+        if self._is_demand_doubtful or node.zone is None or node.vpc is None:
+            return Growth(steps=(), shortage=None)
+        wanted = watermarks.lacking(
+            self._demand,
+            coming=len(image.held(Hold.ASSIGNING)),
+            held=len(image.addresses),
+            marks=self._tools.marks,
+        )
+        room = NodeRoom(
+            node=node.node,
+            zone=node.zone,
+            enis=self.rooms(),
+            eni_slots=self.eni_slots(),
+            addresses_max=node.addresses_max or 0,
+        )
+        usable = subnets_of_zone(node.node, node.zone, self._tools.subnets.in_vpc(node.vpc))
+        return plan_growth(wanted, room, usable)
+
+    async def _set_problem(self, problem: str | None) -> None:
+        if problem == self.book.node.problem:
+            return
+        await self.book.change_node(lambda node: replace(node, problem=problem))
+        if problem is not None and not self.book.node.has_joined:
+            self._tools.events.node("refused", self.book.node, problem)

@@ -1,0 +1,170 @@
+"""What the cloud, the agent and the leases say of a node, brought into its book.
+
+The cloud decides where an address is, the agent and the leases whose it is. An ENI of ours
+that no book knows is taken up by its tags; strangers are left alone but take up slots.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from services.eni_manager.domain.enis import Evidence, compare
+from services.eni_manager.domain.placement import subnets_of_zone
+from services.eni_manager.domain.records import EniRecord, Hold, IntentKind, Purpose
+from services.eni_manager.eni_changes import TAG_CLUSTER
+from services.eni_manager.node_book import NodeBook
+from services.eni_manager.tools import Tools
+from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance
+from shared.errors import CloudRefused, QuotaReached, Unavailable, WrongSubnet
+from shared.ids import EniId
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A node as the cloud shows it at one moment."""
+
+    instance: Instance
+    quota: EniQuota
+    enis: list[Eni]
+
+
+class Observer:
+    """Observes one node. The caller holds the node's lock."""
+
+    def __init__(self, book: NodeBook, tools: Tools) -> None:
+        self._book = book
+        self._tools = tools
+        self.strangers = 0  # ENIs on the instance that are not ours
+
+    async def observe(self) -> None:
+        """Bring the book up to date. Raises what the node cannot be served for."""
+        sight = await self._look()
+        self._check(sight)
+        await self._book.change_node(
+            lambda node: replace(
+                node,
+                vpc=sight.instance.vpc,
+                zone=sight.instance.zone,
+                enis_max=sight.quota.secondary_enis,
+                addresses_max=sight.quota.secondary_addresses_per_eni,
+            )
+        )
+        await self._record_enis(sight)
+        await self._record_addresses(sight)
+
+    async def _look(self) -> Sight:
+        node, cloud = self._book.node, self._tools.cloud
+        check = self._book.check_term
+        return Sight(
+            instance=await self._tools.call(
+                check, lambda: cloud.describe_instance(node.instance)
+            ),
+            quota=await self._tools.call(check, lambda: cloud.describe_quota(node.instance)),
+            enis=await self._tools.call(check, lambda: cloud.find_enis_on(node.instance)),
+        )
+
+    def _check(self, sight: Sight) -> None:
+        node, instance = self._book.node, sight.instance
+        if not instance.takes_enis:
+            raise CloudRefused(
+                f"instance {instance.instance} of node {node.node} is {instance.state}: it"
+                " takes ENIs only when it is RUNNING or STOPPED"
+            )
+        if not sight.quota.secondary_enis or not sight.quota.secondary_addresses_per_eni:
+            raise QuotaReached(
+                f"instance {instance.instance} of node {node.node} may have {sight.quota.enis}"
+                f" ENIs with {sight.quota.addresses_per_eni} addresses each, the primary ones"
+                " included: none is left for pods"
+            )
+        container = self._tools.subnets.container()
+        in_vpc = self._tools.subnets.in_vpc(instance.vpc)
+        if container and not in_vpc:
+            raise WrongSubnet(
+                f"node {node.node} is in {instance.vpc}, the container subnets are in"
+                f" {', '.join(sorted({each.vpc for each in container}))}: name subnets of"
+                f" {instance.vpc} in the setting `subnets`"
+            )
+        subnets_of_zone(node.node, instance.zone, in_vpc)
+
+    async def _record_enis(self, sight: Sight) -> None:
+        """Ours and the instance's own; one whose making is unfinished waits for its end."""
+        image = self._book.image
+        unfinished = {
+            each.intent for each in image.intents.values() if each.kind is IntentKind.ADD_ENI
+        }
+        found: list[EniRecord] = []
+        self.strangers = 0
+        for eni in sight.enis:
+            purpose = self._purpose(eni)
+            if purpose is None:
+                self.strangers += 1
+            elif not unfinished & set(eni.tags.values()):
+                found.append(await self._record(eni, purpose))
+        seen = {each.eni for each in found}
+        lost = [each for each in image.enis.values() if each.eni not in seen]
+        for each in lost:
+            log.warning("ENI is gone", extra={"eni": each.eni, "node": self._book.node.node})
+        fresh = [each for each in found if image.enis.get(each.eni) != each]
+        await self._book.write(put=fresh, drop=lost)
+
+    def _purpose(self, eni: Eni) -> Purpose | None:
+        if eni.is_primary:
+            return Purpose.PRIMARY
+        return Purpose.SHARED if eni.tags.get(TAG_CLUSTER) == self._tools.cluster else None
+
+    async def _record(self, eni: Eni, purpose: Purpose) -> EniRecord:
+        subnet = await self._tools.subnets.get(eni.subnet)
+        return EniRecord(
+            eni=eni.eni,
+            subnet=eni.subnet,
+            cidr=subnet.cidr,
+            mac=eni.mac,
+            primary_address=eni.primary_address,
+            purpose=purpose,
+            security_groups=eni.security_groups,
+        )
+
+    async def _record_addresses(self, sight: Sight) -> None:
+        image = self._book.image
+        ours = {each.eni for each in image.secondary()}
+        seen: dict[IPv4Address, EniId] = {
+            address.address: eni.eni
+            for eni in sight.enis
+            if eni.eni in ours
+            for address in eni.secondary
+            if address.phase is not AddressPhase.DELETING
+        }
+        # The inventory first, the leases after it: an address that its agent hands to a lease
+        # in between is seen by one of them.
+        inventory = await self._inventory()
+        doubtful = [
+            address
+            for address in seen
+            if inventory is None
+            or address not in inventory
+            or image.addresses.get(address) is None
+        ]
+        leased = await self._tools.leases.leased_among(doubtful)
+        findings = compare(image.addresses, seen, Evidence(leased=leased, inventory=inventory))
+        for each in findings.kept:
+            if each.hold is Hold.QUARANTINED:
+                self._tools.events.address(
+                    "quarantined", each.address, each.eni, self._book.node.node, each.reason
+                )
+        await self._book.write(
+            put=findings.kept, drop=[image.addresses[each] for each in findings.gone]
+        )
+
+    async def _inventory(self) -> set[IPv4Address] | None:
+        try:
+            return await self._tools.agents.inventory(self._book.node.node)
+        except Unavailable as error:
+            log.info(
+                "agent gave no inventory",
+                extra={"node": self._book.node.node, "error": str(error)},
+            )
+            return None

@@ -1,0 +1,158 @@
+"""Which nodes this replica looks after: shards claimed by terms, a worker per node.
+
+A term is renewed three times in its span. Lost, or not renewed in time, its workers stop at
+once; every effect asks the term first, so nothing is begun after its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from services.eni_manager.domain.ports import EniStore, Term
+from services.eni_manager.domain.records import NodeImage, NodeRecord
+from services.eni_manager.node_book import NodeBook, TermHolder
+from services.eni_manager.node_worker import NodeWorker
+from services.eni_manager.tools import Tools
+from shared.errors import BerthError, Busy, Unavailable
+from shared.ids import NodeName
+from shared.runtime.loops import Loops
+
+log = logging.getLogger(__name__)
+
+_RENEWALS_PER_TERM = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shard:
+    holder: TermHolder
+    loops: Loops
+    workers: dict[NodeName, NodeWorker] = field(default_factory=dict)
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """Settings of the rounds, with their units in their names."""
+
+    shards: int
+    term_ttl_s: float
+    round_interval_s: float
+    observe_interval_s: float
+
+
+class Reconciler:
+    def __init__(
+        self,
+        store: EniStore,
+        tools: Tools,
+        pacing: Pacing,
+        shard_of: Callable[[NodeName, int], int],
+    ) -> None:
+        self._store = store
+        self._tools = tools
+        self._pacing = pacing
+        self._shard_of = shard_of
+        self._shards: dict[int, _Shard] = {}
+
+    async def run(self) -> None:
+        """Claim, renew, let go; kept by the service's supervisor."""
+        while True:
+            for number in range(self._pacing.shards):
+                await self._claim(number)
+            await asyncio.sleep(self._pacing.term_ttl_s / _RENEWALS_PER_TERM)
+
+    async def stop(self) -> None:
+        """Stop the workers, then give the shards up: another replica takes over at once."""
+        for number, shard in list(self._shards.items()):
+            del self._shards[number]
+            await shard.loops.stop()
+            try:
+                await self._store.give_up(shard.holder.term)
+            except Unavailable as error:
+                log.info("term not given up", extra={"shard": number, "error": str(error)})
+
+    def workers(self) -> list[NodeWorker]:
+        return [worker for shard in self._shards.values() for worker in shard.workers.values()]
+
+    def worker(self, node: NodeName) -> NodeWorker | None:
+        """Raises Busy when another replica looks after the node: the caller asks again."""
+        return self._shard(node).workers.get(node)
+
+    async def open(self, record: NodeRecord) -> NodeWorker:
+        """The worker of a node, made when it is first heard of."""
+        shard = self._shard(record.node)
+        async with shard.opening:
+            found = shard.workers.get(record.node)
+            if found is None:
+                await self._store.write(shard.holder.check(), record.node, put=[record])
+                found = self._start(shard, NodeImage(node=record))
+        return found
+
+    def left(self, address: IPv4Address, *, to_node: NodeName) -> None:
+        """A move took the address from another node: that node's book is behind the cloud."""
+        for worker in self.workers():
+            if worker.book.node.node != to_node and address in worker.book.image.addresses:
+                worker.observe_soon()
+
+    def _shard(self, node: NodeName) -> _Shard:
+        shard = self._shards.get(self._shard_of(node, self._pacing.shards))
+        if shard is None:
+            raise Busy(f"another replica looks after node {node}")
+        return shard
+
+    async def _claim(self, number: int) -> None:
+        held = self._shards.get(number)
+        try:
+            term = await self._store.claim(number, ttl_s=self._pacing.term_ttl_s)
+        except Unavailable:
+            if held is not None and self._has_ended(held):
+                await self._lose(number)
+            raise
+        if held is not None and (term is None or term.number != held.holder.term.number):
+            await self._lose(number)
+            held = None
+        if term is None:
+            return
+        if held is not None:
+            held.holder.term = term
+        else:
+            await self._gain(term)
+
+    async def _gain(self, term: Term) -> None:
+        shard = _Shard(holder=TermHolder(term, self._tools.clock), loops=Loops(self._tools.rng))
+        for node in await self._store.load_nodes():
+            if self._shard_of(node.node, self._pacing.shards) == term.shard:
+                self._start(shard, await self._store.load(node))
+        self._shards[term.shard] = shard
+        log.info("shard gained", extra={"shard": term.shard, "term": term.number})
+
+    async def _lose(self, number: int) -> None:
+        shard = self._shards.pop(number)
+        await shard.loops.stop()
+        log.warning("shard lost", extra={"shard": number, "term": shard.holder.term.number})
+
+    def _has_ended(self, shard: _Shard) -> bool:
+        try:
+            shard.holder.check()
+        except BerthError:
+            return True
+        return False
+
+    def _start(self, shard: _Shard, image: NodeImage) -> NodeWorker:
+        worker = NodeWorker(
+            NodeBook(image, self._store, shard.holder),
+            self._tools,
+            observe_every_s=self._pacing.observe_interval_s,
+        )
+        shard.workers[image.node.node] = worker
+        shard.loops.every(
+            f"node {image.node.node}",
+            worker.round,
+            interval_s=self._pacing.round_interval_s,
+            wake=worker.wake,
+        )
+        return worker

@@ -1,0 +1,93 @@
+"""The use cases: a node's want, a move, and what operators list."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, NodeRecord
+from services.eni_manager.mover import Mover
+from services.eni_manager.reconciler import Reconciler
+from services.eni_manager.subnets import SubnetBook
+from shared.cloud.words import Subnet
+from shared.errors import Stale, Unavailable
+from shared.ids import InstanceId, NodeName
+from shared.telemetry.metrics import MOVES_TOTAL
+
+
+class EniManager:
+    """Each use case is safe to repeat."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        mover: Mover,
+        store: EniStore,
+        subnets: SubnetBook,
+        *,
+        first_look_wait_s: float,
+    ) -> None:
+        self._reconciler = reconciler
+        self._mover = mover
+        self._store = store
+        self._subnets = subnets
+        self._first_look_wait_s = first_look_wait_s
+
+    async def want(
+        self,
+        node: NodeName,
+        instance: InstanceId,
+        incarnation: int,
+        demand: Demand,
+        enis: frozenset[str],
+        *,
+        now: datetime,
+    ) -> str | None:
+        """Hear a node's demand; what is wrong with it, if anything. Offers follow by
+        themselves. The first word waits until the instance was looked at."""
+        record = NodeRecord(
+            node=node,
+            instance=instance,
+            incarnation=incarnation,
+            demand=demand,
+            heard_at=now,
+        )
+        worker = self._reconciler.worker(node) or await self._reconciler.open(record)
+        known = worker.book.node
+        if incarnation < known.incarnation:
+            raise Stale(
+                f"incarnation {incarnation} of node {node} has ended: {known.incarnation} lives"
+            )
+        problem = await worker.hear(record, enis)
+        if not worker.checked.is_set():
+            try:
+                async with asyncio.timeout(self._first_look_wait_s):
+                    await worker.checked.wait()
+            except TimeoutError:
+                return problem
+        return worker.book.node.problem
+
+    async def move(self, move: Move) -> EniRecord:
+        """The ENI on which the address works now. Busy when another replica has the node."""
+        worker = self._reconciler.worker(move.to_node)
+        if worker is None:
+            raise Unavailable(f"node {move.to_node} was not heard of yet: its agent must call")
+        try:
+            arrived = await self._mover.move(worker, move)
+        except BaseException as error:
+            MOVES_TOTAL.labels(type(error).__name__).inc()
+            raise
+        MOVES_TOTAL.labels("ok").inc()
+        self._reconciler.left(move.address, to_node=move.to_node)
+        return arrived
+
+    async def nodes(self) -> list[NodeImage]:
+        """Every node of the cluster, whichever replica looks after it."""
+        images = [await self._store.load(node) for node in await self._store.load_nodes()]
+        return sorted(images, key=lambda it: it.node.node)
+
+    async def subnets(self) -> list[Subnet]:
+        await self._subnets.refresh()
+        return self._subnets.container()

@@ -1,0 +1,98 @@
+"""Offers and recalls: how addresses change hands between the eni_manager and a node's agent.
+
+An address is the agent's once it has said so, and the eni_manager's again once the agent has
+struck it off; no answer means neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind
+from services.eni_manager.node_book import NodeBook
+from services.eni_manager.tools import Tools
+from shared.ids import EniId
+
+_SETTLED_MAX = 64
+_REFUSED_REASON = "its agent refused the offer, and no lease names it"
+
+
+class Stock:
+    """One node's exchange with its agent. The caller holds the node's lock."""
+
+    def __init__(self, book: NodeBook, tools: Tools) -> None:
+        self._book = book
+        self._tools = tools
+
+    async def offer(self) -> int:
+        """Offer everything the agent has not taken; how many it took. Raises Unavailable."""
+        image = self._book.image
+        offered = image.held(Hold.ASSIGNING)
+        answer = await self._tools.agents.offer(
+            self._book.node.node,
+            self._book.next_order(),
+            list(image.enis.values()),
+            offered,
+        )
+        taken = [each for each in offered if each.address in answer.accepted]
+        refused = [each for each in offered if each.address in answer.refused]
+        changed = [replace(each, hold=Hold.GIVEN) for each in taken]
+        changed += await self._judge_refused(refused)
+        await self._book.write(put=changed)
+        return len(taken)
+
+    async def begin_recall(self, count: int, eni: EniId | None) -> list[IPv4Address]:
+        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`."""
+        intent = Intent(
+            intent=self._tools.new_id(), kind=IntentKind.RECALL, eni=eni, count=count
+        )
+        await self._book.write(put=[intent])
+        return await self.finish_recall(intent)
+
+    async def finish_recall(self, intent: Intent) -> list[IPv4Address]:
+        """Repeat the recall under its own id until it is answered. Raises Unavailable."""
+        settled = self._book.node.settled
+        addresses = await self._tools.agents.recall(
+            self._book.node.node,
+            self._book.next_order(),
+            recall=intent.intent,
+            eni=intent.eni,
+            count=intent.count,
+            settled=settled,
+        )
+        known = self._book.image.addresses
+        struck = [known[each] for each in addresses if each in known]
+        leaving = [replace(each, hold=Hold.UNASSIGNING) for each in struck]
+        by_eni: dict[EniId, list[IPv4Address]] = {}
+        for each in struck:
+            by_eni.setdefault(each.eni, []).append(each.address)
+        unassign = [
+            Intent(
+                intent=f"{intent.intent}-{eni}",
+                kind=IntentKind.UNASSIGN,
+                eni=eni,
+                addresses=tuple(group),
+            )
+            for eni, group in by_eni.items()
+        ]
+        await self._book.write(put=[*leaving, *unassign], drop=[intent])
+        await self._book.change_node(
+            lambda node: replace(
+                node,
+                settled=(*(it for it in node.settled if it not in settled), intent.intent)[
+                    -_SETTLED_MAX:
+                ],
+            )
+        )
+        return addresses
+
+    async def _judge_refused(self, refused: list[AddressRecord]) -> list[AddressRecord]:
+        """A refused address is a fixed lease's here, or in doubt."""
+        leased = await self._tools.leases.leased_among([each.address for each in refused])
+        return [
+            replace(each, hold=Hold.GIVEN)
+            if each.address in leased
+            else replace(each, hold=Hold.QUARANTINED, reason=_REFUSED_REASON)
+            for each in refused
+        ]

@@ -1,0 +1,65 @@
+"""The container subnets as the cloud last told of them, with what they have free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from shared.cloud.errors import CloudAway
+from shared.cloud.port import CloudApi
+from shared.cloud.words import Subnet
+from shared.ids import SubnetId, VpcId
+from shared.telemetry.metrics import SUBNET_FREE_ADDRESSES
+
+
+class SubnetBook:
+    """Container subnets by id; any other subnet is described when it is first asked for."""
+
+    def __init__(self, cloud: CloudApi, subnets: Sequence[SubnetId]) -> None:
+        self._cloud = cloud
+        self._named = tuple(subnets)
+        self._known: dict[SubnetId, Subnet] = {}
+        self._refreshing = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        async with self._refreshing:
+            found = await self._cloud.describe_subnets(
+                list(dict.fromkeys((*self._named, *self._known)))
+            )
+            self._known = {each.subnet: each for each in found}
+        for each in self.container():
+            SUBNET_FREE_ADDRESSES.labels(each.subnet).set(each.free)
+
+    def container(self) -> list[Subnet]:
+        """Those that pods may have addresses of."""
+        return [self._known[each] for each in self._named if each in self._known]
+
+    def missing(self) -> list[SubnetId]:
+        """Named in the settings, and not at the cloud."""
+        return [each for each in self._named if each not in self._known]
+
+    def in_vpc(self, vpc: VpcId) -> list[Subnet]:
+        return [each for each in self.container() if each.vpc == vpc]
+
+    async def get(self, subnet: SubnetId) -> Subnet:
+        if subnet not in self._known:
+            for each in await self._cloud.describe_subnets([subnet]):
+                self._known[each.subnet] = each
+        if subnet not in self._known:
+            raise CloudAway("DescribeSubnets", "ResourceNotFound", f"no subnet {subnet}")
+        return self._known[subnet]
+
+    def find(self, subnet: SubnetId) -> Subnet | None:
+        return self._known.get(subnet)
+
+    def took(self, subnet: SubnetId, count: int) -> None:
+        """Addresses were assigned: count them off until the cloud is asked again."""
+        if known := self._known.get(subnet):
+            self._known[subnet] = Subnet(
+                subnet=known.subnet,
+                vpc=known.vpc,
+                zone=known.zone,
+                cidr=known.cidr,
+                free=max(0, known.free - count),
+                total=known.total,
+            )

@@ -1,0 +1,70 @@
+"""What every worker uses, handed over as one, and the one way to repeat a cloud call."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from services.eni_manager.domain.ports import Agents, Events, Leases
+from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.follower import EniFollower
+from services.eni_manager.subnets import SubnetBook
+from shared.clock import Clock
+from shared.cloud.errors import RETRIED
+from shared.cloud.port import CloudApi
+from shared.ids import ClusterName
+from shared.runtime.backoff import backoff_s
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Settings that workers need, with their units in their names."""
+
+    call_retry_s: float  # one call is repeated this long
+    change_timeout_s: float  # from a change's call to its being done
+    backoff_first_s: float
+    backoff_longest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    cluster: ClusterName
+    cloud: CloudApi
+    follower: EniFollower
+    subnets: SubnetBook
+    leases: Leases
+    agents: Agents
+    events: Events
+    marks: Watermarks
+    security_groups: tuple[str, ...]
+    limits: Limits
+    clock: Clock
+    rng: random.Random
+
+    async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
+        """Repeat while the cloud says "later". `check` comes before each effect: the term
+        must hold when the call is signed."""
+        waits = backoff_s(
+            self.rng,
+            first_s=self.limits.backoff_first_s,
+            longest_s=self.limits.backoff_longest_s,
+        )
+        until_s = self.clock.monotonic_s() + self.limits.call_retry_s
+        while True:
+            check()
+            try:
+                return await send()
+            except RETRIED:
+                wait_s = next(waits)
+                if self.clock.monotonic_s() + wait_s >= until_s:
+                    raise
+                await asyncio.sleep(wait_s)
+
+    def new_id(self) -> str:
+        """Of an intent, a recall, a token: never the same twice."""
+        return f"{self.rng.getrandbits(96):024x}"

