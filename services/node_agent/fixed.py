@@ -26,7 +26,7 @@ from shared.runtime.backoff import backoff_s
 from .bus import Bus, Pulse
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
 from .ledger import Ledger
-from .registration import Registration, Row
+from .registration import DEAD_LIFE, Registration, Row
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class FixedLeases:
             try:
                 acquired = await self._ask(claim, row, sequence)
             except BerthError as error:
-                if error.code is ErrorCode.STALE:
+                if error.code in DEAD_LIFE:
                     self._registration.lose(row)
                 elif error.code not in _INDEFINITE:
                     row.settle(sequence)

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from shared.addresses import AddressState
 from shared.clock import Clock
-from shared.errors import BerthError, ErrorCode
+from shared.errors import BerthError
 from shared.ids import Identity, NodeName
 from shared.messages.base import BATCH_MAX, AttachmentFields, IdentityFields
 from shared.messages.leases import (
@@ -32,7 +32,7 @@ from .domain.ports import User
 from .domain.stock import Holding
 from .fixed import FixedLeases
 from .ledger import Ledger
-from .registration import Registration, Row
+from .registration import DEAD_LIFE, Registration, Row
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Outbox:
         except BerthError as error:
             # Said again in the next round; a second release of one bind changes nothing.
             row.settle(sequence)
-            if error.code is ErrorCode.STALE:
+            if error.code in DEAD_LIFE:
                 self._registration.lose(row)
             log.info("release not delivered", extra={"error": str(error)})
             return
@@ -156,7 +156,7 @@ class Outbox:
         except BerthError as error:
             self._ledger.unreported.update(each for each in addresses if self._is_told(each))
             self._ledger.gone.update(each for each in gone if not self._is_told(each))
-            if error.code is ErrorCode.STALE:
+            if error.code in DEAD_LIFE:
                 self._registration.lose(row)
             raise
         finally:

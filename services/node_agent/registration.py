@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Final
 
 from shared.clock import Clock
-from shared.errors import BerthError, Unavailable
+from shared.errors import BerthError, ErrorCode, Unavailable
 from shared.ids import Incarnation, InstanceId, NodeName
 from shared.messages.leases import Fence
 from shared.messages.nodes import NODE_REGISTER, RegisterRequest
@@ -24,6 +24,9 @@ from .bus import Bus, Pulse
 from .ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+# This life is over, or the store has lost what it knew of it: another one begins.
+DEAD_LIFE: Final = frozenset({ErrorCode.STALE, ErrorCode.NOT_REGISTERED})
 
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 2.0

@@ -55,6 +55,7 @@ CNI_CODE: Final = {
     ErrorCode.MOVING: CniCode.TRY_AGAIN_LATER,
     ErrorCode.HOLDER_ALIVE: CniCode.TRY_AGAIN_LATER,
     ErrorCode.EPOCH_LOST: CniCode.TRY_AGAIN_LATER,
+    ErrorCode.NOT_REGISTERED: CniCode.TRY_AGAIN_LATER,
     ErrorCode.POD_UNKNOWN: CniCode.TRY_AGAIN_LATER,
     ErrorCode.INTERNAL: CniCode.INTERNAL,
 }
