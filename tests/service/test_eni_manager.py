@@ -18,7 +18,7 @@ from shared.messages.clusters import (
     NodeListRequest,
     SubnetListRequest,
 )
-from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.eni_world import EniWorld, MoveArguments, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -192,10 +192,10 @@ async def test_a_move_that_is_asked_again_has_the_same_answer(world: EniWorld) -
     one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
     await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
     address = await a_fixed_address(world, one)
-    asked = {"subnet": "subnet-a", "to_node": "node-2", "generation": 7}
+    asked = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
 
-    first = await world.move(WEB_0, address, **asked)  # type: ignore[arg-type]
-    again = await world.move(WEB_0, address, **asked)  # type: ignore[arg-type]
+    first = await world.move(WEB_0, address, **asked)
+    again = await world.move(WEB_0, address, **asked)
 
     assert again == first
 

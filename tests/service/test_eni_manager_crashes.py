@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import Unavailable
+from shared.errors import Stale, Unavailable
 from shared.ids import Identity
-from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.eni_world import EniWorld, MoveArguments, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -68,6 +68,7 @@ async def test_a_join_that_was_killed_is_finished_with_the_same_eni(
     await wait_for_call(world, 1)
 
     first.kill()
+    wanting.cancel()
     await asyncio.gather(wanting, return_exceptions=True)
     await world.process()
     await agent.want_until(idle=3, timeout_s=20)
@@ -105,22 +106,15 @@ async def test_a_move_that_was_killed_is_finished_by_the_next_manager(world: Eni
     del one.owned[address]
     await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
     await slow(world, "MigratePrivateIpAddress", 1500)
-    moving = asyncio.create_task(
-        world.move(
-            WEB_0,
-            address,
-            subnet="subnet-a",
-            to_node="node-2",
-            generation=7,
-            timeout_s=20,
-        ),
-        name="move",
-    )
+    asked = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
+    moving = asyncio.create_task(world.move(WEB_0, address, **asked), name="move")
     await eventually(lambda: is_migrating(world, address))
 
     first.kill()
+    moving.cancel()
+    await asyncio.gather(moving, return_exceptions=True)
     await world.process()
-    moved = await moving
+    moved = await world.move(WEB_0, address, **asked)
 
     assert str(address) in await world.cloud.addresses(moved.eni.eni)
     assert str(address) not in await cloud_addresses(world, one)
@@ -159,15 +153,41 @@ async def test_an_agent_that_was_away_is_offered_the_same_addresses_again(
     world: EniWorld,
 ) -> None:
     agent = await world.agent("node-1", "ins-one")
+    await agent.stop()
     async with world.manager():
         await agent.want()
-        await agent.stop()
         await wait_for_call(world, 1)
-        again = await world.agent("node-1", "ins-one")
+        await agent.start()
 
-        await again.want_until(idle=3, timeout_s=20)
+        await agent.want_until(idle=3, timeout_s=20)
 
-        assert await cloud_addresses(world, again) == {str(it) for it in again.owned}
+        assert await cloud_addresses(world, agent) == {str(it) for it in agent.owned}
+
+
+async def test_an_agent_whose_book_was_lost_is_offered_its_addresses_again(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    async with world.manager():
+        await agent.want_until(idle=3)
+        had = set(agent.owned)
+        agent.owned.clear()
+        agent.incarnation += 1
+
+        await agent.want_until(idle=3)
+
+        assert set(agent.owned) == had
+
+
+async def test_an_older_incarnation_is_refused(world: EniWorld) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    agent.incarnation = 2
+    async with world.manager():
+        await agent.want()
+        agent.incarnation = 1
+
+        with pytest.raises(Stale, match="incarnation 1 of node node-1 has ended"):
+            await agent.want()
 
 
 async def test_without_an_eni_manager_a_want_is_unavailable(world: EniWorld) -> None:

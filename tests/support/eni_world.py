@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TypedDict
 
 import nats
 from nats.aio.client import Client
@@ -40,6 +41,12 @@ from tests.support.standin_agent import StandInAgent
 CLUSTER = ClusterName("tests")
 _STOP_S = 10.0
 _POLL_S = 0.02
+
+
+class MoveArguments(TypedDict):
+    subnet: str
+    to_node: str
+    generation: int
 
 
 class EniWorld:

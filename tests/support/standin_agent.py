@@ -52,9 +52,15 @@ class StandInAgent:
         self.offers = 0
         self.changed = asyncio.Event()
         self._bus = BusClient(nats, cluster=cluster, clock=clock, rng=random.Random(7))
-        self._server = RequestServer(nats, cluster=cluster, clock=clock, in_flight_max=16)
+        self._nats = nats
+        self._cluster = cluster
+        self._server: RequestServer | None = None
 
     async def start(self) -> None:
+        """Hear orders from now."""
+        self._server = RequestServer(
+            self._nats, cluster=self._cluster, clock=SystemClock(), in_flight_max=16
+        )
         await self._server.serve_node(
             self.node,
             {
@@ -65,7 +71,9 @@ class StandInAgent:
         )
 
     async def stop(self) -> None:
-        await self._server.drain(grace_s=2.0)
+        if self._server is not None:
+            await self._server.drain(grace_s=2.0)
+            self._server = None
 
     @property
     def idle(self) -> set[IPv4Address]:
