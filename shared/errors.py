@@ -47,6 +47,7 @@ class ErrorCode(StrEnum):
     MOVING = "moving"
     HOLDER_ALIVE = "holder_alive"
     EPOCH_LOST = "epoch_lost"
+    NOT_REGISTERED = "not_registered"
     POD_UNKNOWN = "pod_unknown"
     INTERNAL = "internal"
 
@@ -137,6 +138,10 @@ class HolderAlive(TryLater):
 
 class EpochLost(TryLater):
     code = ErrorCode.EPOCH_LOST
+
+
+class NotRegistered(TryLater):
+    code = ErrorCode.NOT_REGISTERED
 
 
 class PodUnknown(TryLater):

@@ -6,6 +6,7 @@ callers see Unavailable meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from contextlib import suppress
@@ -50,30 +51,36 @@ async def connect_bus(
         if readiness is not None:
             readiness.set(BUS_CONDITION)
 
+    last_error: Exception | None = None
+
     async def failed(error: Exception) -> None:
+        nonlocal last_error
+        last_error = error
         # nats-py repeats an unreachable server's error at every attempt: `lost` said it once.
         if not isinstance(error, OSError):
             log.warning("bus error", extra={"error": str(error)})
 
     client = Client()
     try:
-        await client.connect(
-            servers=settings.nats_url.split(","),
-            name=client_name,
-            nkeys_seed_str=_read_seed(settings.nats_key_file),
-            inbox_prefix=inbox_prefix(client_name),
-            tls=_tls(settings),
-            connect_timeout=max(1, round(settings.nats_connect_timeout_s)),
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # a float is fine
-            ping_interval=_PING_S,
-            pending_size=_PENDING_BYTES_MAX,
-            drain_timeout=_DRAIN_S,
-            disconnected_cb=lost,
-            reconnected_cb=found,
-            error_cb=failed,
-        )
+        # A client that reconnects for ever would also try its first connection for ever.
+        async with asyncio.timeout(settings.nats_connect_timeout_s):
+            await client.connect(
+                servers=settings.nats_url.split(","),
+                name=client_name,
+                nkeys_seed_str=_read_seed(settings.nats_key_file),
+                inbox_prefix=inbox_prefix(client_name),
+                tls=_tls(settings),
+                connect_timeout=max(1, round(settings.nats_connect_timeout_s)),
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=_RECONNECT_WAIT_S,  # type: ignore[arg-type] # a float is fine
+                ping_interval=_PING_S,
+                pending_size=_PENDING_BYTES_MAX,
+                drain_timeout=_DRAIN_S,
+                disconnected_cb=lost,
+                reconnected_cb=found,
+                error_cb=failed,
+            )
     except (OSError, nats.errors.Error) as error:
         with suppress(Exception):
             await client.close()
@@ -81,8 +88,9 @@ async def connect_bus(
             raise Refused(
                 f"nats_url {settings.nats_url}: the bus refuses this key: {error}"
             ) from error
+        reason = str(error) or str(last_error or type(error).__name__)
         raise Unavailable(
-            f"nats_url {settings.nats_url}: the bus does not answer: {error or type(error)}"
+            f"nats_url {settings.nats_url}: the bus does not answer: {reason}"
         ) from error
     if readiness is not None:
         readiness.set(BUS_CONDITION)

@@ -90,6 +90,11 @@ def load_iif(register: int = _FIRST) -> Expression:
     return _expression("meta", _number(1, register), _number(2, 4))
 
 
+def load_oif(register: int = _FIRST) -> Expression:
+    """The index of the link a packet is about to leave by."""
+    return _expression("meta", _number(1, register), _number(2, 5))
+
+
 def load_mark(register: int = _FIRST) -> Expression:
     return _expression("meta", _number(1, register), _number(2, 3))
 

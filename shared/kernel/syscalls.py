@@ -69,6 +69,11 @@ def die_with_parent() -> None:
     _check(_libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
+def outlive_parent() -> None:
+    """Take `die_with_parent` back: another process decides how long this one lives."""
+    _check(_libc().prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0), "prctl")
+
+
 def can_administer() -> bool:
     """Whether this process may make namespaces without a user namespace of its own.
 

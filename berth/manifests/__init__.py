@@ -1,0 +1,1 @@
+"""Users' Kubernetes manifests, read as they come: StatefulSets, Deployments and Pods."""

@@ -1,0 +1,1 @@
+"""Everything on one machine: keys, servers, the simulated cloud and every service."""

@@ -1,0 +1,53 @@
+"""How the playground tells that a child serves, each by the child's own word."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from berth.playground.ports import LOOPBACK
+from berth.playground.processes import Probe
+from shared.bus.client import BusClient
+from shared.clock import SystemClock
+from shared.errors import BerthError
+from shared.ids import NodeName
+from shared.messages.nodes import AGENT_INVENTORY, InventoryRequest
+
+_ASK_S: Final = 1.0
+
+
+def http_ready(port: int) -> Probe:
+    """``/readyz`` answers 200; until then its body tells what is missing."""
+    url = f"http://{LOOPBACK}:{port}/readyz"
+
+    async def ask(words: str) -> str | None:
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ASK_S)) as session,
+                session.get(url) as answer,
+            ):
+                body = await answer.text()
+                return None if answer.status == 200 else "; ".join(body.splitlines())
+        except (aiohttp.ClientError, TimeoutError):
+            return f"{url} does not answer"
+
+    return ask
+
+
+def agent_ready(bus: BusClient, node: NodeName, configuration: Path) -> Probe:
+    """The agent answers for its node on the bus, and has installed its CNI configuration."""
+
+    async def ask(words: str) -> str | None:
+        deadline = SystemClock().now() + timedelta(seconds=_ASK_S)
+        try:
+            await bus.call(
+                AGENT_INVENTORY, InventoryRequest(node=node, deadline=deadline), node
+            )
+        except BerthError as error:
+            return str(error)
+        return None if configuration.exists() else f"{configuration.name} is not there yet"
+
+    return ask

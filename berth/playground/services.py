@@ -1,0 +1,169 @@
+"""How each service is run: its module, its environment, and when it counts as ready.
+
+Secrets travel in files only; the caller's own BERTH_* variables are not passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import berth
+from berth.playground.keys import BusKey, CloudAccount, StorePassword
+from berth.playground.ports import LOOPBACK, take_port
+from berth.playground.probes import agent_ready, http_ready
+from berth.playground.processes import ProcessSpec
+from berth.playground.state import NodeState
+from berth.playground.topology import Topology
+from shared.bus.client import BusClient
+from shared.ids import ClusterName
+
+RELAYED_BUS: Final = f"nats://{LOOPBACK}:4222"  # where an instance's relay listens
+CNI_CONFIGURATION: Final = "10-berth.conflist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every child of one playground shares."""
+
+    run_dir: Path
+    cluster: ClusterName
+    nats_url: str
+    redis_port: int
+
+    @property
+    def logs(self) -> Path:
+        return self.run_dir / "logs"
+
+    def service(
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str] = (),
+        settings: Mapping[str, object] | None = None,
+        health_port: int | None = None,
+    ) -> ProcessSpec:
+        port = take_port(0, "health") if health_port is None else health_port
+        folder = self.run_dir / "services" / name
+        folder.mkdir(mode=0o700, parents=True)
+        return ProcessSpec(
+            name=name,
+            argv=(*python_module(module), *arguments),
+            environment=base_environment()
+            | {
+                "BERTH_CLUSTER": self.cluster,
+                "BERTH_HEALTH_LISTEN": f"{LOOPBACK}:{port}",
+                "BERTH_RUN_DIR": str(folder),
+                "BERTH_STATE_DIR": str(folder),
+            }
+            | {key: str(value) for key, value in (settings or {}).items()},
+            log_file=self.logs / f"{name}.log",
+            is_ready=http_ready(port),
+        )
+
+    def on_bus(self, key: BusKey) -> dict[str, object]:
+        return {"BERTH_NATS_URL": self.nats_url, "BERTH_NATS_KEY_FILE": key.seed_file}
+
+    def on_store(self, user: str, password: StorePassword) -> dict[str, object]:
+        return {
+            "BERTH_REDIS_URL": f"redis://{user}@{LOOPBACK}:{self.redis_port}/0",
+            "BERTH_REDIS_PASSWORD_FILE": password.password_file,
+        }
+
+
+def python_module(module: str) -> tuple[str, ...]:
+    # -P: a folder named like one of our packages in the caller's directory is not imported.
+    return (sys.executable, "-P", "-m", module)
+
+
+def base_environment() -> dict[str, str]:
+    """The caller's environment without Berth's settings; our packages found from anywhere."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("BERTH_")}
+    root = str(Path(berth.__file__).resolve().parent.parent)
+    return kept | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+
+
+def simulator(
+    around: Surroundings,
+    *,
+    port: int,
+    topology_file: Path,
+    account: CloudAccount,
+    ready_file: Path,
+    wireless: bool,
+) -> ProcessSpec:
+    arguments = ["--listen", f"{LOOPBACK}:{port}", "--topology", str(topology_file)]
+    arguments += ["--ready-file", str(ready_file), *(["--wireless"] if wireless else [])]
+    return around.service(
+        "simulator",
+        "services.vpc_simulator.main",
+        arguments,
+        {"BERTH_SIMULATOR_SECRET_FILE": account.admin_file},
+    )
+
+
+def allocator(
+    around: Surroundings, *, number: int, key: BusKey, password: StorePassword
+) -> ProcessSpec:
+    return around.service(
+        f"allocator-{number}",
+        "services.allocator.main",
+        settings=around.on_bus(key) | around.on_store("allocator", password),
+    )
+
+
+def eni_manager(
+    around: Surroundings,
+    *,
+    key: BusKey,
+    password: StorePassword,
+    topology: Topology,
+    cloud_url: str,
+    account: CloudAccount,
+) -> ProcessSpec:
+    return around.service(
+        "eni-manager",
+        "services.eni_manager.main",
+        settings=around.on_bus(key)
+        | around.on_store("eni_manager", password)
+        | {
+            "BERTH_ENI_MANAGER_CLOUD_URL": cloud_url,
+            "BERTH_ENI_MANAGER_CLOUD_REGION": topology.region,
+            "BERTH_ENI_MANAGER_CLOUD_SECRET_FILE": account.client_file,
+            "BERTH_ENI_MANAGER_SUBNETS": json.dumps(topology.pod_subnets),
+        },
+    )
+
+
+def node_agent(
+    around: Surroundings,
+    *,
+    node: NodeState,
+    key: BusKey,
+    bus: BusClient,
+) -> ProcessSpec:
+    """The agent of one node, inside its instance's namespaces."""
+    return ProcessSpec(
+        name=f"agent-{node.name}",
+        argv=tuple(node.enter(python_module("services.node_agent.main"))),
+        environment=base_environment()
+        | {
+            "BERTH_CLUSTER": around.cluster,
+            "BERTH_NODE": node.name,
+            "BERTH_NATS_URL": RELAYED_BUS,
+            "BERTH_NATS_KEY_FILE": str(key.seed_file),
+            "BERTH_RUN_DIR": str(node.run_dir),
+            "BERTH_STATE_DIR": str(node.state_dir),
+            "BERTH_NODE_AGENT_INSTANCE": node.instance,
+            "BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir),
+            "BERTH_NODE_AGENT_CNI_CONF_DIR": str(node.cni_conf_dir),
+            "BERTH_NODE_AGENT_CNI_BIN_DIR": str(node.cni_bin_dir),
+        },
+        log_file=around.logs / f"agent-{node.name}.log",
+        is_ready=agent_ready(bus, node.name, node.cni_conf_dir / CNI_CONFIGURATION),
+    )

@@ -1,0 +1,1 @@
+"""Redis, JetStream and the bus, each behind a port of the domain."""

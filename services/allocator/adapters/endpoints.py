@@ -1,0 +1,56 @@
+"""The allocator's face on the bus, and its own calls to the eni_manager."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from services.allocator.domain.leases import Lease
+from services.allocator.service import Allocator
+from shared.bus.client import BusClient
+from shared.bus.server import Handler
+from shared.messages.base import Endpoint, EniFields, IdentityFields
+from shared.messages.leases import (
+    LEASE_ACQUIRE,
+    LEASE_GET,
+    LEASE_LIST,
+    LEASE_RELEASE,
+    LEASE_REPORT,
+)
+from shared.messages.moves import ADDRESS_MOVE, MoveRequest
+from shared.messages.nodes import NODE_REGISTER
+
+
+def handlers(allocator: Allocator) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
+    """Which use case answers which subject."""
+    return {
+        NODE_REGISTER: allocator.register,
+        LEASE_ACQUIRE: allocator.acquire,
+        LEASE_RELEASE: allocator.release,
+        LEASE_REPORT: allocator.report,
+        LEASE_GET: allocator.get,
+        LEASE_LIST: allocator.page,
+    }
+
+
+class BusMover:
+    """Has the eni_manager move an address."""
+
+    def __init__(self, client: BusClient) -> None:
+        self._client = client
+
+    async def move(self, lease: Lease, deadline: datetime) -> EniFields:
+        assert lease.moving_to is not None, "only a moving lease is moved"
+        moved = await self._client.call(
+            ADDRESS_MOVE,
+            MoveRequest(
+                deadline=deadline,
+                identity=IdentityFields.of(lease.identity),
+                address=lease.address,
+                subnet=lease.subnet,
+                from_eni=lease.eni,
+                to_node=lease.moving_to,
+                generation=lease.generation,
+            ),
+        )
+        return moved.eni

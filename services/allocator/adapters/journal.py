@@ -1,0 +1,308 @@
+"""Implements Journal on JetStream: the last value of every fixed lease, and the epoch.
+
+A write is an atomic batch: each lease with a compare-and-set on its own subject, and a last
+message that is stored only if the epoch record is still the revision this writer opened with.
+So an allocator of an older epoch is refused as a whole. Writes of concurrent requests share a
+batch; where one compare-and-set fails, the batch is taken apart and each lease looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
+
+from services.allocator.domain.leases import Lease
+from services.allocator.domain.ports import JournalEpoch
+from shared.errors import Busy, EpochLost, Unavailable
+from shared.ids import ClusterName, Generation, Identity
+from shared.messages.subjects import (
+    journal_epoch_subject,
+    journal_lease_subject,
+    journal_root,
+    journal_stream,
+)
+from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
+
+from .lease_codec import decode_lease, encode_lease
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S: Final = 5.0
+_BATCH_MAX: Final = 64
+_WAITING_MAX: Final = 4096
+_KNOWN_MAX: Final = 200_000  # identities whose last sequence is remembered
+_LOOK_BACK_MAX: Final = 256  # messages whose writers may have overtaken each other
+_WRONG_LAST_SEQUENCE: Final = 10071
+_STREAM_EXISTS: Final = 10058
+
+
+class JetStreamJournal:
+    """The journal of one cluster."""
+
+    def __init__(self, nats: Client, cluster: ClusterName, *, writer: str) -> None:
+        self._nats = nats
+        self._js = nats.jetstream(timeout=_TIMEOUT_S)
+        self._cluster = cluster
+        self._stream = journal_stream(cluster)
+        self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
+        self._epoch: JournalEpoch | None = None
+        self._known: OrderedDict[Identity, int] = OrderedDict()
+        self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._batches = 0
+        self._writer = writer
+
+    async def ensure_stream(self) -> None:
+        """Make the stream unless another replica did."""
+        wanted = {
+            "name": self._stream,
+            "subjects": [f"{journal_root(self._cluster)}.>"],
+            "max_msgs_per_subject": 1,
+            "storage": "file",
+            "allow_atomic": True,
+            "allow_direct": True,
+            "allow_msg_ttl": True,
+        }
+        answer = await self._ask(f"$JS.API.STREAM.CREATE.{self._stream}", wanted)
+        error = answer.get("error")
+        if error and error.get("err_code") != _STREAM_EXISTS:
+            raise Unavailable(f"journal stream {self._stream}: {error['description']}")
+
+    def use_epoch(self, epoch: JournalEpoch | None) -> None:
+        self._epoch = epoch
+        self._known.clear()
+
+    async def write(self, leases: Sequence[Lease]) -> None:
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) + len(leases) > _WAITING_MAX:
+            raise Busy(f"{_WAITING_MAX} steps wait for the journal")
+        futures = []
+        for lease in leases:
+            futures.append(loop.create_future())
+            self._waiting.append((lease, futures[-1]))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush(), name="journal")
+        with ALLOCATOR_JOURNAL_SECONDS.time():
+            await asyncio.gather(*futures)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch: dict[Identity, tuple[Lease, list[asyncio.Future[None]]]] = {}
+            # One batch holds an identity once: two steps of it must not check one sequence.
+            while self._waiting and len(batch) < _BATCH_MAX:
+                lease, future = self._waiting[0]
+                if lease.identity in batch and batch[lease.identity][0] != lease:
+                    break
+                self._waiting.popleft()
+                batch.setdefault(lease.identity, (lease, []))[1].append(future)
+            await self._write_batch([lease for lease, _ in batch.values()], batch)
+
+    async def _write_batch(
+        self,
+        leases: list[Lease],
+        batch: dict[Identity, tuple[Lease, list[asyncio.Future[None]]]],
+    ) -> None:
+        try:
+            is_done = await self._commit(leases)
+        except (EpochLost, Unavailable) as error:
+            _settle((future for _, futures in batch.values() for future in futures), error)
+            return
+        for lease in leases:
+            problem: EpochLost | Unavailable | None = None
+            if not is_done:
+                try:
+                    await self._write_alone(lease)
+                except (EpochLost, Unavailable) as error:
+                    problem = error
+            _settle(batch[lease.identity][1], problem)
+
+    async def _commit(self, leases: list[Lease]) -> bool:
+        """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
+        epoch = self._epoch
+        if epoch is None:
+            raise EpochLost("no epoch is open yet: recovery runs, try again")
+        expected = [await self._last_sequence(lease.identity) for lease in leases]
+        self._batches += 1
+        identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
+        try:
+            for number, (lease, sequence) in enumerate(zip(leases, expected, strict=True), 1):
+                await self._nats.publish(
+                    journal_lease_subject(self._cluster, lease.identity),
+                    encode_lease(lease).encode(),
+                    headers=_batch_headers(identifier, number)
+                    | {"Nats-Expected-Last-Subject-Sequence": str(sequence)},
+                )
+            commit = await self._nats.request(
+                self._commit_subject,
+                b"",
+                timeout=_TIMEOUT_S,
+                headers=_batch_headers(identifier, len(leases) + 1)
+                | {
+                    "Nats-Batch-Commit": "1",
+                    "Nats-Expected-Last-Subject-Sequence": str(epoch.revision),
+                    "Nats-Expected-Last-Subject-Sequence-Subject": journal_epoch_subject(
+                        self._cluster
+                    ),
+                },
+            )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            self._forget(leases)
+            raise Unavailable(f"the journal did not answer: {error}") from error
+        answer = json.loads(commit.data)
+        if "error" in answer:
+            self._forget(leases)
+            if answer["error"].get("err_code") == _WRONG_LAST_SEQUENCE:
+                return False
+            raise Unavailable(f"the journal: {answer['error'].get('description')}")
+        first = int(answer["seq"]) - len(leases)
+        for number, lease in enumerate(leases):
+            self._remember(lease.identity, first + number)
+        return True
+
+    async def _write_alone(self, lease: Lease) -> None:
+        """Equal is done, newer is superseded; else store it, or the epoch is lost."""
+        stored = await self._read(journal_lease_subject(self._cluster, lease.identity))
+        if stored is not None:
+            self._remember(lease.identity, _sequence(stored))
+            known = decode_lease(lease.identity.token, stored.data or b"")
+            if known.generation >= lease.generation:
+                return
+        if not await self._commit([lease]):
+            raise EpochLost("the journal's epoch is not the one this allocator opened")
+
+    async def _last_sequence(self, identity: Identity) -> int:
+        known = self._known.get(identity)
+        if known is not None:
+            return known
+        stored = await self._read(journal_lease_subject(self._cluster, identity))
+        sequence = _sequence(stored) if stored is not None else 0
+        self._remember(identity, sequence)
+        return sequence
+
+    def _remember(self, identity: Identity, sequence: int) -> None:
+        self._known[identity] = sequence
+        self._known.move_to_end(identity)
+        while len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    def _forget(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            self._known.pop(lease.identity, None)
+
+    async def epoch(self) -> JournalEpoch | None:
+        stored = await self._read(journal_epoch_subject(self._cluster))
+        if stored is None:
+            return None
+        body = json.loads(stored.data or b"{}")
+        return JournalEpoch(
+            number=int(body["number"]),
+            is_open=bool(body["is_open"]),
+            opened_at=datetime.fromisoformat(body["at"]),
+            revision=_sequence(stored),
+        )
+
+    async def put_epoch(
+        self, number: int, *, is_open: bool, at: datetime, after: JournalEpoch | None
+    ) -> JournalEpoch | None:
+        revision = after.revision if after is not None else 0
+        body = {"v": 1, "number": number, "is_open": is_open, "at": at.isoformat()}
+        try:
+            stored = await self._js.publish(
+                journal_epoch_subject(self._cluster),
+                json.dumps(body).encode(),
+                headers={"Nats-Expected-Last-Subject-Sequence": str(revision)},
+            )
+        except nats.js.errors.APIError as error:
+            if error.err_code == _WRONG_LAST_SEQUENCE:
+                return None
+            raise Unavailable(f"the journal: {error}") from error
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+        return JournalEpoch(
+            number=number, is_open=is_open, opened_at=at, revision=int(stored.seq)
+        )
+
+    async def highest(self) -> Generation:
+        """Of the newest messages: writers overtake each other by a batch at most."""
+        info = await self._ask(f"$JS.API.STREAM.INFO.{self._stream}", {})
+        if "error" in info:
+            raise Unavailable(f"journal stream: {info['error'].get('description')}")
+        last = int(info["state"]["last_seq"])
+        highest = Generation(0)
+        for sequence in range(last, max(0, last - _LOOK_BACK_MAX), -1):
+            stored = await self._get(seq=sequence)
+            if stored is not None and stored.data and ".journal.lease." in _subject(stored):
+                generation = json.loads(stored.data)["g"]
+                highest = max(highest, Generation(int(generation)))
+        return highest
+
+    async def leases(self) -> AsyncIterator[Lease]:
+        """Every lease, in the order of the stream."""
+        prefix = f"{journal_root(self._cluster)}.lease."
+        sequence = 1
+        while True:
+            stored = await self._get(seq=sequence, next=True, subject=f"{prefix}*")
+            if stored is None:
+                return
+            if stored.data:
+                yield decode_lease(_subject(stored).removeprefix(prefix), stored.data)
+            sequence = _sequence(stored) + 1
+
+    async def _read(self, subject: str) -> RawStreamMsg | None:
+        try:
+            return await self._js.get_last_msg(self._stream, subject, direct=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+
+    async def _get(self, **which: Any) -> RawStreamMsg | None:
+        try:
+            return await self._js.get_msg(self._stream, direct=True, **which)
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+
+    async def _ask(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = await self._nats.request(
+                subject, json.dumps(body).encode(), timeout=_TIMEOUT_S
+            )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+        found: dict[str, Any] = json.loads(answer.data)
+        return found
+
+
+def _batch_headers(identifier: str, number: int) -> dict[str, str]:
+    return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
+
+
+def _sequence(stored: RawStreamMsg) -> int:
+    assert stored.seq is not None, "a stored message has a sequence"
+    return stored.seq
+
+
+def _subject(stored: RawStreamMsg) -> str:
+    return stored.subject or ""
+
+
+def _settle(futures: Any, problem: Exception | None) -> None:
+    for future in futures:
+        if future.done():  # the caller's deadline passed
+            continue
+        if problem is None:
+            future.set_result(None)
+        else:
+            future.set_exception(problem)

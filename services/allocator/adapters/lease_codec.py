@@ -1,0 +1,54 @@
+"""A lease as the store and the journal hold it: one JSON object, LeaseRecord's shape."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.allocator.domain.leases import Lease
+from shared.ids import EniId, Generation, Identity, NodeName, PodUid, SubnetId
+from shared.store.lease_records import LeaseRecord
+
+
+def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
+    """The lease that a hash field or a journal message holds."""
+    record = LeaseRecord.model_validate_json(body)
+    text = token.decode() if isinstance(token, bytes) else token
+    expires_s = record.expires_after_s
+    return Lease(
+        identity=Identity.from_token(text),
+        address=record.address,
+        state=record.state,
+        generation=Generation(record.generation),
+        subnet=SubnetId(record.subnet),
+        node=NodeName(record.node) if record.node is not None else None,
+        eni=EniId(record.eni) if record.eni is not None else None,
+        moving_to=NodeName(record.moving_to) if record.moving_to is not None else None,
+        pod_uid=PodUid(record.pod_uid) if record.pod_uid is not None else None,
+        attachment=record.attachment,
+        since=record.since,
+        expires_after=timedelta(seconds=expires_s) if expires_s is not None else None,
+    )
+
+
+def encode_lease(lease: Lease) -> str:
+    """The JSON object of a lease, short names, nothing that is not set."""
+    record = LeaseRecord.model_validate(
+        {
+            "address": lease.address,
+            "state": lease.state,
+            "generation": lease.generation,
+            "subnet": lease.subnet,
+            "node": lease.node,
+            "eni": lease.eni,
+            "moving_to": lease.moving_to,
+            "pod_uid": lease.pod_uid,
+            "attachment": lease.attachment,
+            "since_ms": round(lease.since.timestamp() * 1000),
+            "expires_after_s": (
+                round(lease.expires_after.total_seconds())
+                if lease.expires_after is not None
+                else None
+            ),
+        }
+    )
+    return record.model_dump_json(by_alias=True, exclude_none=True)

@@ -1,0 +1,55 @@
+-- Bind an identity's address to an attachment on a node, or say what stands in the way.
+-- Safe to repeat: the same attachment and pod get the same answer.
+--
+-- KEYS[1] hash epoch   KEYS[2] hash mark (of the node)   KEYS[3] hash fixed  token -> record
+-- KEYS[4] hash addresses  address -> token   KEYS[5] hash unjournaled  token -> generation
+-- ARGV[1] epoch number   ARGV[2] incarnation   ARGV[3] sequence   ARGV[4] lowest unsettled
+-- ARGV[5] token   ARGV[6] attachment   ARGV[7] pod uid   ARGV[8] node
+-- ARGV[9] candidate address or ""   ARGV[10] its ENI   ARGV[11] its subnet
+-- ARGV[12] seconds until it expires once the pod went, or ""
+-- returns {status, record or "", "1" if that record is not yet journaled}
+--   bound | held           the lease is this attachment's
+--   must_move              it is `moving` to this node: journal that, then have it moved
+--   moving | holder_alive | expiring | no_candidate | candidate_taken
+--   stale | unregistered | epoch_lost
+
+if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost', '', '0' } end
+local refusal = fenced(KEYS[2], ARGV[2], ARGV[3], ARGV[4])
+if refusal then return { refusal, '', '0' } end
+
+local token, attachment, uid, node = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+
+local function bind(record)
+  record.s, record.g, record.t = 'bound_fixed', next_generation(KEYS[1], ARGV[1]), now_ms()
+  record.n, record.u, record.c, record.to = node, uid, attachment, nil
+  record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil
+  return { 'bound', keep(KEYS[3], KEYS[5], token, record), '1' }
+end
+
+local stored = redis.call('HGET', KEYS[3], token)
+if not stored then
+  local candidate = ARGV[9]
+  if candidate == '' then return { 'no_candidate', '', '0' } end
+  local other = redis.call('HGET', KEYS[4], candidate)
+  if other and other ~= token then return { 'candidate_taken', other, '0' } end
+  redis.call('HSET', KEYS[4], candidate, token)
+  return bind({ v = 1, a = candidate, e = ARGV[10], sn = ARGV[11] })
+end
+
+local record = cjson.decode(stored)
+local unjournaled = redis.call('HEXISTS', KEYS[5], token) == 1 and '1' or '0'
+if record.s == 'bound_fixed' then
+  if record.u ~= uid or record.n ~= node then return { 'holder_alive', stored, '0' } end
+  if record.c == attachment then return { 'held', stored, unjournaled } end
+  return bind(record) -- a new sandbox of the same pod
+end
+if record.s == 'retained' and record.n == node then return bind(record) end
+if record.s == 'retained' or record.s == 'parked' then
+  record.s, record.to = 'moving', node
+  record.g, record.t = next_generation(KEYS[1], ARGV[1]), now_ms()
+  return { 'must_move', keep(KEYS[3], KEYS[5], token, record), '1' }
+end
+if record.s == 'moving' then
+  return { record.to == node and 'must_move' or 'moving', stored, unjournaled }
+end
+return { 'expiring', stored, '0' }

@@ -1,0 +1,19 @@
+-- The cloud has moved an address: its lease is retained at the new place.
+-- Safe to repeat: once arrived, the same generation is "superseded", and the record tells where
+-- the lease is now.
+--
+-- KEYS[1] hash epoch   KEYS[2] hash fixed   KEYS[3] hash unjournaled
+-- ARGV[1] epoch number   ARGV[2] token   ARGV[3] generation of the moving step
+-- ARGV[4] node   ARGV[5] ENI
+-- returns {"arrived" | "superseded" | "unknown" | "epoch_lost", record or "", unjournaled "1" | "0"}
+
+if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost', '', '0' } end
+local stored = redis.call('HGET', KEYS[2], ARGV[2])
+if not stored then return { 'unknown', '', '0' } end
+local record = cjson.decode(stored)
+if record.s ~= 'moving' or generation_of(record) ~= ARGV[3] then
+  return { 'superseded', stored, '0' }
+end
+record.s, record.n, record.e, record.to = 'retained', ARGV[4], ARGV[5], nil
+record.g, record.t = next_generation(KEYS[1], ARGV[1]), now_ms()
+return { 'arrived', keep(KEYS[2], KEYS[3], ARGV[2], record), '1' }

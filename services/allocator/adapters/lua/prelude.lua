@@ -1,0 +1,48 @@
+-- What every step begins with; put before each script when it is loaded.
+--
+-- A generation is epoch << 40 | counter. It is kept as text in records, because a JSON encoder
+-- rounds large numbers; below 2^53 it is exact as a number too.
+
+local function now_ms()
+  local time = redis.call('TIME') -- the server's clock is the only one leases are measured by
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
+-- A restarted, restored, promoted or emptied server is not the one this epoch was opened on.
+local function is_epoch(key, number)
+  local known = redis.call('HMGET', key, 'number', 'run_id')
+  return known[1] == number and known[2] == run_id()
+end
+
+local function next_generation(key, number)
+  local counter = redis.call('HINCRBY', key, 'counter', 1)
+  return string.format('%.0f', tonumber(number) * 1099511627776 + counter)
+end
+
+local function generation_of(record)
+  if type(record.g) == 'number' then return string.format('%.0f', record.g) end
+  return record.g
+end
+
+-- nil when this request may be heard, else why not. Raises the node's low-water mark.
+local function fenced(mark, incarnation, sequence, lowest)
+  local known = redis.call('HMGET', mark, 'incarnation', 'low')
+  if not known[1] or tonumber(incarnation) > tonumber(known[1]) then return 'unregistered' end
+  if tonumber(incarnation) < tonumber(known[1]) then return 'stale' end
+  if tonumber(sequence) < tonumber(known[2]) then return 'stale' end
+  if tonumber(lowest) > tonumber(known[2]) then redis.call('HSET', mark, 'low', lowest) end
+  return nil
+end
+
+-- Store a lease in its new state and mark it as not yet journaled.
+local function keep(fixed, unjournaled, token, record)
+  local text = cjson.encode(record)
+  redis.call('HSET', fixed, token, text)
+  redis.call('HSET', unjournaled, token, record.g)
+  return text
+end
+

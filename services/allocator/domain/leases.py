@@ -1,0 +1,157 @@
+"""A fixed lease, the claims on it, and what each refusal tells the person who waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Generic, TypeVar
+
+from shared.addresses import AddressState
+from shared.errors import (
+    BerthError,
+    EpochLost,
+    HolderAlive,
+    LeaseInUse,
+    Moving,
+    NotRegistered,
+    Stale,
+    StockEmpty,
+)
+from shared.ids import AttachmentKey, EniId, Generation, Identity, NodeName, PodUid, SubnetId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """An identity's right to an address: where the address is, and who has it now."""
+
+    identity: Identity
+    address: IPv4Address
+    state: AddressState
+    generation: Generation
+    subnet: SubnetId
+    node: NodeName | None  # None: parked
+    eni: EniId | None
+    moving_to: NodeName | None
+    pod_uid: PodUid | None  # of the last bind
+    attachment: str | None  # str(AttachmentKey) of the last bind
+    since: datetime
+    expires_after: timedelta | None
+
+    def __post_init__(self) -> None:
+        assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
+        assert (self.moving_to is not None) == (self.state is AddressState.MOVING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FencedBy:
+    """Which life of a node's agent speaks, and where in it."""
+
+    node: NodeName
+    incarnation: int
+    sequence: int
+    lowest_unsettled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockCandidate:
+    """An address of the node's stock that may become the lease."""
+
+    address: IPv4Address
+    eni: EniId
+    subnet: SubnetId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A pod's request for its identity's address, on one node."""
+
+    fence: FencedBy
+    identity: Identity
+    attachment: AttachmentKey
+    pod_uid: PodUid
+    expires_after: timedelta | None
+    candidate: StockCandidate | None
+
+
+Status = TypeVar("Status", bound=StrEnum)
+
+
+class AcquireStatus(StrEnum):
+    """What became of a claim."""
+
+    BOUND = "bound"
+    HELD = "held"  # it was this attachment's already
+    MUST_MOVE = "must_move"
+    MOVING = "moving"
+    HOLDER_ALIVE = "holder_alive"
+    EXPIRING = "expiring"
+    NO_CANDIDATE = "no_candidate"
+    CANDIDATE_TAKEN = "candidate_taken"
+
+
+class ArriveStatus(StrEnum):
+    """What became of a move's end."""
+
+    ARRIVED = "arrived"
+    SUPERSEDED = "superseded"  # the lease has gone on since
+    UNKNOWN = "unknown"
+
+
+class RetainStatus(StrEnum):
+    """What became of a release."""
+
+    RETAINED = "retained"
+    SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Generic[Status]):
+    """A step's answer. `is_journaled` is about the lease as it is returned."""
+
+    status: Status
+    lease: Lease | None
+    is_journaled: bool
+
+
+def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> BerthError:
+    """The error for a claim not granted: the reason, the numbers, what happens next."""
+    who = claim.identity
+    here = claim.fence.node
+    if status is AcquireStatus.NO_CANDIDATE:
+        return StockEmpty(f"{who} has no lease yet, and node {here} named no idle address")
+    if status is AcquireStatus.CANDIDATE_TAKEN:
+        assert claim.candidate is not None
+        return LeaseInUse(f"candidate {claim.candidate.address} is another identity's lease")
+    assert lease is not None
+    if status is AcquireStatus.HOLDER_ALIVE:
+        return HolderAlive(
+            f"{lease.address} of {who} is bound to pod uid {lease.pod_uid} on node "
+            f"{lease.node} since {lease.since:%H:%M:%S}; it waits until that pod has ended"
+        )
+    if status is AcquireStatus.MOVING:
+        return Moving(
+            f"{lease.address} of {who} is moving to node {lease.moving_to} since "
+            f"{lease.since:%H:%M:%S}; node {here} gets it after that"
+        )
+    return Moving(f"the lease of {who} on {lease.address} has expired and is being taken back")
+
+
+def unheard(status: str, fence: FencedBy | None) -> BerthError | None:
+    """Why a request of this life of the agent is not heard; None for any other status."""
+    if status == "epoch_lost":
+        return EpochLost("the store was replaced or restarted: recovery runs, try again")
+    if fence is None:
+        return None
+    if status == "stale":
+        return Stale(
+            f"node {fence.node}: incarnation {fence.incarnation} sequence {fence.sequence} is "
+            "older than what was settled"
+        )
+    if status == "unregistered":
+        return NotRegistered(
+            f"node {fence.node}: incarnation {fence.incarnation} is not known: register again"
+        )
+    return None

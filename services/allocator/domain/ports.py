@@ -1,0 +1,124 @@
+"""What the allocator needs of the world: a store of leases, a journal, somebody who moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
+
+from .leases import AcquireStatus, ArriveStatus, Claim, FencedBy, Lease, RetainStatus, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedView:
+    """One `Immediate` address as its agent tells of it; `body` is the agent's own words."""
+
+    address: IPv4Address
+    body: str  # JSON of shared.messages.leases.ReportedAddress
+
+
+class LeaseStore(Protocol):
+    """Both adapters (Redis, in memory) pass tests/contract/test_lease_store.py.
+
+    Every step raises EpochLost when the store is not the one its epoch was opened on, Stale for
+    a request of an older life of its agent, and Unavailable when the store did not answer, in
+    which case the step may or may not be done.
+    """
+
+    async def register(
+        self, node: NodeName, *, last: Incarnation, nonce: str
+    ) -> Incarnation: ...
+
+    async def acquire(self, claim: Claim) -> Step[AcquireStatus]: ...
+
+    async def arrive(
+        self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
+    ) -> Step[ArriveStatus]: ...
+
+    async def retain(
+        self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
+    ) -> Step[RetainStatus]: ...
+
+    async def report(
+        self,
+        fence: FencedBy,
+        views: Sequence[ReportedView],
+        gone: Sequence[IPv4Address],
+        *,
+        is_whole: bool,
+    ) -> None: ...
+
+    async def journaled(self, identity: Identity, generation: Generation) -> None: ...
+
+    async def unjournaled(self, limit: int) -> list[Lease]: ...
+
+    async def find(self, identity: Identity) -> Lease | None: ...
+
+    async def leases(self, cursor: int, limit: int) -> tuple[int, list[Lease]]:
+        """A page and the next cursor; 0 begins and ends."""
+        ...
+
+    async def nodes(self) -> list[NodeName]: ...
+
+    async def reported(self, node: NodeName) -> list[ReportedView]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreEpoch:
+    """What the store says of its epoch."""
+
+    number: int  # 0: none was opened
+    is_same_server: bool  # the run id is still the one it was opened on
+    highest: Generation
+
+
+class EpochStore(Protocol):
+    """The recovery's side of the store; every step carries the claim."""
+
+    async def epoch(self) -> StoreEpoch: ...
+
+    async def claim(self, number: int, *, empty: bool) -> bool: ...
+
+    async def restore(self, number: int, leases: Sequence[Lease]) -> bool: ...
+
+    async def open(self, number: int) -> bool: ...
+
+    def use_epoch(self, number: int | None) -> None:
+        """The epoch that steps carry from now on; None: every step answers EpochLost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEpoch:
+    """The journal's epoch record. `revision` is what writes are fenced by."""
+
+    number: int
+    is_open: bool
+    opened_at: datetime
+    revision: int
+
+
+class Journal(Protocol):
+    """The last value of every fixed lease, and the epoch, in JetStream."""
+
+    async def write(self, leases: Sequence[Lease]) -> None:
+        """Durable when it returns. Raises EpochLost for a writer of an older epoch."""
+        ...
+
+    async def epoch(self) -> JournalEpoch | None: ...
+
+    async def put_epoch(
+        self, number: int, *, is_open: bool, at: datetime, after: JournalEpoch | None
+    ) -> JournalEpoch | None:
+        """Compare-and-set on the record read before; None when somebody else was first."""
+        ...
+
+    async def highest(self) -> Generation: ...
+
+    def leases(self) -> AsyncIterator[Lease]: ...
+
+    def use_epoch(self, epoch: JournalEpoch | None) -> None: ...

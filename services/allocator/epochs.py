@@ -1,0 +1,170 @@
+"""The epoch: which store the leases live in, and what happens when it is no longer that one.
+
+An epoch is claimed by compare-and-set on the journal's record, and only then changed in the
+store; each step of the store carries the claim; the last one opens. Whoever loses the claim
+waits for the winner, and claims the next number if the winner does not come to an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from shared.clock import Clock
+from shared.errors import BerthError, EpochLost
+from shared.telemetry.health import Readiness
+
+from .domain.leases import Lease
+from .domain.ports import EpochStore, Journal, JournalEpoch, LeaseStore
+
+log = logging.getLogger(__name__)
+
+EPOCH_CONDITION: Final = "epoch"
+_POLL_S: Final = 0.1
+_RESTORE_BATCH: Final = 1000
+_UNJOURNALED_BATCH: Final = 256
+
+
+class EpochKeeper:
+    """Opens, adopts and recovers epochs for one replica."""
+
+    def __init__(
+        self,
+        leases: LeaseStore,
+        store: EpochStore,
+        journal: Journal,
+        *,
+        clock: Clock,
+        readiness: Readiness,
+        claim_timeout_s: float,
+    ) -> None:
+        self._leases = leases
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._readiness = readiness
+        self._claim_timeout_s = claim_timeout_s
+        self._lost = asyncio.Event()
+        self._lost.set()
+
+    def report_lost(self) -> None:
+        """A step was answered "epoch lost": look, and recover if it is so."""
+        self._lost.set()
+
+    async def keep(self) -> None:
+        """For ever: have an epoch open, and look again whenever one was lost."""
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            try:
+                await self.open()
+            except BerthError as error:
+                self._readiness.clear(EPOCH_CONDITION, str(error))
+                self._lost.set()
+                raise
+
+    async def open(self) -> None:
+        """Adopt the open epoch, or claim and open the next. Returns when one is in use."""
+        seen: JournalEpoch | None = None
+        seen_s = self._clock.monotonic_s()
+        while True:
+            record = await self._journal.epoch()
+            store = await self._store.epoch()
+            if record is not None and record.is_open and record.number == store.number:
+                if store.is_same_server:
+                    self._use(record)
+                    return
+            elif record is not None and not record.is_open:
+                if record != seen:
+                    seen, seen_s = record, self._clock.monotonic_s()
+                if self._clock.monotonic_s() - seen_s < self._claim_timeout_s:
+                    await asyncio.sleep(
+                        _POLL_S
+                    )  # its claimer is at work: nothing tells its end
+                    continue
+            opened = await self._recover(record)
+            if opened is not None:
+                self._use(opened)
+                return
+
+    async def _recover(self, record: JournalEpoch | None) -> JournalEpoch | None:
+        """Claim the next number and open it; None when somebody else was first."""
+        self._stop_using("recovery runs")
+        store = await self._store.epoch()
+        number = max(record.number if record is not None else 0, store.number) + 1
+        claim = await self._journal.put_epoch(
+            number, is_open=False, at=self._clock.now(), after=record
+        )
+        if claim is None:
+            return None
+        # The store is whole when it knows every generation that was ever journaled.
+        is_whole = store.highest >= await self._journal.highest()
+        log.warning(
+            "opening an epoch",
+            extra={"epoch": number, "from": "the store" if is_whole else "the journal"},
+        )
+        if not await self._store.claim(number, empty=not is_whole):
+            return None
+        if not is_whole and not await self._restore(number):
+            return None
+        if not await self._store.open(number):
+            return None
+        self._journal.use_epoch(claim)
+        if is_whole:
+            await self._journal_all(is_rewrite=record is None)
+        return await self._journal.put_epoch(
+            number, is_open=True, at=self._clock.now(), after=claim
+        )
+
+    async def _restore(self, number: int) -> bool:
+        count = 0
+        batch: list[Lease] = []
+        async for lease in self._journal.leases():
+            batch.append(lease)
+            if len(batch) == _RESTORE_BATCH:
+                if not await self._store.restore(number, batch):
+                    return False
+                count += len(batch)
+                batch.clear()
+                log.info("restoring leases", extra={"count": count})
+        if batch and not await self._store.restore(number, batch):
+            return False
+        log.info("restored leases", extra={"count": count + len(batch)})
+        return True
+
+    async def _journal_all(self, *, is_rewrite: bool) -> None:
+        """Journal what is not, or everything when the journal itself was lost."""
+        if is_rewrite:
+            cursor = 0
+            while True:
+                cursor, page = await self._leases.leases(cursor, _RESTORE_BATCH)
+                await self._journal.write(page)
+                if cursor == 0:
+                    break
+        await self.journal_unfinished()
+
+    async def journal_unfinished(self) -> None:
+        """Finish what some replica did in the store and did not live to journal."""
+        for lease in await self._leases.unjournaled(_UNJOURNALED_BATCH):
+            await self._journal.write([lease])
+            await self._leases.journaled(lease.identity, lease.generation)
+
+    def _use(self, epoch: JournalEpoch) -> None:
+        self._store.use_epoch(epoch.number)
+        self._journal.use_epoch(epoch)
+        self._readiness.set(EPOCH_CONDITION)
+        log.info("epoch in use", extra={"epoch": epoch.number})
+
+    def _stop_using(self, reason: str) -> None:
+        self._store.use_epoch(None)
+        self._journal.use_epoch(None)
+        self._readiness.clear(EPOCH_CONDITION, reason)
+
+    async def finish_rounds(self) -> None:
+        """One round of the loop that journals what others left behind."""
+        try:
+            await self.journal_unfinished()
+        except EpochLost:
+            self.report_lost()
+            raise

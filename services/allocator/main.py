@@ -1,0 +1,95 @@
+"""Builds the allocator: everything is closed in the reverse of the order it was opened in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from contextlib import AsyncExitStack
+
+from shared.bus.client import BusClient
+from shared.bus.connection import BUS_CONDITION, connect_bus
+from shared.bus.events import EventLog
+from shared.bus.server import RequestServer
+from shared.clock import SystemClock
+from shared.messages.base import ServiceName
+from shared.runtime.lifecycle import service_main
+from shared.runtime.loops import Loops
+from shared.store.connection import STORE_CONDITION, check_store, open_store
+from shared.telemetry.health import HealthServer, Readiness
+
+from .adapters.endpoints import BusMover, handlers
+from .adapters.journal import JetStreamJournal
+from .adapters.redis_leases import RedisLeases
+from .config import AllocatorSettings
+from .epochs import EPOCH_CONDITION, EpochKeeper
+from .service import Allocator
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = "Decides which pod holds which address; run as many replicas as you like."
+
+
+def main() -> None:
+    service_main("berth-allocator", _DESCRIPTION, AllocatorSettings, serve)
+
+
+async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop`; then take no more, finish what was taken, close."""
+    clock = SystemClock()
+    rng = random.Random()
+    readiness = Readiness(BUS_CONDITION, STORE_CONDITION, EPOCH_CONDITION)
+    async with AsyncExitStack() as stack:
+        nats = await connect_bus(settings, client_name="allocator", readiness=readiness)
+        stack.push_async_callback(nats.drain)
+
+        store = open_store(settings)
+        stack.push_async_callback(store.aclose)
+        await check_store(store, settings)
+        readiness.set(STORE_CONDITION)
+
+        health = HealthServer(readiness)
+        stack.push_async_callback(health.aclose)
+        await health.start(settings.health_listen)
+
+        leases = RedisLeases(store, settings.cluster)
+        if settings.durability == "disk":
+            await leases.check_durability()
+        journal = JetStreamJournal(nats, settings.cluster, writer=uuid.uuid4().hex[:12])
+        await journal.ensure_stream()
+        events = EventLog(nats, cluster=settings.cluster)
+        await events.ensure_stream()
+        stack.push_async_callback(events.aclose)
+
+        epochs = EpochKeeper(
+            leases,
+            leases,
+            journal,
+            clock=clock,
+            readiness=readiness,
+            claim_timeout_s=settings.claim_timeout_s,
+        )
+        client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
+        allocator = Allocator(leases, journal, BusMover(client), events, epochs, clock)
+        stack.push_async_callback(allocator.drain)
+
+        loops = await stack.enter_async_context(Loops(rng))
+        loops.keep("epoch", epochs.keep)
+        loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+
+        server = RequestServer(
+            nats,
+            cluster=settings.cluster,
+            clock=clock,
+            in_flight_max=settings.in_flight_max,
+        )
+        stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
+        await server.serve_all(ServiceName.ALLOCATOR, _DESCRIPTION, handlers(allocator))
+        log.info("serving", extra={"health_port": health.port})
+        await stop.wait()
+        readiness.clear(BUS_CONDITION, "draining")
+
+
+if __name__ == "__main__":
+    main()

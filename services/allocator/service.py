@@ -1,0 +1,337 @@
+"""The allocator's use cases: message in, message out, in terms of its ports.
+
+The order of effects is the promise: store, then journal, then answer. A repeat of a step that
+is in the store but not yet in the journal is journaled before it is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from shared.addresses import AddressState
+from shared.annotations import DeletePolicy
+from shared.clock import Clock
+from shared.errors import BerthError, EpochLost, InvalidInput, Moving, NotFound
+from shared.ids import EniId, Generation, Incarnation, NodeName, PodUid, SubnetId
+from shared.messages.base import EniFields, IdentityFields
+from shared.messages.events import Event, LeaseEvent, NodeEvent
+from shared.messages.leases import (
+    Acquired,
+    AcquireRequest,
+    Fence,
+    LeaseFound,
+    LeaseGetRequest,
+    LeaseListRequest,
+    LeasesListed,
+    LeaseView,
+    Released,
+    ReleaseOutcome,
+    ReleaseRequest,
+    Reported,
+    ReportedAddress,
+    ReportRequest,
+)
+from shared.messages.nodes import Registered, RegisterRequest
+from shared.runtime.loops import spawn
+from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
+
+from .domain.leases import (
+    AcquireStatus,
+    ArriveStatus,
+    Claim,
+    FencedBy,
+    Lease,
+    RetainStatus,
+    StockCandidate,
+    refusal_of,
+)
+from .domain.ports import Journal, LeaseStore, ReportedView
+
+log = logging.getLogger(__name__)
+
+_MOVES_MAX = 3  # of one acquire: the lease may go on to another node between two steps
+
+Done = TypeVar("Done")
+
+
+class Mover(Protocol):
+    """Who has an address moved at the cloud."""
+
+    async def move(self, lease: Lease, deadline: datetime) -> EniFields:
+        """The ENI that it sits on now. Raises what the eni_manager refused, or Unavailable."""
+        ...
+
+
+class EventTeller(Protocol):
+    def tell(self, event: Event, *, message_id: str) -> None: ...
+
+
+class EpochWatch(Protocol):
+    def report_lost(self) -> None: ...
+
+
+class Allocator:
+    """Decides which identity holds which address."""
+
+    def __init__(
+        self,
+        leases: LeaseStore,
+        journal: Journal,
+        mover: Mover,
+        events: EventTeller,
+        epochs: EpochWatch,
+        clock: Clock,
+    ) -> None:
+        self._leases = leases
+        self._journal = journal
+        self._mover = mover
+        self._events = events
+        self._epochs = epochs
+        self._clock = clock
+        self._behind: set[asyncio.Task[None]] = set()
+
+    async def register(self, request: RegisterRequest) -> Registered:
+        incarnation = await self._watched(
+            self._leases.register(
+                NodeName(request.node),
+                last=Incarnation(request.last_incarnation),
+                nonce=request.nonce,
+            )
+        )
+        self._events.tell(
+            NodeEvent(
+                verb="registered",
+                node=request.node,
+                instance=request.instance,
+                detail=f"incarnation {incarnation}, version {request.version}",
+                at=self._clock.now(),
+            ),
+            message_id=f"register/{request.node}/{request.nonce}",
+        )
+        return Registered(incarnation=incarnation)
+
+    async def acquire(self, request: AcquireRequest) -> Acquired:
+        """The identity's address, bound on this node; moved here first if it is elsewhere."""
+        if request.policy is not DeletePolicy.NEVER:
+            raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
+        claim = _claim(request)
+        moved: EniFields | None = None
+        for _ in range(_MOVES_MAX):
+            step = await self._watched(self._leases.acquire(claim))
+            ALLOCATOR_STEPS_TOTAL.labels("acquire", step.status).inc()
+            if step.lease is None or step.status not in _GRANTED:
+                raise refusal_of(step.status, claim, step.lease)
+            if not step.is_journaled:
+                await self._make_durable(step.lease)
+            if step.status is not AcquireStatus.MUST_MOVE:
+                self._tell("bound", step.lease)
+                return _acquired(step.lease, claim, moved)
+            self._tell("moving", step.lease)
+            moved = await self._move(step.lease, request.deadline)
+        raise Moving(f"the address of {claim.identity} keeps moving: try again")
+
+    async def _move(self, lease: Lease, deadline: datetime) -> EniFields:
+        # The moving step is journaled by now: it alone authorises the cloud call.
+        assert lease.moving_to is not None
+        eni = await self._mover.move(lease, deadline)
+        step = await self._watched(
+            self._leases.arrive(lease.identity, lease.generation, lease.moving_to, eni.eni_id)
+        )
+        ALLOCATOR_STEPS_TOTAL.labels("arrive", step.status).inc()
+        if step.status is ArriveStatus.ARRIVED and step.lease is not None:
+            await self._make_durable(step.lease)
+            self._tell("moved", step.lease)
+        return eni
+
+    async def release(self, request: ReleaseRequest) -> Released:
+        identity = request.identity.to_identity()
+        step = await self._watched(
+            self._leases.retain(
+                _fence(request.fence, request.node),
+                identity,
+                str(request.attachment.to_key()),
+                Generation(request.generation),
+            )
+        )
+        ALLOCATOR_STEPS_TOTAL.labels("retain", step.status).inc()
+        if step.status is RetainStatus.UNKNOWN or step.lease is None:
+            return Released(release=ReleaseOutcome.UNKNOWN)
+        if step.status is RetainStatus.SUPERSEDED:
+            return Released(release=ReleaseOutcome.STALE)
+        if not step.is_journaled:
+            await self._make_durable(step.lease)
+        self._tell("retained", step.lease)
+        return Released(release=ReleaseOutcome.RETAINED)
+
+    async def report(self, request: ReportRequest) -> Reported:
+        views = [
+            ReportedView(address=entry.address, body=entry.model_dump_json(exclude_none=True))
+            for entry in request.addresses
+        ]
+        await self._watched(
+            self._leases.report(
+                _fence(request.fence, request.node),
+                views,
+                request.gone,
+                is_whole=request.is_whole,
+            )
+        )
+        return Reported(count=len(views))
+
+    async def get(self, request: LeaseGetRequest) -> LeaseFound:
+        identity = request.identity.to_identity()
+        lease = await self._leases.find(identity)
+        if lease is not None:
+            return LeaseFound(lease=_view(lease))
+        for node in await self._leases.nodes():
+            for view in await self._reported(node):
+                if view.identity == request.identity and view.state is not AddressState.STOCK:
+                    return LeaseFound(lease=view)
+        raise NotFound(f"{identity} has no lease")
+
+    async def page(self, request: LeaseListRequest) -> LeasesListed:
+        """Fixed leases page by page, then each node's reported ones: cursor ``node/<name>``."""
+        if not request.cursor.startswith("node/"):
+            if not request.cursor.isdecimal():
+                raise InvalidInput.of("cursor", request.cursor, "one that a page returned")
+            cursor, leases = await self._leases.leases(int(request.cursor), request.limit)
+            views = [_view(lease) for lease in leases]
+            following = str(cursor) if cursor else await self._first_node(after=None)
+        else:
+            node = NodeName(request.cursor.removeprefix("node/"))
+            views = await self._reported(node)
+            following = await self._first_node(after=node)
+        wanted = [view for view in views if _matches(view, request)]
+        return LeasesListed(leases=wanted, next_cursor=following)
+
+    async def _first_node(self, *, after: NodeName | None) -> str:
+        for node in await self._leases.nodes():
+            if after is None or node > after:
+                return f"node/{node}"
+        return "0"
+
+    async def _reported(self, node: NodeName) -> list[LeaseView]:
+        return [_reported_view(node, view) for view in await self._leases.reported(node)]
+
+    async def drain(self) -> None:
+        """Wait for the marks that are still to be taken off; each is bounded by the store."""
+        await asyncio.gather(*self._behind, return_exceptions=True)
+
+    async def _make_durable(self, lease: Lease) -> None:
+        await self._watched(self._journal.write([lease]))
+        # The mark may go after the answer: another replica that sees it finds it journaled.
+        spawn(self._behind, self._unmark(lease), name="unmark")
+
+    async def _unmark(self, lease: Lease) -> None:
+        try:
+            await self._leases.journaled(lease.identity, lease.generation)
+        except BerthError as error:
+            log.info("a journaled step keeps its mark for now", extra={"error": str(error)})
+
+    async def _watched(self, work: Awaitable[Done]) -> Done:
+        try:
+            return await work
+        except EpochLost:
+            self._epochs.report_lost()
+            raise
+
+    def _tell(self, verb: str, lease: Lease) -> None:
+        self._events.tell(
+            LeaseEvent(
+                verb=verb,
+                identity=IdentityFields.of(lease.identity),
+                address=lease.address,
+                node=lease.node,
+                eni=lease.eni,
+                generation=lease.generation,
+                at=lease.since,
+            ),
+            message_id=f"{lease.identity.token}/{lease.generation}",
+        )
+
+
+_GRANTED = (AcquireStatus.BOUND, AcquireStatus.HELD, AcquireStatus.MUST_MOVE)
+
+
+def _fence(fence: Fence, node: str) -> FencedBy:
+    return FencedBy(
+        node=NodeName(node),
+        incarnation=fence.incarnation,
+        sequence=fence.sequence,
+        lowest_unsettled=fence.lowest_unsettled,
+    )
+
+
+def _claim(request: AcquireRequest) -> Claim:
+    candidate = request.candidate
+    return Claim(
+        fence=_fence(request.fence, request.node),
+        identity=request.identity.to_identity(),
+        attachment=request.attachment.to_key(),
+        pod_uid=PodUid(request.pod_uid),
+        expires_after=request.expires_after,
+        candidate=StockCandidate(
+            address=candidate.address,
+            eni=EniId(candidate.eni),
+            subnet=SubnetId(candidate.subnet),
+        )
+        if candidate is not None
+        else None,
+    )
+
+
+def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
+    assert lease.eni is not None, "a bound lease has a place"
+    candidate = claim.candidate
+    return Acquired(
+        address=lease.address,
+        eni=lease.eni,
+        subnet=lease.subnet,
+        generation=lease.generation,
+        candidate_taken=candidate is not None and candidate.address == lease.address,
+        moved_eni=moved,
+    )
+
+
+def _view(lease: Lease) -> LeaseView:
+    waits = lease.state in (AddressState.RETAINED, AddressState.PARKED)
+    expires = lease.since + lease.expires_after if lease.expires_after and waits else None
+    return LeaseView(
+        identity=IdentityFields.of(lease.identity),
+        address=lease.address,
+        state=lease.state,
+        policy=DeletePolicy.NEVER,
+        node=lease.node,
+        eni=lease.eni,
+        subnet=lease.subnet,
+        pod_uid=lease.pod_uid,
+        generation=lease.generation,
+        since=lease.since,
+        expires_at=expires,
+    )
+
+
+def _reported_view(node: NodeName, view: ReportedView) -> LeaseView:
+    entry = ReportedAddress.model_validate_json(view.body)
+    return LeaseView(
+        identity=entry.identity,
+        address=entry.address,
+        state=entry.state,
+        policy=DeletePolicy.IMMEDIATE,
+        node=node,
+        eni=entry.eni,
+        pod_uid=entry.pod_uid,
+        since=entry.since,
+    )
+
+
+def _matches(view: LeaseView, request: LeaseListRequest) -> bool:
+    if request.node is not None and view.node != request.node:
+        return False
+    if request.namespace is None:
+        return True
+    return view.identity is not None and view.identity.namespace == request.namespace

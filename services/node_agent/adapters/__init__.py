@@ -1,0 +1,1 @@
+"""What the agent needs of the world, one technology a module."""

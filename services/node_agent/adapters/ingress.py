@@ -1,0 +1,117 @@
+"""Our nftables table: connections that enter by the primary ENI are answered by it.
+
+A packet for one of the node's own addresses (a nodePort, a hostPort) marks its connection; what
+a pod answers on a marked connection gets the mark, and a rule leads it to main. With masquerade
+on, what leaves by the primary ENI for the world beyond gets the node's source.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.node_agent.domain.wiring import NFT_TABLE, Ingress
+from shared.kernel import nftables as nft
+
+_ENTER: Final = "enter"
+_LEAVE: Final = "leave"
+_LOCAL: Final = 2  # the routing tables hold the destination for this machine's own
+_ALL_BITS: Final = 0xFFFF_FFFF
+
+
+class IngressTable:
+    """Written whole, in one transaction, when it is not as wanted."""
+
+    def __init__(self) -> None:
+        self._nftables = nft.Nftables()
+        self._kept: Ingress | None = None
+
+    def close(self) -> None:
+        self._nftables.close()
+
+    def keep(self, ingress: Ingress | None) -> bool:
+        """Whether it had to be written (or removed)."""
+        is_there = NFT_TABLE in self._nftables.tables()
+        if ingress is None:
+            if is_there:
+                self._nftables.commit([nft.delete_table(NFT_TABLE)])
+            return is_there
+        wanted = ingress
+        if is_there and self._kept == wanted and self._is_whole(ingress):
+            return False
+        # Added first, because only what exists can be deleted, and then made anew.
+        self._nftables.commit(
+            [nft.add_table(NFT_TABLE), nft.delete_table(NFT_TABLE), *_changes(ingress)]
+        )
+        self._kept = wanted
+        return True
+
+    def _is_whole(self, ingress: Ingress) -> bool:
+        leaving = 0 if ingress.masquerade_except is None else 1
+        return (
+            len(self._nftables.packets(NFT_TABLE, _ENTER)) == 2
+            and len(self._nftables.packets(NFT_TABLE, _LEAVE)) == leaving
+        )
+
+
+def _changes(ingress: Ingress) -> list[nft.Change]:
+    primary = nft.own_order(ingress.primary_index)
+    set_bit = nft.mask(_ALL_BITS ^ ingress.mark, xor=ingress.mark)
+    changes = [
+        nft.add_table(NFT_TABLE),
+        nft.add_chain(
+            NFT_TABLE, _ENTER, hook=nft.HOOK_PREROUTING, priority=nft.PRIORITY_MANGLE
+        ),
+        nft.add_chain(
+            NFT_TABLE,
+            _LEAVE,
+            hook=nft.HOOK_POSTROUTING,
+            priority=nft.PRIORITY_SOURCE_NAT,
+            kind="nat",
+        ),
+        nft.add_rule(
+            NFT_TABLE,
+            _ENTER,
+            nft.load_iif(),
+            nft.equals(primary),
+            nft.load_destination_type(),
+            nft.equals(nft.own_order(_LOCAL)),
+            nft.load_connection_mark(),
+            set_bit,
+            nft.store_connection_mark(),
+        ),
+        nft.add_rule(
+            NFT_TABLE,
+            _ENTER,
+            nft.load_iif(),
+            nft.differs(primary),
+            nft.load_connection_mark(),
+            nft.mask(ingress.mark),
+            nft.equals(nft.own_order(ingress.mark)),
+            nft.load_mark(),
+            set_bit,
+            nft.store_mark(),
+        ),
+    ]
+    if ingress.masquerade_except is not None:
+        beyond = [
+            expression
+            for cidr in ingress.masquerade_except
+            for expression in (
+                nft.load_destination(),
+                nft.mask_network(cidr),
+                nft.differs(cidr.network_address.packed),
+            )
+        ]
+        changes.append(
+            nft.add_rule(
+                NFT_TABLE,
+                _LEAVE,
+                nft.load_oif(),
+                nft.equals(primary),
+                nft.load_source(),
+                nft.differs(ingress.primary_address.packed),
+                *beyond,
+                nft.masquerade(),
+            )
+        )
+    return changes

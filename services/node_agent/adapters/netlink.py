@@ -1,0 +1,342 @@
+"""The node's namespace over netlink: one conversation for the host, one for each pod's side.
+
+A pod's wire is two batches: the host side first, its veth end strict about sources before the
+pod's end is up, so that no packet of the pod ever meets a half-made wire.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Interface, IPv4Network
+from typing import Final
+
+from services.node_agent.domain.ports import Link, Observed
+from services.node_agent.domain.wiring import (
+    EVERYWHERE,
+    PROTOCOL,
+    Ingress,
+    LinkAddress,
+    PodWire,
+    Route,
+    Rule,
+    Sysctl,
+)
+from shared.errors import InvalidInput, Unavailable
+from shared.kernel import addresses, links, neighbours, routes
+from shared.kernel.conversation import Conversation, NetlinkError
+from shared.kernel.conversation import Request as Netlink
+from shared.kernel.netns import netns_inode, open_own_netns
+from shared.kernel.sysctl import link_path, read_sysctl, write_sysctl
+
+from .ingress import IngressTable
+
+# Chosen here, so that one batch can make a link and use it; far above what the kernel counts.
+_INDEX_MIN: Final = 1 << 24
+_INDEX_MAX: Final = (1 << 30) - 1
+_SIOCGIFHWADDR: Final = 0x8927
+_IFREQ: Final = struct.Struct("16sH6s16x")
+
+
+class NetlinkKernel:
+    """The kernel of the namespace that the constructing thread is in."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        with _refusals("open netlink"):
+            self._host = Conversation()
+            self._ioctl = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._ingress = IngressTable()
+            home = open_own_netns()
+        with open(home, "rb", buffering=0):
+            self._inode = netns_inode(home)
+
+    def close(self) -> None:
+        self._host.close()
+        self._ioctl.close()
+        self._ingress.close()
+
+    def links(self) -> tuple[Link, ...]:
+        with _refusals("list links"):
+            return tuple(
+                Link(name=x.name, index=x.index, mac=x.mac, mtu=x.mtu, is_up=x.is_up)
+                for x in links.links(self._host)
+            )
+
+    def wire_pod(self, wire: PodWire, netns_fd: int) -> None:
+        """Make both sides. An old host link of this name goes first. Raises BerthError."""
+        if netns_inode(netns_fd) == self._inode:
+            raise InvalidInput.of("CNI_NETNS", "the node's own namespace", "a sandbox's")
+        with _refusals(f"wire {wire.host_ifname}"):
+            try:
+                pod = Conversation(netns_fd)
+            except OSError as error:
+                raise InvalidInput(
+                    f"CNI_NETNS: cannot be entered ({error.strerror}); allowed: the path of a"
+                    " network namespace"
+                ) from error
+            with pod:
+                host_index, pod_index = self._new_index(), self._new_index()
+                self._add_veth(wire, host_index, pod_index, netns_fd)
+                self._host.do(
+                    [
+                        links.set_up(host_index),
+                        *(routes.add_route(_kernel_route(r, host_index)) for r in wire.routes),
+                        *(routes.add_rule(_kernel_rule(rule)) for rule in wire.rules),
+                    ]
+                )
+                for setting in wire.sysctls:
+                    write_sysctl(_path(setting), setting.allowed[0])
+                pod.do(_pod_requests(wire, pod_index))
+
+    def unwire_pod(self, wire: PodWire) -> None:
+        """Rules and routes are gone when this returns. What is not there is no error."""
+        index = self._index_of(wire.host_ifname, wire.host_mac)
+        with _refusals(f"unwire {wire.host_ifname}"):
+            requests = [routes.delete_rule(_kernel_rule(rule)) for rule in wire.rules]
+            if index is not None:
+                requests += [
+                    routes.delete_route(_kernel_route(route, index)) for route in wire.routes
+                ]
+            self._host.do(requests)
+
+    def remove_link(self, name: str, mac: str) -> None:
+        """Delete the link if it still has this MAC; its peer goes with it."""
+        index = self._index_of(name, mac)
+        if index is not None:
+            with _refusals(f"delete link {name}"):
+                self._host.do([links.delete_link(index)])
+
+    def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
+        """What of the wire is missing or wrong, in words; empty when all is there."""
+        wrong = []
+        with _refusals(f"check {wire.host_ifname}"):
+            observed = self.observe()
+            host = next((x for x in observed.links if x.name == wire.host_ifname), None)
+            if host is None or host.mac != wire.host_mac:
+                wrong.append(f"host link {wire.host_ifname} is missing")
+            elif not host.is_up:
+                wrong.append(f"host link {wire.host_ifname} is down")
+            wrong += [
+                f"route to {route.destination} in table {route.table} is missing"
+                for route in wire.routes
+                if route not in observed.routes
+            ]
+            wrong += [
+                f"rule {rule.priority} is missing"
+                for rule in wire.rules
+                if rule not in observed.rules
+            ]
+            with Conversation(netns_fd) as pod:
+                wrong += _wrong_in_pod(wire, pod)
+        return tuple(wrong)
+
+    def observe(self) -> Observed:
+        with _refusals("observe"):
+            found = self.links()
+            name_of = {link.index: link.name for link in found}
+            return Observed(
+                links=found,
+                routes=frozenset(
+                    Route(
+                        table=route.table,
+                        destination=route.to,
+                        link=name_of.get(route.link or 0, ""),
+                        via=route.gateway,
+                        is_onlink=route.is_onlink,
+                    )
+                    for route in routes.routes(self._host)
+                    if route.protocol == PROTOCOL
+                ),
+                rules=frozenset(
+                    Rule(
+                        priority=rule.priority,
+                        table=rule.table,
+                        source=rule.source,
+                        destination=rule.to,
+                        mark=rule.mark or None,
+                    )
+                    for rule in routes.rules(self._host)
+                    if rule.protocol == PROTOCOL
+                ),
+                addresses=frozenset(
+                    LinkAddress(link=name_of.get(each.index, ""), address=each.address.ip)
+                    for each in addresses.link_addresses(self._host)
+                    if each.address.network.prefixlen == 32
+                ),
+            )
+
+    def add(self, thing: Route | Rule | LinkAddress) -> None:
+        """Make it. What exists already is no error; a route of its place is replaced."""
+        with _refusals(f"add {thing}"):
+            match thing:
+                case Route():
+                    index = socket.if_nametoindex(thing.link)
+                    request = routes.add_route(_kernel_route(thing, index))
+                case Rule():
+                    request = routes.add_rule(_kernel_rule(thing))
+                case LinkAddress():
+                    index = socket.if_nametoindex(thing.link)
+                    request = addresses.add_address(index, IPv4Interface(thing.address))
+            self._host.do([request])
+
+    def remove(self, thing: Route | Rule | LinkAddress) -> None:
+        """Take it away. What is gone already is no error."""
+        with _refusals(f"remove {thing}"):
+            match thing:
+                case Rule():
+                    self._host.do([routes.delete_rule(_kernel_rule(thing))])
+                case Route() if index := _nametoindex(thing.link):
+                    self._host.do([routes.delete_route(_kernel_route(thing, index))])
+                case LinkAddress() if index := _nametoindex(thing.link):
+                    gone = addresses.delete_address(index, IPv4Interface(thing.address))
+                    self._host.do([gone])
+
+    def set_up(self, link: str) -> None:
+        with _refusals(f"set {link} up"):
+            self._host.do([links.set_up(socket.if_nametoindex(link))])
+
+    def keep_setting(self, setting: Sysctl) -> bool:
+        """Write it if it does not hold what is allowed; whether it had drifted."""
+        with _refusals(f"setting {'.'.join(setting.key)}"):
+            if read_sysctl(_path(setting)) in setting.allowed:
+                return False
+            return write_sysctl(_path(setting), setting.allowed[0])
+
+    def keep_ingress(self, ingress: Ingress | None) -> bool:
+        """Our nftables table as wanted; whether it had drifted."""
+        with _refusals("nftables"):
+            return self._ingress.keep(ingress)
+
+    def _add_veth(self, wire: PodWire, host_index: int, pod_index: int, netns_fd: int) -> None:
+        request = links.add_veth(
+            links.VethEnd(name=wire.host_ifname, mac=wire.host_mac, index=host_index),
+            links.VethEnd(
+                name=wire.pod.ifname, mac=wire.pod.mac, index=pod_index, netns=netns_fd
+            ),
+            mtu=wire.pod.mtu,
+        )
+        if self._host.try_all([request]) == [0]:
+            return
+        old = _nametoindex(wire.host_ifname)
+        if old is not None:  # the pod's former sandbox, whose link waits for its deletion
+            self._host.do([links.delete_link(old)])
+        try:
+            self._host.do([request])
+        except NetlinkError as error:
+            if error.errno == errno.EEXIST:
+                raise InvalidInput(
+                    f"CNI_IFNAME: {wire.pod.ifname!r} is taken in the sandbox"
+                ) from error
+            raise
+
+    def _index_of(self, name: str, mac: str) -> int | None:
+        """The link's index, if it has this MAC: a successor of the same name is not meant."""
+        try:
+            asked = _IFREQ.pack(name.encode(), 0, bytes(6))
+            answer = fcntl.ioctl(self._ioctl, _SIOCGIFHWADDR, asked)
+            _, _, found = _IFREQ.unpack(answer[: _IFREQ.size])
+            return socket.if_nametoindex(name) if found.hex(":") == mac else None
+        except OSError:
+            return None
+
+    def _new_index(self) -> int:
+        return self._rng.randint(_INDEX_MIN, _INDEX_MAX)
+
+
+def _pod_requests(wire: PodWire, index: int) -> list[Netlink]:
+    pod = wire.pod
+    return [
+        addresses.add_address(index, IPv4Interface(pod.address)),
+        links.set_up(index),
+        neighbours.add_neighbour(_gateway_neighbour(wire, index)),
+        *(routes.add_route(route) for route in _pod_routes(wire, index)),
+    ]
+
+
+def _pod_routes(wire: PodWire, index: int) -> tuple[routes.Route, routes.Route]:
+    gateway = wire.pod.gateway
+    return (
+        routes.Route(to=IPv4Network(gateway), link=index, protocol=PROTOCOL),
+        routes.Route(to=EVERYWHERE, link=index, gateway=gateway, protocol=PROTOCOL),
+    )
+
+
+def _gateway_neighbour(wire: PodWire, index: int) -> neighbours.Neighbour:
+    return neighbours.Neighbour(link=index, address=wire.pod.gateway, mac=wire.pod.gateway_mac)
+
+
+def _wrong_in_pod(wire: PodWire, pod: Conversation) -> list[str]:
+    link = links.link_by_name(pod, wire.pod.ifname)
+    if link is None:
+        return [f"{wire.pod.ifname} is missing in the sandbox"]
+    wrong = []
+    if link.mac != wire.pod.mac:
+        wrong.append(f"{wire.pod.ifname} has MAC {link.mac}, not {wire.pod.mac}")
+    if not link.is_up:
+        wrong.append(f"{wire.pod.ifname} is down")
+    here = addresses.LinkAddress(link.index, IPv4Interface(wire.pod.address))
+    if here not in addresses.link_addresses(pod):
+        wrong.append(f"{wire.pod.ifname} lacks address {wire.pod.address}")
+    found = set(routes.routes(pod))
+    wrong += [
+        f"the sandbox lacks the route to {route.to}"
+        for route in _pod_routes(wire, link.index)
+        if route not in found
+    ]
+    if _gateway_neighbour(wire, link.index) not in neighbours.neighbours(pod):
+        wrong.append(f"the sandbox lacks the neighbour {wire.pod.gateway}")
+    return wrong
+
+
+def _kernel_route(route: Route, index: int) -> routes.Route:
+    return routes.Route(
+        to=route.destination,
+        link=index,
+        gateway=route.via,
+        table=route.table,
+        is_onlink=route.is_onlink,
+        protocol=PROTOCOL,
+    )
+
+
+def _kernel_rule(rule: Rule) -> routes.Rule:
+    return routes.Rule(
+        priority=rule.priority,
+        table=rule.table,
+        source=rule.source,
+        to=rule.destination,
+        mark=rule.mark,
+        mask=rule.mark,
+        protocol=PROTOCOL,
+    )
+
+
+def _path(setting: Sysctl) -> str:
+    match setting.key:
+        case ("net", "ipv4", "conf", link, name):
+            return link_path(link, name)
+        case ("net", *rest):
+            return "/".join(rest)
+    raise AssertionError(f"not a network sysctl: {setting.key}")
+
+
+def _nametoindex(link: str) -> int | None:
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return None
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """The kernel's refusals end here; the runtime may try again."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{what}: {error}") from error

@@ -1,0 +1,41 @@
+"""What the use cases need of the bus: one call, with a deadline inside the request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, TypeVar
+
+from shared.ids import NodeName
+from shared.messages.base import Endpoint, Message, Request
+
+Req = TypeVar("Req", bound=Request)
+Out = TypeVar("Out", bound=Message)
+
+
+class Bus(Protocol):
+    async def call(
+        self, endpoint: Endpoint[Req, Out], request: Req, node: NodeName | None = None
+    ) -> Out:
+        """The outcome. Raises the error that the other side named, or Unavailable."""
+        ...
+
+
+class Pulse:
+    """Wakes everybody who waits now, each time it is given."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def give(self) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """True when woken, False when the time ran out."""
+        waited_for = self._next
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waited_for.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,186 @@
+"""The agent put together out of its ports: what `main` runs, and what tests run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shared.clock import Clock
+from shared.runtime.loops import Loops
+from shared.telemetry.health import Readiness
+
+from .bus import Bus, Pulse
+from .config import NodeAgentSettings
+from .domain.ports import Book, Kernel, PodSource
+from .domain.wiring import WiringRules
+from .failures import Failures
+from .fixed import FixedLeases
+from .heartbeat import Heartbeat
+from .ledger import Ledger
+from .links import NodeLinks
+from .orders import Orders
+from .outbox import Outbox
+from .registration import Registration, Self
+from .repair import Repairer
+from .service import NodeAgent
+from .unlinking import Unlinker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything outside: each a port."""
+
+    bus: Bus
+    book: Book
+    kernel: Kernel
+    unlinking_kernel: Kernel  # a second conversation, used from a thread of its own
+    pods: PodSource
+    clock: Clock
+    rng: random.Random
+    readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One node's agent, not yet running."""
+
+    service: NodeAgent
+    orders: Orders
+    ledger: Ledger
+    links: NodeLinks
+    repairer: Repairer
+    registration: Registration
+    fixed: FixedLeases
+    outbox: Outbox
+    heartbeat: Heartbeat
+    unlinker: Unlinker
+    stock_changed: Pulse
+    outbox_wake: asyncio.Event
+    want_wake: asyncio.Event
+    clock: Clock
+
+    def start(self, loops: Loops, settings: NodeAgentSettings) -> None:
+        """Kernel = book first; then everything that goes on by itself."""
+        self.repairer.start()
+        self.fixed.resume()
+        loops.keep("links", self.links.watch)
+        loops.keep("unlink", self.unlinker.run)
+        loops.keep("register", self.registration.run)
+        loops.every(
+            "outbox",
+            self.outbox.deliver,
+            interval_s=settings.report_interval_s,
+            wake=self.outbox_wake,
+        )
+        loops.every(
+            "want",
+            self.heartbeat.beat,
+            interval_s=settings.want_interval_s,
+            wake=self.want_wake,
+        )
+
+        async def rest() -> None:
+            if self.ledger.rest(self.clock.now(), timedelta(seconds=settings.cooling_s)):
+                self.stock_changed.give()
+                self.outbox_wake.set()
+                self.want_wake.set()
+
+        async def greet() -> None:
+            while True:
+                await self.registration.changed.wait(settings.want_interval_s)
+                self.outbox_wake.set()
+                self.want_wake.set()
+
+        loops.every("rest", rest, interval_s=settings.rest_interval_s)
+        loops.keep("greet", greet)
+
+
+def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
+    """Build the parts. Reads the book; touches neither kernel nor bus."""
+    stock_changed = Pulse()
+    outbox_wake, want_wake = asyncio.Event(), asyncio.Event()
+    clock, rng = world.clock, world.rng
+    ledger = Ledger(world.book, clock.now())
+    failures = Failures(clock)
+    unlinker = Unlinker(world.unlinking_kernel.remove_link)
+    links = NodeLinks(
+        kernel=world.kernel,
+        ledger=ledger,
+        clock=clock,
+        rules=WiringRules(
+            table_base=settings.table_base,
+            non_masquerade_cidrs=settings.non_masquerade_cidrs if settings.masquerade else None,
+        ),
+    )
+    registration = Registration(bus=world.bus, ledger=ledger, clock=clock, me=me, rng=rng)
+    orders = Orders(
+        ledger=ledger,
+        links=links,
+        kernel=world.kernel,
+        failures=failures,
+        clock=clock,
+        me=me,
+        stock_changed=stock_changed,
+        outbox_wake=outbox_wake,
+        want_wake=want_wake,
+    )
+    fixed = FixedLeases(
+        bus=world.bus,
+        ledger=ledger,
+        registration=registration,
+        clock=clock,
+        rng=rng,
+        node=me.node,
+        usable=links,
+        learn_eni=orders.learn_eni,
+        stock_changed=stock_changed,
+        outbox_wake=outbox_wake,
+    )
+    return Agent(
+        service=NodeAgent(
+            ledger=ledger,
+            kernel=world.kernel,
+            links=links,
+            pods=world.pods,
+            fixed=fixed,
+            failures=failures,
+            unlinker=unlinker,
+            clock=clock,
+            rng=rng,
+            stock_changed=stock_changed,
+            outbox_wake=outbox_wake,
+            want_wake=want_wake,
+        ),
+        orders=orders,
+        ledger=ledger,
+        links=links,
+        repairer=Repairer(kernel=world.kernel, ledger=ledger, links=links, clock=clock),
+        registration=registration,
+        fixed=fixed,
+        outbox=Outbox(
+            bus=world.bus,
+            ledger=ledger,
+            registration=registration,
+            fixed=fixed,
+            clock=clock,
+            node=me.node,
+            in_flight_max=settings.releases_in_flight_max,
+        ),
+        heartbeat=Heartbeat(
+            bus=world.bus,
+            ledger=ledger,
+            links=links,
+            failures=failures,
+            registration=registration,
+            readiness=world.readiness,
+            clock=clock,
+            me=me,
+        ),
+        unlinker=unlinker,
+        stock_changed=stock_changed,
+        outbox_wake=outbox_wake,
+        want_wake=want_wake,
+        clock=clock,
+    )

@@ -1,0 +1,92 @@
+"""The node agent's settings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from shared.ids import InstanceId, NodeName
+from shared.settings import Seconds, ServiceSettings
+
+
+class PodSourceKind(StrEnum):
+    FOLDER = "folder"
+    NONE = "none"
+
+
+class NodeAgentSettings(ServiceSettings):
+    """Section ``node_agent``; the node's name is BERTH_NODE."""
+
+    section: ClassVar[str] = "node_agent"
+
+    node: Annotated[NodeName, Field(min_length=1, max_length=253)]
+    """The node's name in Kubernetes: part of every subject this agent uses."""
+
+    instance: InstanceId | None = None
+    """The cloud's id of this machine (ins-…); none: asked of the metadata service."""
+
+    metadata_url: str = "http://169.254.0.23"
+    """The instance metadata service, which needs no credentials."""
+
+    metadata_timeout_s: Seconds = 5.0
+    """How long the metadata service may take to answer."""
+
+    pod_source: PodSourceKind = PodSourceKind.FOLDER
+    """Where pods' annotations come from: a folder of Pod objects, or none."""
+
+    pod_folder: Path | None = None
+    """The folder of Pod objects, files named <namespace>_<name>.json."""
+
+    cni_conf_dir: Path | None = None
+    """Where 10-berth.conflist appears once this node can serve; none: nowhere."""
+
+    cni_bin_dir: Path | None = None
+    """Where the CNI plugin is installed at start; none: nowhere."""
+
+    cooling_s: Seconds = 130.0
+    """How long a released address rests: connections and neighbours of its last pod die."""
+
+    table_base: Annotated[int, Field(ge=256, le=1 << 20)] = 4000
+    """An ENI's routing table is this plus its link's index (others claim 2004 and 2005)."""
+
+    masquerade: bool = False
+    """Whether pods leave the VPC with the node's source."""
+
+    non_masquerade_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
+    """With masquerade: destinations that see the pods' own addresses (the VPC's networks)."""
+
+    rest_interval_s: Seconds = 1.0
+    """How often cooled addresses are looked for."""
+
+    repair_interval_s: Seconds = 5.0
+    """How often the kernel is compared with the book, beside its own notices of change."""
+
+    report_interval_s: Seconds = 5.0
+    """How often what the allocator has not heard is said again."""
+
+    want_interval_s: Seconds = 5.0
+    """How often the node says what it wants when nothing changes."""
+
+    spool_interval_s: Seconds = 5.0
+    """How often deletions that the plugin left behind are looked for."""
+
+    orders_in_flight_max: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Orders of the eni_manager worked on at once."""
+
+    releases_in_flight_max: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Releases delivered at once."""
+
+    calls_in_flight_max: Annotated[int, Field(ge=1, le=4096)] = 256
+    """CNI calls served at once; further ones are told to try again."""
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> NodeAgentSettings:
+        if self.pod_source is PodSourceKind.FOLDER and self.pod_folder is None:
+            raise ValueError("pod_source folder needs pod_folder")
+        if self.masquerade and not self.non_masquerade_cidrs:
+            raise ValueError("masquerade needs non_masquerade_cidrs: the VPC's networks")
+        return self

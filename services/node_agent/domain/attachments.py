@@ -1,0 +1,135 @@
+"""What the agent remembers of each attachment and of each claim to a fixed address (pure).
+
+An *attachment* is who uses what in the kernel now: it lives in tmpfs and dies with the boot.
+A *claim* is what was asked of the allocator for an attachment under `Never`: it lives in the
+state folder, because a power cut ends the pod but not the question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Final
+
+from shared.annotations import DeletePolicy, NetworkMode
+from shared.ids import AttachmentKey, EniId, Generation, Identity, PodName, PodUid, SubnetId
+
+FIRST_IFNAME: Final = "eth0"
+_DIGEST_CHARACTERS: Final = 11  # "eni" + 11 = 14 of the 15 that a link's name may have
+
+
+class Phase(StrEnum):
+    WIRING = "wiring"  # the kernel may hold part of it: a crash here is undone
+    WIRED = "wired"  # the kernel held all of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One interface of one sandbox and the address it has."""
+
+    key: AttachmentKey
+    pod: PodName | None
+    pod_uid: PodUid | None
+    mode: NetworkMode
+    policy: DeletePolicy
+    address: IPv4Address
+    eni: EniId
+    generation: Generation | None  # of the fixed lease; None: Immediate
+    host_ifname: str
+    host_mac: str  # with the name it tells our link from its successor's of the same name
+    mac: str
+    mtu: int
+    netns_path: str
+    phase: Phase
+    since: datetime
+
+
+class ClaimPhase(StrEnum):
+    ACQUIRING = "acquiring"  # asked, no definite answer yet: the candidate is promised
+    WITHDRAWING = "withdrawing"  # refused; promised until no copy of the question can act
+    BOUND = "bound"  # the lease is this attachment's
+    RELEASING = "releasing"  # unwired; the allocator has not yet said that it knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateAddress:
+    address: IPv4Address
+    eni: EniId
+    subnet: SubnetId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One attachment's claim to the fixed address of its identity."""
+
+    key: AttachmentKey
+    identity: Identity
+    pod_uid: PodUid
+    expires_after: timedelta | None
+    phase: ClaimPhase
+    candidate: CandidateAddress | None
+    is_abandoned: bool = False  # a DEL came before the answer: release what was acquired
+    address: IPv4Address | None = None
+    eni: EniId | None = None
+    generation: Generation | None = None
+    since: datetime
+
+
+class AttachmentIndex:
+    """Attachments by key, by host link and by address."""
+
+    def __init__(self, attachments: Iterable[Attachment] = ()) -> None:
+        self._by_key: dict[AttachmentKey, Attachment] = {}
+        self._by_link: dict[str, AttachmentKey] = {}
+        self._by_address: dict[IPv4Address, AttachmentKey] = {}
+        for attachment in attachments:
+            self.put(attachment)
+
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(list(self._by_key.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: AttachmentKey) -> Attachment | None:
+        return self._by_key.get(key)
+
+    def of_link(self, host_ifname: str) -> Attachment | None:
+        """Who has the host link of this name: one pod's sandboxes share the name."""
+        key = self._by_link.get(host_ifname)
+        return None if key is None else self._by_key[key]
+
+    def of_address(self, address: IPv4Address) -> Attachment | None:
+        key = self._by_address.get(address)
+        return None if key is None else self._by_key[key]
+
+    def put(self, attachment: Attachment) -> None:
+        self.remove(attachment.key)
+        self._by_key[attachment.key] = attachment
+        self._by_link[attachment.host_ifname] = attachment.key
+        self._by_address[attachment.address] = attachment.key
+
+    def remove(self, key: AttachmentKey) -> None:
+        old = self._by_key.pop(key, None)
+        if old is None:
+            return
+        if self._by_link.get(old.host_ifname) == key:
+            del self._by_link[old.host_ifname]
+        if self._by_address.get(old.address) == key:
+            del self._by_address[old.address]
+
+
+def host_ifname(key: AttachmentKey, pod: PodName | None) -> str:
+    """The host link's name: the pod's, so that its next sandbox replaces it.
+
+    Further interfaces of a pod, and callers that name no pod, get names of their own.
+    """
+    text = key.container_id if pod is None else f"{pod.namespace}.{pod.name}"
+    if key.ifname != FIRST_IFNAME:
+        text += f".{key.ifname}"
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return "eni" + digest[:_DIGEST_CHARACTERS]

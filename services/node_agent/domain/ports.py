@@ -1,0 +1,185 @@
+"""What the use cases need of the world: a kernel, a book that survives, and pods to look up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Final, Protocol
+
+from shared.annotations import PodNetwork
+from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid
+
+from .attachments import Attachment, Claim
+from .enis import Eni
+from .stock import Holding
+from .wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link of the node's own namespace."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    is_up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What the kernel holds: links all, the rest only what carries our mark."""
+
+    links: tuple[Link, ...]
+    routes: frozenset[Route]
+    rules: frozenset[Rule]
+    addresses: frozenset[LinkAddress]  # IPv4, of every link
+
+
+class Kernel(Protocol):
+    """The node's namespace. Calls are short and made straight from the event loop."""
+
+    def links(self) -> tuple[Link, ...]: ...
+
+    def wire_pod(self, wire: PodWire, netns_fd: int) -> None:
+        """Make both sides. An old host link of this name goes first. Raises BerthError."""
+        ...
+
+    def unwire_pod(self, wire: PodWire) -> None:
+        """Rules and routes are gone when this returns. What is not there is no error."""
+        ...
+
+    def remove_link(self, name: str, mac: str) -> None:
+        """Delete the link if it still has this MAC; its peer goes with it."""
+        ...
+
+    def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
+        """What of the wire is missing or wrong, in words; empty when all is there."""
+        ...
+
+    def observe(self) -> Observed: ...
+
+    def add(self, thing: Route | Rule | LinkAddress) -> None:
+        """Make it. What exists already is no error; a route of its place is replaced."""
+        ...
+
+    def remove(self, thing: Route | Rule | LinkAddress) -> None:
+        """Take it away. What is gone already is no error."""
+        ...
+
+    def set_up(self, link: str) -> None: ...
+
+    def keep_setting(self, setting: Sysctl) -> bool:
+        """Write it if it does not hold what is allowed; whether it had drifted."""
+        ...
+
+    def keep_ingress(self, ingress: Ingress | None) -> bool:
+        """Our nftables table as wanted; whether it had drifted."""
+        ...
+
+
+NEVER_REGISTERED: Final = Incarnation(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """What must survive a reboot, but for the claims: whose life this is, and what it owns."""
+
+    incarnation: Incarnation = NEVER_REGISTERED
+    term: int = 0  # of the last order obeyed
+    sequence: int = 0
+    enis: tuple[Eni, ...] = ()
+    owned: tuple[tuple[IPv4Address, EniId], ...] = ()
+    recalls: dict[str, tuple[tuple[IPv4Address, EniId], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who has an `Immediate` address, or had it last."""
+
+    pod: PodName | None
+    pod_uid: PodUid | None
+    network: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cooling:
+    """An address that rests, and whose it was."""
+
+    holding: Holding
+    user: User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """All that a book holds when an agent opens it."""
+
+    node: NodeRecord
+    claims: tuple[Claim, ...]
+    attachments: tuple[Attachment, ...]
+    cooling: tuple[Cooling, ...]
+    pods: tuple[KnownPod, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPod:
+    """A pod as its source told it."""
+
+    name: PodName
+    uid: PodUid
+    network: PodNetwork
+
+
+class Book(Protocol):
+    """Every call returns when the change survives a crash of this process.
+
+    Claims and the node's record also survive a power cut; the rest dies with the boot.
+    """
+
+    def load(self) -> Saved: ...
+
+    def save_node(self, record: NodeRecord) -> None: ...
+
+    def save_claim(self, claim: Claim) -> None: ...
+
+    def remove_claim(self, key: AttachmentKey) -> None: ...
+
+    def save_attachment(self, attachment: Attachment) -> None: ...
+
+    def remove_attachment(self, key: AttachmentKey) -> None: ...
+
+    def save_cooling(self, cooling: Cooling) -> None: ...
+
+    def remove_cooling(self, address: IPv4Address) -> None: ...
+
+    def save_pod(self, pod: KnownPod) -> None: ...
+
+    def remove_pod(self, uid: PodUid) -> None: ...
+
+
+class PodSource(Protocol):
+    """What a pod is. Unknown is PodUnknown, never a guess."""
+
+    async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
+        """Raises PodUnknown, or InvalidInput for annotations that hold what is not allowed."""
+        ...
+
+
+class Randomness(Protocol):
+    """Where MAC addresses come from."""
+
+    def randbytes(self, n: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAdd:
+    """A pod whose last ADD did not succeed, and why."""
+
+    pod: PodName
+    network: str
+    code: str
+    detail: str
+    since: datetime
+    last: datetime
+    attempts: int

@@ -1,0 +1,221 @@
+"""The wire that should be: links, addresses, neighbours, routes, rules, sysctls (pure).
+
+A pod has a /32 and one next hop, 169.254.1.1, which is a permanent neighbour at the MAC of its
+host veth. The host reaches it by a /32 route in main, found by a rule before all others; what
+it sends to the world leaves through the table of the ENI that carries its address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from .attachments import Attachment
+from .enis import Eni
+from .requests import POD_GATEWAY
+
+PROTOCOL: Final = 140  # our mark on routes and rules; only what carries it is ever removed
+NFT_TABLE: Final = "berth"
+MAIN_TABLE: Final = 254
+
+TO_POD_PRIORITY: Final = 512
+MARKED_PRIORITY: Final = 1024
+FROM_POD_PRIORITY: Final = 1536
+
+# One bit, far from kube-proxy's (0x4000, 0x8000) and Cilium's and Calico's (upper half).
+INGRESS_MARK: Final = 0x80
+
+# Locally administered; with the name it tells our host links from anybody else's.
+MAC_PREFIX: Final = "ae:be:"
+
+EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route with our mark."""
+
+    table: int
+    destination: IPv4Network
+    link: str
+    via: IPv4Address | None = None  # None: reached on the link itself
+    is_onlink: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A policy rule with our mark."""
+
+    priority: int
+    table: int
+    source: IPv4Network | None = None
+    destination: IPv4Network | None = None
+    mark: int | None = None  # matched under itself as the mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkAddress:
+    """An address on a link of the host."""
+
+    link: str
+    address: IPv4Address  # always a /32: subnets are reached by our own routes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """A setting below /proc/sys, right when it holds one of `allowed`; the first is written."""
+
+    key: tuple[str, ...]
+    allowed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """The pod's side: nothing in it but one address and one next hop."""
+
+    ifname: str
+    mac: str
+    mtu: int
+    address: IPv4Address
+    gateway: IPv4Address
+    gateway_mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodWire:
+    """All of one attachment in shared mode, both sides of the veth."""
+
+    host_ifname: str
+    host_mac: str
+    pod: Pod
+    routes: tuple[Route, ...]
+    rules: tuple[Rule, ...]
+    sysctls: tuple[Sysctl, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EniLink:
+    """An ENI whose link was found."""
+
+    eni: Eni
+    link: str
+    index: int
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingress:
+    """What nftables does: what enters by the primary ENI is answered by it (a mark on the
+    connection, restored on the answer), and with masquerade on, what leaves by it gets the
+    node's source."""
+
+    primary_index: int
+    primary_address: IPv4Address
+    mark: int
+    masquerade_except: tuple[IPv4Network, ...] | None  # None: masquerade is off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWire:
+    """What the node itself needs for its ENIs."""
+
+    links_up: tuple[str, ...]
+    addresses: tuple[LinkAddress, ...]
+    routes: tuple[Route, ...]
+    rules: tuple[Rule, ...]
+    sysctls: tuple[Sysctl, ...]
+    ingress: Ingress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WiringRules:
+    """What the node's owner chose."""
+
+    table_base: int
+    non_masquerade_cidrs: tuple[IPv4Network, ...] | None  # None: masquerade is off
+
+    def table_of(self, eni: EniLink) -> int:
+        return self.table_base + eni.index
+
+
+def pod_wire(attachment: Attachment, eni_table: int) -> PodWire:
+    """The wire of one attachment whose ENI's table is known."""
+    here = IPv4Network(attachment.address)
+    return PodWire(
+        host_ifname=attachment.host_ifname,
+        host_mac=attachment.host_mac,
+        pod=Pod(
+            ifname=attachment.key.ifname,
+            mac=attachment.mac,
+            mtu=attachment.mtu,
+            address=attachment.address,
+            gateway=POD_GATEWAY,
+            gateway_mac=attachment.host_mac,
+        ),
+        routes=(
+            Route(
+                table=MAIN_TABLE,
+                destination=here,
+                link=attachment.host_ifname,
+            ),
+        ),
+        rules=(
+            Rule(priority=TO_POD_PRIORITY, destination=here, table=MAIN_TABLE),
+            Rule(priority=FROM_POD_PRIORITY, source=here, table=eni_table),
+        ),
+        # Strict: what a pod sends from an address whose way back is another link is dropped.
+        sysctls=(_interface(attachment.host_ifname, "rp_filter", "1"),),
+    )
+
+
+def eni_routes(eni: EniLink, rules: WiringRules) -> tuple[Route, ...]:
+    """The ENI's table: the default, or with masquerade only what keeps its own source."""
+    destinations = rules.non_masquerade_cidrs
+    return tuple(
+        Route(
+            table=rules.table_of(eni),
+            destination=destination,
+            link=eni.link,
+            via=eni.eni.gateway,
+            is_onlink=True,
+        )
+        for destination in (destinations if destinations is not None else (EVERYWHERE,))
+    )
+
+
+def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
+    """The wire of the node: its secondary ENIs, and what enters by the primary one."""
+    secondary = tuple(eni for eni in enis if not eni.eni.is_primary)
+    primary = next((eni for eni in enis if eni.eni.is_primary), None)
+    return NodeWire(
+        links_up=tuple(eni.link for eni in secondary),
+        addresses=tuple(
+            LinkAddress(link=eni.link, address=eni.eni.primary_address) for eni in secondary
+        ),
+        routes=tuple(route for eni in secondary for route in eni_routes(eni, rules)),
+        rules=(Rule(priority=MARKED_PRIORITY, mark=INGRESS_MARK, table=MAIN_TABLE),)
+        if primary
+        else (),
+        sysctls=(
+            Sysctl(key=("net", "ipv4", "ip_forward"), allowed=("1",)),
+            # The kernel takes the stricter of "all" and the link by number: 2 here would
+            # loosen the host veths, which must be strict.
+            _interface("all", "rp_filter", "0", "1"),
+            # Loose: packets come in by one ENI and their answers may leave by another. Not 0,
+            # which a 1 in "all" would make strict.
+            *(_interface(eni.link, "rp_filter", "2") for eni in enis),
+        ),
+        ingress=None
+        if primary is None
+        else Ingress(
+            primary_index=primary.index,
+            primary_address=primary.eni.primary_address,
+            mark=INGRESS_MARK,
+            masquerade_except=rules.non_masquerade_cidrs,
+        ),
+    )
+
+
+def _interface(link: str, name: str, *allowed: str) -> Sysctl:
+    return Sysctl(key=("net", "ipv4", "conf", link, name), allowed=allowed)

@@ -1,0 +1,271 @@
+"""Fixed leases: one question per attachment, asked until there is a definite answer.
+
+No answer means *maybe bound*: the candidate stays promised and the same key is asked again,
+through crashes and reboots. A release follows only a definite answer. After a refusal the
+candidate stays promised until a later request has told the store that the question is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Container
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from shared.annotations import DeletePolicy
+from shared.clock import Clock
+from shared.errors import BerthError, ErrorCode, LeaseInUse, Unavailable
+from shared.ids import AttachmentKey, EniId, Generation, NodeName
+from shared.messages.base import AttachmentFields, IdentityFields
+from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest, Candidate
+from shared.runtime.backoff import backoff_s
+
+from .bus import Bus, Pulse
+from .domain.attachments import CandidateAddress, Claim, ClaimPhase
+from .ledger import Ledger
+from .registration import DEAD_LIFE, Registration, Row
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S: Final = 0.02
+_LONGEST_WAIT_S: Final = 0.5
+
+# Maybe bound: the same question again, for as long as it takes.
+_INDEFINITE: Final = frozenset(
+    {ErrorCode.UNAVAILABLE, ErrorCode.BUSY, ErrorCode.EPOCH_LOST, ErrorCode.INTERNAL}
+)
+# Not bound, and likely to be soon: asked again while the ADD waits, as a new question.
+_SOON: Final = frozenset({ErrorCode.MOVING, ErrorCode.HOLDER_ALIVE, ErrorCode.STOCK_EMPTY})
+
+
+class FixedLeases:
+    """Acquires; the outbox releases."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        ledger: Ledger,
+        registration: Registration,
+        clock: Clock,
+        rng: random.Random,
+        node: NodeName,
+        usable: Container[EniId],
+        learn_eni: Callable[[Acquired], None],
+        stock_changed: Pulse,
+        outbox_wake: asyncio.Event,
+    ) -> None:
+        self._bus = bus
+        self._ledger = ledger
+        self._registration = registration
+        self._clock = clock
+        self._rng = rng
+        self._node = node
+        self._usable = usable
+        self._learn_eni = learn_eni
+        self._stock_changed = stock_changed
+        self._outbox_wake = outbox_wake
+        self._asking: dict[AttachmentKey, asyncio.Task[Claim]] = {}
+        self._waiting: dict[AttachmentKey, datetime] = {}  # until when an ADD listens
+        self._dead_below: dict[AttachmentKey, tuple[Row, int]] = {}
+        self.settled = Pulse()
+
+    def resume(self) -> None:
+        """Ask again what an earlier life of this agent left without an answer."""
+        for claim in list(self._ledger.claims.values()):
+            if claim.phase is ClaimPhase.ACQUIRING:
+                # The ADD that asked is long gone: its runtime will ask or delete again.
+                self._start(self._ledger.change_claim(replace(claim, is_abandoned=True)))
+
+    async def aclose(self) -> None:
+        for task in list(self._asking.values()):
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    async def acquire(self, wanted: Claim, deadline: datetime) -> Claim:
+        """The bound claim. Past the deadline: Unavailable, and the question goes on alone."""
+        key = wanted.key
+        await self._wait_for_predecessors(wanted, deadline)
+        self._waiting[key] = deadline
+        try:
+            claim = self._ledger.claims.get(key)
+            if claim is not None and claim.phase is ClaimPhase.BOUND:
+                return claim
+            if claim is None:
+                await self._registration.wait_row(self._left_s(deadline))
+                claim = self._with_candidate(wanted)
+                self._ledger.open_claim(claim, self._clock.now())
+            elif claim.is_abandoned:
+                claim = self._ledger.change_claim(replace(claim, is_abandoned=False))
+            task = self._asking.get(key) or self._start(claim)
+            return await self._wait(task, deadline)
+        finally:
+            self._waiting.pop(key, None)
+
+    def abandon(self, claim: Claim) -> None:
+        """A DEL came. What is bound is released; what is asked is released once answered."""
+        if claim.phase is ClaimPhase.BOUND:
+            self._ledger.change_claim(replace(claim, phase=ClaimPhase.RELEASING))
+            self._outbox_wake.set()
+        elif claim.phase is ClaimPhase.ACQUIRING and not claim.is_abandoned:
+            self._ledger.change_claim(replace(claim, is_abandoned=True))
+
+    def heard(self, row: Row, lowest_unsettled: int) -> None:
+        """The store knows this low-water mark: refused questions below it cannot act."""
+        for claim in list(self._ledger.claims.values()):
+            if claim.phase is not ClaimPhase.WITHDRAWING:
+                continue
+            asked = self._dead_below.get(claim.key)
+            # Of an earlier life: that whole life is dead to the store.
+            if asked is None or asked[0] is not row or asked[1] < lowest_unsettled:
+                self._dead_below.pop(claim.key, None)
+                self._ledger.drop_claim(claim, self._clock.now())
+                self._stock_changed.give()
+                self.settled.give()
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether an otherwise empty report is worth sending."""
+        return any(c.phase is ClaimPhase.WITHDRAWING for c in self._ledger.claims.values())
+
+    async def _wait_for_predecessors(self, wanted: Claim, deadline: datetime) -> None:
+        # The pod's predecessor on this node was unwired: say so before asking for its address.
+        while self._ledger.has_unsettled(wanted.identity):
+            self._outbox_wake.set()
+            if not await self.settled.wait(self._left_s(deadline)):
+                raise Unavailable(
+                    f"{wanted.identity}: what its last pod left is not yet settled with the"
+                    " allocator"
+                )
+
+    def _with_candidate(self, wanted: Claim) -> Claim:
+        chosen = self._ledger.choose(self._usable)
+        if chosen is None:
+            return wanted
+        subnet = self._ledger.enis[chosen.eni].subnet
+        candidate = CandidateAddress(address=chosen.address, eni=chosen.eni, subnet=subnet)
+        return replace(wanted, candidate=candidate)
+
+    def _start(self, claim: Claim) -> asyncio.Task[Claim]:
+        task = asyncio.create_task(self._settle(claim.key), name=f"claim {claim.key}")
+        self._asking[claim.key] = task
+
+        def ended(task: asyncio.Task[Claim]) -> None:
+            self._asking.pop(claim.key, None)
+            if not task.cancelled() and isinstance(task.exception(), BerthError):
+                log.info("not acquired", extra={"error": str(task.exception())})
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _wait(self, task: asyncio.Task[Claim], deadline: datetime) -> Claim:
+        done, _ = await asyncio.wait({task}, timeout=self._left_s(deadline))
+        if not done:
+            raise Unavailable("no allocator gave a definite answer in time; asking goes on")
+        return task.result()
+
+    async def _settle(self, key: AttachmentKey) -> Claim:
+        """Ask until the answer is definite. Raises it when it is a refusal."""
+        waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+        row = await self._row()
+        sequence = row.open()
+        while True:
+            claim = self._ledger.claims[key]
+            try:
+                acquired = await self._ask(claim, row, sequence)
+            except BerthError as error:
+                if error.code in DEAD_LIFE:
+                    self._registration.lose(row)
+                elif error.code not in _INDEFINITE:
+                    row.settle(sequence)
+                    if error.code not in _SOON or not self._is_awaited(key):
+                        self._refused(key, row, sequence)
+                        raise
+                    sequence = row.open()
+                    self._try_candidate(key)
+            else:
+                row.settle(sequence)
+                self._learn_eni(acquired)
+                return self._bound(self._ledger.claims[key], acquired)
+            await self._pause(next(waits))
+            current = await self._row()
+            if current is not row:
+                row, sequence = current, current.open()
+
+    async def _row(self) -> Row:
+        while True:
+            try:
+                return await self._registration.wait_row(_LONGEST_WAIT_S)
+            except Unavailable:
+                continue
+
+    async def _pause(self, wait_s: float) -> None:
+        await self._stock_changed.wait(max(wait_s, 0.001))
+
+    def _try_candidate(self, key: AttachmentKey) -> None:
+        """Stock may have come since: a question without a candidate gets one."""
+        claim = self._ledger.claims[key]
+        if claim.candidate is None:
+            better = self._with_candidate(claim)
+            if better.candidate is not None:
+                self._ledger.open_claim(better, self._clock.now())
+
+    def _is_awaited(self, key: AttachmentKey) -> bool:
+        until = self._waiting.get(key)
+        return until is not None and until > self._clock.now()
+
+    async def _ask(self, claim: Claim, row: Row, sequence: int) -> Acquired:
+        candidate = claim.candidate
+        return await self._bus.call(
+            LEASE_ACQUIRE,
+            AcquireRequest(
+                deadline=self._clock.now() + timedelta(seconds=LEASE_ACQUIRE.timeout_s),
+                node=self._node,
+                fence=row.fence(sequence),
+                identity=IdentityFields.of(claim.identity),
+                attachment=AttachmentFields.of(claim.key),
+                pod_uid=claim.pod_uid,
+                policy=DeletePolicy.NEVER,
+                expires_after=claim.expires_after,
+                candidate=None
+                if candidate is None
+                else Candidate(
+                    address=candidate.address, eni=candidate.eni, subnet=candidate.subnet
+                ),
+            ),
+            self._node,
+        )
+
+    def _bound(self, claim: Claim, acquired: Acquired) -> Claim:
+        bound = replace(
+            claim,
+            phase=ClaimPhase.RELEASING if claim.is_abandoned else ClaimPhase.BOUND,
+            address=acquired.address,
+            eni=EniId(acquired.eni),
+            generation=Generation(acquired.generation),
+        )
+        try:
+            self._ledger.fix(
+                bound, is_candidate_taken=acquired.candidate_taken, now=self._clock.now()
+            )
+        except LeaseInUse:  # an Immediate pod has it here: two books disagree, nobody wins
+            self._ledger.change_claim(replace(bound, phase=ClaimPhase.RELEASING))
+            self._outbox_wake.set()
+            raise
+        if bound.phase is ClaimPhase.RELEASING:
+            self._outbox_wake.set()
+        self._stock_changed.give()
+        return bound
+
+    def _refused(self, key: AttachmentKey, row: Row, sequence: int) -> None:
+        self._dead_below[key] = (row, sequence)
+        self._ledger.change_claim(
+            replace(self._ledger.claims[key], phase=ClaimPhase.WITHDRAWING)
+        )
+        self._outbox_wake.set()
+
+    def _left_s(self, deadline: datetime) -> float:
+        return max(0.0, (deadline - self._clock.now()).total_seconds())

@@ -1,0 +1,94 @@
+"""The node's demand, said on start, at every beat, and at once when a pod waits."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from shared.addresses import AddressState
+from shared.clock import Clock
+from shared.messages.nodes import NODE_WANT, StockCounts, WantRequest
+from shared.telemetry.health import Readiness
+from shared.telemetry.metrics import STOCK_ADDRESSES
+
+from .bus import Bus
+from .failures import Failures
+from .ledger import Ledger
+from .links import NodeLinks
+from .registration import Registration, Self
+
+log = logging.getLogger(__name__)
+
+STOCK_CONDITION = "stock"
+REGISTERED_CONDITION = "registered"
+
+
+class Heartbeat:
+    """One beat: gauges, readiness, and what this node wants."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        ledger: Ledger,
+        links: NodeLinks,
+        failures: Failures,
+        registration: Registration,
+        readiness: Readiness,
+        clock: Clock,
+        me: Self,
+    ) -> None:
+        self._bus = bus
+        self._ledger = ledger
+        self._links = links
+        self._failures = failures
+        self._registration = registration
+        self._readiness = readiness
+        self._clock = clock
+        self._me = me
+        self._problem: str | None = None
+
+    async def beat(self) -> None:
+        counts = self.counts()
+        self._show(counts)
+        row = self._registration.row
+        if row is None:
+            return
+        wanted = await self._bus.call(
+            NODE_WANT,
+            WantRequest(
+                deadline=self._clock.now() + timedelta(seconds=NODE_WANT.timeout_s),
+                node=self._me.node,
+                instance=self._me.instance,
+                incarnation=row.incarnation,
+                counts=counts,
+                enis=[str(eni) for eni in self._links.names],
+            ),
+            self._me.node,
+        )
+        if wanted.problem != self._problem:
+            self._problem = wanted.problem
+            log.warning("node has a problem", extra={"problem": wanted.problem or "none"})
+
+    def counts(self) -> StockCounts:
+        count = self._ledger.stock.count
+        return StockCounts(
+            idle=count(AddressState.STOCK),
+            promised=count(AddressState.PROMISED),
+            cooling=count(AddressState.COOLING),
+            bound_immediate=count(AddressState.BOUND_IMMEDIATE),
+            bound_fixed=count(AddressState.BOUND_FIXED),
+            waiting=self._failures.waiting(),
+        )
+
+    def _show(self, counts: StockCounts) -> None:
+        for state, value in counts.model_dump().items():
+            STOCK_ADDRESSES.labels(state).set(value)
+        if self._registration.row is None:
+            self._readiness.clear(REGISTERED_CONDITION, "no allocator has answered yet")
+        else:
+            self._readiness.set(REGISTERED_CONDITION)
+        if self._links.names and len(self._ledger.stock):
+            self._readiness.set(STOCK_CONDITION)
+        else:
+            self._readiness.clear(STOCK_CONDITION, self._problem or "no address came yet")

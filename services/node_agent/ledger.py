@@ -1,0 +1,302 @@
+"""The node's book as the use cases see it: every change is on disk before it is in memory.
+
+So a crash at any point leaves a book that is true or a step ahead of the kernel, never behind:
+what it says is used may be unused (and is undone at start), never the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address
+
+from shared.addresses import AddressState
+from shared.errors import TryLater
+from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
+
+from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
+from .domain.enis import Eni
+from .domain.ports import Book, Cooling, KnownPod, NodeRecord, Saved, User
+from .domain.stock import Holding, Stock
+
+RECALLS_MAX = 256
+_FIXED = (ClaimPhase.BOUND, ClaimPhase.RELEASING)
+
+
+class Ledger:
+    """Stock, attachments and claims of one node, and the book they are kept in."""
+
+    def __init__(self, book: Book, now: datetime) -> None:
+        self._book = book
+        saved = book.load()
+        self.node: NodeRecord = saved.node
+        self._saved_node = saved.node
+        self.claims: dict[AttachmentKey, Claim] = {c.key: c for c in saved.claims}
+        saved = replace(saved, attachments=_still_open(saved, book))
+        self.attachments = AttachmentIndex(saved.attachments)
+        self.pods: dict[PodUid, KnownPod] = {pod.uid: pod for pod in saved.pods}
+        self.users: dict[IPv4Address, User] = {}
+        self.stock = Stock(_holdings(saved, now))
+        for cooling in saved.cooling:
+            self.users[cooling.holding.address] = cooling.user
+        for attachment in saved.attachments:
+            self.users[attachment.address] = _user(attachment)
+        self.unreported: set[IPv4Address] = set()
+        self.gone: set[IPv4Address] = set()
+
+    @property
+    def enis(self) -> dict[EniId, Eni]:
+        return {eni.eni: eni for eni in self.node.enis}
+
+    # Immediate pods
+
+    def bind(self, attachment: Attachment, now: datetime) -> None:
+        """Before the kernel: from here a crash is undone at the next start."""
+        self._book.save_attachment(attachment)
+        self.attachments.put(attachment)
+        if attachment.generation is None:
+            self.stock.bind(attachment.address, now)
+            self.users[attachment.address] = _user(attachment)
+            self.unreported.add(attachment.address)
+
+    def wired(self, attachment: Attachment) -> Attachment:
+        done = replace(attachment, phase=Phase.WIRED)
+        self._book.save_attachment(done)
+        self.attachments.put(done)
+        return done
+
+    def close(self, attachment: Attachment, now: datetime) -> None:
+        """After the kernel: the attachment is unwired, and an Immediate address cools."""
+        held = self.stock.get(attachment.address)
+        if attachment.generation is None and held is not None:
+            user = _user(attachment)
+            rests = replace(held, state=AddressState.COOLING, since=now)
+            self._book.save_cooling(Cooling(holding=rests, user=user))
+            self.stock.cool(attachment.address, now)
+            self.users[attachment.address] = user
+            self.unreported.add(attachment.address)
+        self._book.remove_attachment(attachment.key)
+        self.attachments.remove(attachment.key)
+
+    def rest(self, now: datetime, cooling: timedelta) -> int:
+        """What cooled long enough is stock again; returns how many."""
+        rested = self.stock.rest(now, cooling)
+        for holding in rested:
+            self._book.remove_cooling(holding.address)
+            self.users.pop(holding.address, None)
+            self.unreported.add(holding.address)
+        return len(rested)
+
+    # fixed leases
+
+    def open_claim(self, claim: Claim, now: datetime) -> None:
+        """Before the question is sent: its candidate is neither stock nor recallable."""
+        self._book.save_claim(claim)
+        self.claims[claim.key] = claim
+        if claim.candidate is not None:
+            self.stock.promise(claim.candidate.address, now)
+            self.unreported.discard(claim.candidate.address)
+
+    def change_claim(self, claim: Claim) -> Claim:
+        self._book.save_claim(claim)
+        self.claims[claim.key] = claim
+        return claim
+
+    def fix(self, claim: Claim, *, is_candidate_taken: bool, now: datetime) -> None:
+        """The definite answer: `claim` names the address; a candidate not taken goes back."""
+        assert claim.address is not None, "a fixed claim names its address"
+        assert claim.eni is not None, "a fixed claim names its ENI"
+        self.stock.fix(claim.address, claim.eni, now)
+        self.change_claim(claim)
+        self.unreported.discard(claim.address)
+        self.gone.add(claim.address)  # from the reports of Immediate addresses
+        for older in list(self.claims.values()):
+            if older.address == claim.address and older.key != claim.key:
+                self._forget(older)  # the pod's former sandbox: the lease went to this one
+        if claim.candidate is not None and not is_candidate_taken:
+            self.withdraw(claim.candidate.address, now)
+
+    def withdraw(self, candidate: IPv4Address, now: datetime) -> None:
+        held = self.stock.get(candidate)
+        if held is not None and held.state is AddressState.PROMISED:
+            self.stock.withdraw(candidate, now)
+            self.unreported.add(candidate)
+
+    def drop_claim(self, claim: Claim, now: datetime) -> None:
+        """Refused for good, and no copy of the question can act any more."""
+        if claim.candidate is not None:
+            self.withdraw(claim.candidate.address, now)
+        self._forget(claim)
+
+    def released(self, claim: Claim) -> None:
+        """The allocator knows that the pod is gone: the address is no more the node's."""
+        assert claim.address is not None, "only a bound claim is released"
+        held = self.stock.get(claim.address)
+        heirs = [c for c in self.claims.values() if c.address == claim.address]
+        if heirs == [claim] and held is not None and held.state is AddressState.BOUND_FIXED:
+            # Before the claim goes: else a crash would find the candidate owned again.
+            if any(address == claim.address for address, _ in self.node.owned):
+                owned = tuple(each for each in self.node.owned if each[0] != claim.address)
+                self.save_node(replace(self.node, owned=owned))
+            self.stock.retain(claim.address)
+        self._forget(claim)
+
+    def claim_on(self, address: IPv4Address) -> Claim | None:
+        """Whose fixed lease, or whose candidate, an address is."""
+        for claim in self.claims.values():
+            if claim.address == address or (
+                claim.address is None
+                and claim.candidate is not None
+                and claim.candidate.address == address
+            ):
+                return claim
+        return None
+
+    def has_unsettled(self, identity: Identity) -> bool:
+        """Whether an ended attachment of this identity still has the allocator to tell."""
+        return any(
+            claim.identity == identity
+            and claim.phase in (ClaimPhase.RELEASING, ClaimPhase.WITHDRAWING)
+            for claim in self.claims.values()
+        )
+
+    def _forget(self, claim: Claim) -> None:
+        self._book.remove_claim(claim.key)
+        self.claims.pop(claim.key, None)
+
+    # orders
+
+    def save_node(self, record: NodeRecord) -> None:
+        self._book.save_node(record)
+        self.node = self._saved_node = record
+
+    def registered(self, incarnation: Incarnation) -> None:
+        self.save_node(replace(self.node, incarnation=incarnation))
+
+    def obey(self, term: int, sequence: int) -> None:
+        """Note an order's place in the row; saved with what the order changes."""
+        self.node = replace(self.node, term=term, sequence=sequence)
+
+    def accept(
+        self,
+        enis: Iterable[Eni],
+        addresses: Iterable[tuple[IPv4Address, EniId]],
+        now: datetime,
+    ) -> tuple[list[IPv4Address], list[IPv4Address]]:
+        """Own what is offered, durably, before it is said. Returns accepted and refused."""
+        known = {eni.eni: eni for eni in enis}
+        accepted: list[tuple[IPv4Address, EniId]] = []
+        refused: list[tuple[IPv4Address, EniId]] = []
+        for address, eni in addresses:
+            held = self.stock.get(address)
+            is_ours = eni in known and (
+                held is None or (held.state is not AddressState.BOUND_FIXED and held.eni == eni)
+            )
+            (accepted if is_ours else refused).append((address, eni))
+        owned = dict(self.node.owned) | dict(accepted)
+        record = replace(self.node, enis=tuple(known.values()), owned=tuple(owned.items()))
+        if record != self._saved_node:
+            self.save_node(record)
+        for address, eni in accepted:
+            if self.stock.get(address) is None:
+                self.unreported.add(address)
+                self.gone.discard(address)
+            self.stock.accept(address, eni, now)
+        return [address for address, _ in accepted], [address for address, _ in refused]
+
+    def recall(
+        self, recall: str, count: int, eni: EniId | None, settled: Iterable[str], now: datetime
+    ) -> tuple[tuple[IPv4Address, EniId], ...]:
+        """Strike idle addresses off; the answer is kept until it is settled."""
+        answers = {key: kept for key, kept in self.node.recalls.items() if key not in settled}
+        if recall in answers:
+            return answers[recall]
+        if len(answers) >= RECALLS_MAX:
+            raise TryLater(f"{len(answers)} recalls are unsettled; settle some first")
+        struck = self.stock.recall(count, eni, now)
+        answers[recall] = tuple((holding.address, holding.eni) for holding in struck)
+        gone = {holding.address for holding in struck}
+        owned = tuple(each for each in self.node.owned if each[0] not in gone)
+        try:
+            self.save_node(replace(self.node, owned=owned, recalls=answers))
+        except TryLater:
+            for holding in struck:  # not on disk: still ours
+                self.stock.accept(holding.address, holding.eni, now)
+            raise
+        self.gone |= gone
+        self.unreported -= gone
+        return answers[recall]
+
+    def evict(self, address: IPv4Address) -> Attachment | None:
+        """The cloud moved it away: struck off; returns who must be unwired."""
+        owned = tuple(each for each in self.node.owned if each[0] != address)
+        self.save_node(replace(self.node, owned=owned))
+        self.stock.evict(address)
+        self.gone.add(address)
+        self.unreported.discard(address)
+        attachment = self.attachments.of_address(address)
+        if attachment is not None:
+            self._book.remove_attachment(attachment.key)
+            self.attachments.remove(attachment.key)
+        return attachment
+
+    def know_pod(self, pod: KnownPod) -> None:
+        if self.pods.get(pod.uid) != pod:
+            self._book.save_pod(pod)
+            self.pods[pod.uid] = pod
+
+    def forget_pod(self, uid: PodUid) -> None:
+        if self.pods.pop(uid, None) is not None:
+            self._book.remove_pod(uid)
+
+    def choose(self, usable: Container[EniId]) -> Holding | None:
+        return self.stock.choose(usable)
+
+
+def _user(attachment: Attachment) -> User:
+    return User(pod=attachment.pod, pod_uid=attachment.pod_uid, network=attachment.key.network)
+
+
+def _still_open(saved: Saved, book: Book) -> tuple[Attachment, ...]:
+    """Without those whose deletion was cut off after their address began to cool."""
+    since = {each.holding.address: each.holding.since for each in saved.cooling}
+    open_ones = []
+    for attachment in saved.attachments:
+        cooled_at = since.get(attachment.address)
+        if attachment.generation is None and cooled_at and cooled_at >= attachment.since:
+            book.remove_attachment(attachment.key)
+        else:
+            open_ones.append(attachment)
+    return tuple(open_ones)
+
+
+def _holdings(saved: Saved, now: datetime) -> list[Holding]:
+    """Each address once: a claim's word beats an attachment's, that beats cooling, stock."""
+    found: dict[IPv4Address, Holding] = {}
+
+    def put(address: IPv4Address, eni: EniId, state: AddressState, since: datetime) -> None:
+        found[address] = Holding(address=address, eni=eni, state=state, since=since)
+
+    owned = dict(saved.node.owned)
+    for address, eni in owned.items():
+        put(address, eni, AddressState.STOCK, now)
+    for cooling in saved.cooling:
+        if cooling.holding.address in owned:
+            found[cooling.holding.address] = cooling.holding
+    for attachment in saved.attachments:
+        if attachment.generation is None:
+            put(
+                attachment.address,
+                attachment.eni,
+                AddressState.BOUND_IMMEDIATE,
+                attachment.since,
+            )
+    for claim in saved.claims:
+        if claim.phase in _FIXED and claim.address is not None and claim.eni is not None:
+            put(claim.address, claim.eni, AddressState.BOUND_FIXED, claim.since)
+    for claim in saved.claims:
+        candidate = claim.candidate
+        if claim.phase not in _FIXED and candidate is not None:
+            put(candidate.address, candidate.eni, AddressState.PROMISED, claim.since)
+    return list(found.values())

@@ -1,0 +1,205 @@
+"""The node agent's process: built here, started in the order in which its promises hold.
+
+Lock and book, kernel = book, spool, socket: the runtime is answered only once what an earlier
+life left is settled. The bus may come late: stock is served without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from typing import Final
+
+from nats.aio.client import Client
+
+from services.node_agent.adapters.book import FileBook
+from services.node_agent.adapters.cni_socket import SOCKET_NAME, CniServer
+from services.node_agent.adapters.cni_spool import drain_spool
+from services.node_agent.adapters.late_bus import LateBus
+from services.node_agent.adapters.metadata import instance_id
+from services.node_agent.adapters.netlink import NetlinkKernel
+from services.node_agent.adapters.pods import FolderPods, NoPods
+from services.node_agent.cni.binary import plugin_path
+from services.node_agent.cni.install import install_plugin, write_config_list
+from services.node_agent.composition import Agent, World, compose
+from services.node_agent.config import NodeAgentSettings
+from services.node_agent.domain.ports import PodSource
+from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
+from services.node_agent.registration import Self
+from shared.bus.connection import BUS_CONDITION
+from shared.bus.server import RequestServer
+from shared.clock import SystemClock
+from shared.errors import Refused
+from shared.kernel.changes import Changes, Kind
+from shared.messages.nodes import AGENT_INVENTORY, STOCK_OFFER, STOCK_RECALL
+from shared.runtime.lifecycle import service_main, version
+from shared.runtime.loops import Loops
+from shared.telemetry.health import HealthServer, Readiness
+
+_REPAIR_GAP_S: Final = 0.5
+
+
+def main() -> None:
+    service_main(
+        "berth-node-agent",
+        "Gives the pods of one node their addresses and keeps their wires.",
+        NodeAgentSettings,
+        serve,
+    )
+
+
+async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
+    """Everything is closed in the reverse of the order it was opened in."""
+    rng, clock = random.Random(), SystemClock()
+    readiness = Readiness(BUS_CONDITION, REGISTERED_CONDITION, STOCK_CONDITION)
+    async with AsyncExitStack() as stack:
+        book = FileBook(run_dir=settings.run_dir, state_dir=settings.state_dir)
+        stack.callback(book.close)
+        health = HealthServer(readiness)
+        await health.start(settings.health_listen)
+        stack.push_async_callback(health.aclose)
+        bus = LateBus(
+            settings,
+            client_name=f"node_agent-{settings.node}",
+            readiness=readiness,
+            clock=clock,
+            rng=rng,
+        )
+        stack.push_async_callback(bus.aclose)
+        kernels = NetlinkKernel(rng), NetlinkKernel(rng)
+        for kernel in kernels:
+            stack.callback(kernel.close)
+        world = World(
+            bus=bus,
+            book=book,
+            kernel=kernels[0],
+            unlinking_kernel=kernels[1],
+            pods=_pod_source(settings),
+            clock=clock,
+            rng=rng,
+            readiness=readiness,
+        )
+        agent = compose(world, settings, await _self(settings))
+        if not agent.ledger.stock:
+            await bus.connect()  # a node without stock has nothing to serve before the bus
+        _install_plugin(settings)
+        loops = await stack.enter_async_context(Loops(rng))
+        stack.push_async_callback(agent.fixed.aclose)
+        agent.start(loops, settings)
+        _keep_repairing(agent, settings, loops, stack)
+        orders = Connected(agent, settings, stack)
+        loops.keep("connect", lambda: bus.keep_trying(orders.serve))
+        await _serve_runtime(agent, settings, loops, stack)
+        await stop.wait()
+
+
+class Connected:
+    """What begins with the first connection: the orders of the eni_manager are taken."""
+
+    def __init__(
+        self, agent: Agent, settings: NodeAgentSettings, stack: AsyncExitStack
+    ) -> None:
+        self._agent = agent
+        self._settings = settings
+        self._stack = stack
+
+    async def serve(self, nats: Client) -> None:
+        server = RequestServer(
+            nats,
+            cluster=self._settings.cluster,
+            clock=self._agent.clock,
+            in_flight_max=self._settings.orders_in_flight_max,
+        )
+        orders = self._agent.orders
+        await server.serve_node(
+            self._settings.node,
+            {
+                STOCK_OFFER: orders.offer,
+                STOCK_RECALL: orders.recall,
+                AGENT_INVENTORY: orders.inventory,
+            },
+        )
+        self._stack.push_async_callback(server.drain, grace_s=self._settings.drain_grace_s)
+        self._agent.want_wake.set()
+        await asyncio.Event().wait()  # the loop that called lives as long as the agent
+
+
+def _pod_source(settings: NodeAgentSettings) -> PodSource:
+    return NoPods() if settings.pod_folder is None else FolderPods(settings.pod_folder)
+
+
+async def _self(settings: NodeAgentSettings) -> Self:
+    instance = settings.instance
+    if instance is None:
+        instance = await instance_id(
+            settings.metadata_url, timeout_s=settings.metadata_timeout_s
+        )
+    return Self(node=settings.node, instance=instance, version=version())
+
+
+def _install_plugin(settings: NodeAgentSettings) -> None:
+    if settings.cni_bin_dir is None:
+        return
+    try:
+        install_plugin(plugin_path(), settings.cni_bin_dir)
+    except OSError as error:
+        raise Refused(f"cni_bin_dir {settings.cni_bin_dir}: {error}") from error
+
+
+def _keep_repairing(
+    agent: Agent, settings: NodeAgentSettings, loops: Loops, stack: AsyncExitStack
+) -> None:
+    changes = Changes(Kind.LINK, Kind.ADDRESS, Kind.ROUTE, Kind.RULE)
+    stack.callback(changes.close)
+
+    async def repair() -> None:
+        changes.changed.clear()
+        began_s = agent.clock.monotonic_s()
+        agent.repairer.round()
+        took_s = agent.clock.monotonic_s() - began_s
+        # Our own changes wake it too: it may take no more than a twentieth of the time.
+        await asyncio.sleep(max(_REPAIR_GAP_S, 20 * took_s))
+
+    loops.every("repair", repair, interval_s=settings.repair_interval_s, wake=changes.changed)
+
+
+async def _serve_runtime(
+    agent: Agent, settings: NodeAgentSettings, loops: Loops, stack: AsyncExitStack
+) -> None:
+    spool = settings.run_dir / "spool"
+    await drain_spool(spool, agent.service)
+    server = CniServer(
+        agent.service,
+        socket_path=settings.run_dir / SOCKET_NAME,
+        clock=agent.clock,
+        in_flight_max=settings.calls_in_flight_max,
+    )
+    await server.start()
+
+    async def drain() -> None:
+        await server.drain(settings.drain_grace_s)
+
+    stack.push_async_callback(drain)
+
+    async def look_after() -> None:
+        server.touch_alive()
+        await drain_spool(spool, agent.service)
+
+    async def announce() -> None:
+        """The configuration list appears once this node can serve, and stays."""
+        while not agent.links.names:
+            await agent.links.changed.wait(settings.want_interval_s)
+        if settings.cni_conf_dir is not None:
+            source = "none" if settings.pod_folder is None else None
+            write_config_list(
+                settings.cni_conf_dir, run_dir=settings.run_dir, pod_source=source
+            )
+        await asyncio.Event().wait()  # a loop lives as long as the agent
+
+    loops.every("spool", look_after, interval_s=settings.spool_interval_s)
+    loops.keep("announce", announce)
+
+
+if __name__ == "__main__":
+    main()

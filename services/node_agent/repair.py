@@ -1,0 +1,133 @@
+"""The node heals itself: wanted against observed, at start, every few seconds and on events.
+
+Only what carries our mark is ever removed; what others made is neither read nor touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from shared.clock import Clock
+from shared.errors import BerthError
+from shared.telemetry.metrics import REPAIRS_TOTAL
+
+from .domain.attachments import Phase
+from .domain.diff import compare
+from .domain.ports import Kernel
+from .domain.wiring import MAC_PREFIX, PodWire
+from .ledger import Ledger
+from .links import NodeLinks
+
+log = logging.getLogger(__name__)
+
+Thing = TypeVar("Thing")
+
+_HOST_LINK: Final = re.compile(r"eni[0-9a-f]{11}")
+
+
+class Repairer:
+    """Compares and puts right."""
+
+    def __init__(
+        self, *, kernel: Kernel, ledger: Ledger, links: NodeLinks, clock: Clock
+    ) -> None:
+        self._kernel = kernel
+        self._ledger = ledger
+        self._links = links
+        self._clock = clock
+
+    def start(self) -> None:
+        """Before anything is served: undo what a crash cut off, then make kernel = book."""
+        self._links.refresh()
+        present = {(link.name, link.mac) for link in self._kernel.links()}
+        for attachment in self._ledger.attachments:
+            has_link = (attachment.host_ifname, attachment.host_mac) in present
+            is_whole = attachment.phase is Phase.WIRED and has_link
+            if not is_whole or not _exists(attachment.netns_path):
+                log.info("undone at start", extra={"attachment": str(attachment.key)})
+                self._kernel.unwire_pod(self._links.wire_of(attachment))
+                self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
+                self._ledger.close(attachment, self._clock.now())
+        self._remove_strangers()
+        self.repair()
+
+    def round(self) -> None:
+        """Look for ENIs that came or went, then compare."""
+        self._links.refresh()
+        self.repair()
+
+    def repair(self) -> int:
+        """One comparison; returns how many things were not as wanted."""
+        observed = self._kernel.observe()
+        steady, unsteady = self._split({link.name for link in observed.links})
+        node = self._links.node_wire()
+        # What is being made, or waits for its ENI, is neither missing nor unwanted.
+        routes = compare(
+            frozenset([*node.routes, *(r for wire in steady for r in wire.routes)]),
+            observed.routes - {r for wire in unsteady for r in wire.routes},
+        )
+        rules = compare(
+            frozenset([*node.rules, *(r for wire in steady for r in wire.rules)]),
+            observed.rules - {r for wire in unsteady for r in wire.rules},
+        )
+        ours = {*node.links_up, *(wire.host_ifname for wire in steady)}
+        down = [link.name for link in observed.links if link.name in ours and not link.is_up]
+        settings = [*node.sysctls, *(s for wire in steady for s in wire.sysctls)]
+        # A route needs its link up and its own address; a rule must not precede its table.
+        return (
+            self._each("sysctl", settings, self._kernel.keep_setting)
+            + self._each("link", down, self._kernel.set_up)
+            + self._each(
+                "address", frozenset(node.addresses) - observed.addresses, self._kernel.add
+            )
+            + self._each("rule", rules.unwanted, self._kernel.remove)
+            + self._each("route", routes.unwanted, self._kernel.remove)
+            + self._each("route", routes.missing, self._kernel.add)
+            + self._each("rule", rules.missing, self._kernel.add)
+            + self._each("nftables", [node.ingress], self._kernel.keep_ingress)
+        )
+
+    def _split(self, link_names: set[str]) -> tuple[list[PodWire], list[PodWire]]:
+        steady: list[PodWire] = []
+        unsteady: list[PodWire] = []
+        for attachment in self._ledger.attachments:
+            is_steady = (
+                attachment.phase is Phase.WIRED
+                and attachment.host_ifname in link_names
+                and attachment.eni in self._links
+            )
+            (steady if is_steady else unsteady).append(self._links.wire_of(attachment))
+        return steady, unsteady
+
+    def _each(
+        self, kind: str, things: Iterable[Thing], put_right: Callable[[Thing], bool | None]
+    ) -> int:
+        """Put each right; those that tell whether they had drifted count only then."""
+        count = 0
+        for thing in things:
+            try:
+                if put_right(thing) is False:
+                    continue
+            except BerthError as error:  # the others must not wait for this one
+                log.warning("not repaired", extra={"kind": kind, "error": str(error)})
+            else:
+                log.info("repaired", extra={"kind": kind, "thing": str(thing)})
+            REPAIRS_TOTAL.labels(kind).inc()
+            count += 1
+        return count
+
+    def _remove_strangers(self) -> None:
+        """Host links of ours that no attachment has: a crash came before their deletion."""
+        known = {(each.host_ifname, each.host_mac) for each in self._ledger.attachments}
+        for link in self._kernel.links():
+            is_ours = _HOST_LINK.fullmatch(link.name) and link.mac.startswith(MAC_PREFIX)
+            if is_ours and (link.name, link.mac) not in known:
+                self._kernel.remove_link(link.name, link.mac)
+
+
+def _exists(netns_path: str) -> bool:
+    return not netns_path or os.path.exists(netns_path)

@@ -1,0 +1,298 @@
+"""ADD, DEL, CHECK, STATUS and GC: the runtime's verbs against stock, claims and kernel.
+
+Order of every ADD: book before kernel, kernel before reply; what fails is undone. Order of
+every DEL: kernel before book, so that an address rests only once nothing answers for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address
+from typing import Final
+
+from shared.annotations import DeletePolicy, NetworkMode
+from shared.clock import Clock
+from shared.errors import (
+    BerthError,
+    Busy,
+    InvalidInput,
+    NotFound,
+    PodUnknown,
+    StockEmpty,
+    Unavailable,
+)
+from shared.ids import AttachmentKey, EniId, Generation, Identity
+
+from .bus import Pulse
+from .domain.attachments import (
+    Attachment,
+    Claim,
+    ClaimPhase,
+    Phase,
+    host_ifname,
+)
+from .domain.ports import Kernel, KnownPod, PodSource, Randomness
+from .domain.requests import POD_GATEWAY, Add, Check, Wired
+from .domain.wiring import MAC_PREFIX
+from .failures import Failures
+from .fixed import FixedLeases
+from .ledger import Ledger
+from .links import NodeLinks
+from .unlinking import Unlinker
+
+log = logging.getLogger(__name__)
+
+_ANSWER_S: Final = 0.2  # kept back of a deadline, so that the refusal still arrives
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """An ADD under way; a DEL of its key ends it at its next step."""
+
+    is_deleted: bool = False
+
+
+class NodeAgent:
+    """The use cases of one node."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        kernel: Kernel,
+        links: NodeLinks,
+        pods: PodSource,
+        fixed: FixedLeases,
+        failures: Failures,
+        unlinker: Unlinker,
+        clock: Clock,
+        rng: Randomness,
+        stock_changed: Pulse,
+        outbox_wake: asyncio.Event,
+        want_wake: asyncio.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._kernel = kernel
+        self._links = links
+        self._pods = pods
+        self._fixed = fixed
+        self._failures = failures
+        self._unlinker = unlinker
+        self._clock = clock
+        self._rng = rng
+        self._stock_changed = stock_changed
+        self._outbox_wake = outbox_wake
+        self._want_wake = want_wake
+        self._attempts: dict[AttachmentKey, _Attempt] = {}
+
+    async def add(self, request: Add) -> Wired:
+        """Allocate and wire. The same key again: the same answer, the kernel looked at."""
+        with self._attempt(request.key) as attempt:
+            try:
+                wired = await self._add(request, attempt)
+            except BerthError as error:
+                if request.pod is not None:
+                    self._failures.note(request.pod, request.key.network, error)
+                raise
+        if request.pod is not None:
+            self._failures.forget(request.pod, request.key.network)
+        return wired
+
+    async def delete(self, key: AttachmentKey) -> None:
+        """Unwire and give back. Unknown, repeated and late keys succeed."""
+        attempt = self._attempts.get(key)
+        if attempt is not None:
+            attempt.is_deleted = True
+            self._stock_changed.give()
+        attachment = self._ledger.attachments.get(key)
+        if attachment is not None:
+            self._take_down(attachment)
+            if attachment.pod_uid is not None:
+                self._ledger.forget_pod(attachment.pod_uid)
+        claim = self._ledger.claims.get(key)
+        if claim is not None:
+            self._fixed.abandon(claim)
+
+    async def check(self, request: Check) -> None:
+        """Raise when link, address, route, rule or lease is missing or wrong."""
+        attachment = self._ledger.attachments.get(request.key)
+        if attachment is None:
+            raise NotFound(f"{request.key}: this node has no such attachment")
+        if request.address is not None and request.address != attachment.address:
+            raise NotFound(
+                f"{request.key}: has {attachment.address}, prevResult says {request.address}"
+            )
+        wrong = self._kernel.check_pod(self._links.wire_of(attachment), request.netns_fd)
+        if wrong:
+            raise NotFound(f"{request.key}: {'; '.join(wrong)}")
+
+    async def status(self) -> None:
+        """Raise when an ADD could not be served."""
+        if not self._links.names:
+            raise Unavailable("no ENI of this node carries pods yet")
+
+    async def collect(self, network: str, valid: frozenset[AttachmentKey]) -> None:
+        """Unwire every attachment of this network that is not among the valid ones."""
+        known = [each.key for each in self._ledger.attachments] + list(self._ledger.claims)
+        for key in dict.fromkeys(known):
+            if key.network == network and key not in valid and key not in self._attempts:
+                await self.delete(key)
+
+    @contextmanager
+    def _attempt(self, key: AttachmentKey) -> Iterator[_Attempt]:
+        if key in self._attempts:
+            raise Busy(f"{key}: an ADD of this attachment is under way")
+        attempt = self._attempts[key] = _Attempt()
+        try:
+            yield attempt
+        finally:
+            del self._attempts[key]
+
+    async def _add(self, request: Add, attempt: _Attempt) -> Wired:
+        deadline = request.deadline - timedelta(seconds=_ANSWER_S)
+        held = self._ledger.attachments.get(request.key)
+        if held is not None:
+            return self._again(held, request)
+        pod = await self._find_pod(request)
+        mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
+        if mode is not NetworkMode.SHARED:
+            raise InvalidInput.of("mode", mode.value, NetworkMode.SHARED.value)
+        if pod is not None and pod.network.policy is DeletePolicy.NEVER:
+            attachment = await self._fixed_attachment(request, pod, deadline)
+        else:
+            attachment = await self._immediate_attachment(request, pod, attempt, deadline)
+        if attempt.is_deleted:  # the DEL has settled the claim; nothing else was made yet
+            raise Busy(f"{request.key}: deleted while it was added")
+        return self._wire(attachment, request.netns_fd)
+
+    async def _find_pod(self, request: Add) -> KnownPod | None:
+        if not request.is_pod_known:
+            return None
+        if request.pod is None:
+            raise PodUnknown("the runtime names no pod, and the network asks for known pods")
+        cached = self._ledger.pods.get(request.pod_uid) if request.pod_uid else None
+        if cached is not None and cached.name == request.pod:
+            return cached
+        pod = await self._pods.find(request.pod, request.pod_uid)
+        self._ledger.know_pod(pod)
+        return pod
+
+    async def _immediate_attachment(
+        self, request: Add, pod: KnownPod | None, attempt: _Attempt, deadline: datetime
+    ) -> Attachment:
+        with self._failures.wait() as waiting:
+            while (chosen := self._ledger.choose(self._links)) is None:
+                waiting.begin()
+                self._want_wake.set()
+                left_s = (deadline - self._clock.now()).total_seconds()
+                if left_s <= 0 or not await self._stock_changed.wait(left_s):
+                    raise StockEmpty("no idle address on this node yet; more were asked for")
+                if attempt.is_deleted:
+                    raise Busy(f"{request.key}: deleted while it waited for an address")
+        return self._attachment(request, pod, chosen.address, chosen.eni, None)
+
+    async def _fixed_attachment(
+        self, request: Add, pod: KnownPod, deadline: datetime
+    ) -> Attachment:
+        identity = Identity(pod.name.namespace, pod.name.name, request.key.network)
+        claim = await self._fixed.acquire(
+            Claim(
+                key=request.key,
+                identity=identity,
+                pod_uid=pod.uid,
+                expires_after=pod.network.expires_after,
+                phase=ClaimPhase.ACQUIRING,
+                candidate=None,
+                since=self._clock.now(),
+            ),
+            deadline,
+        )
+        if claim.phase is not ClaimPhase.BOUND:
+            raise Busy(f"{request.key}: deleted while its address was acquired")
+        assert claim.address is not None, "a bound claim names its address"
+        assert claim.eni is not None, "a bound claim names its ENI"
+        await self._links.wait(claim.eni, deadline)
+        return self._attachment(request, pod, claim.address, claim.eni, claim.generation)
+
+    def _attachment(
+        self,
+        request: Add,
+        pod: KnownPod | None,
+        address: IPv4Address,
+        eni: EniId,
+        generation: Generation | None,
+    ) -> Attachment:
+        link = self._links.get(eni)
+        assert link is not None, "only ENIs that are set up are used"
+        return Attachment(
+            key=request.key,
+            pod=request.pod,
+            pod_uid=request.pod_uid if pod is None else pod.uid,
+            mode=NetworkMode.SHARED,
+            policy=DeletePolicy.IMMEDIATE if generation is None else DeletePolicy.NEVER,
+            address=address,
+            eni=eni,
+            generation=generation,
+            host_ifname=host_ifname(request.key, request.pod),
+            host_mac=self._new_mac(),
+            mac=self._new_mac(),
+            mtu=link.mtu,
+            netns_path=request.netns_path,
+            phase=Phase.WIRING,
+            since=self._clock.now(),
+        )
+
+    def _wire(self, attachment: Attachment, netns_fd: int) -> Wired:
+        """From here to the answer nothing waits, so nothing can come in between."""
+        older = self._ledger.attachments.of_link(attachment.host_ifname)
+        if older is not None:  # the pod's former sandbox: the new one takes over
+            self._take_down(older)
+        self._ledger.bind(attachment, self._clock.now())
+        self._outbox_wake.set()
+        self._want_wake.set()
+        try:
+            self._kernel.wire_pod(self._links.wire_of(attachment), netns_fd)
+        except BerthError:
+            self._take_down(attachment)
+            claim = self._ledger.claims.get(attachment.key)
+            if claim is not None:
+                self._fixed.abandon(claim)
+            raise
+        return _answer(self._ledger.wired(attachment))
+
+    def _again(self, held: Attachment, request: Add) -> Wired:
+        """The key is known: what the kernel lacks is made anew, with the same answer."""
+        wire = self._links.wire_of(held)
+        if held.phase is not Phase.WIRED or self._kernel.check_pod(wire, request.netns_fd):
+            self._kernel.unwire_pod(wire)
+            self._kernel.wire_pod(wire, request.netns_fd)
+            held = self._ledger.wired(replace(held, netns_path=request.netns_path))
+        return _answer(held)
+
+    def _take_down(self, attachment: Attachment) -> None:
+        """Kernel before book. The link itself may go later: nothing leads to it any more."""
+        self._kernel.unwire_pod(self._links.wire_of(attachment))
+        self._unlinker.later(attachment.host_ifname, attachment.host_mac)
+        self._ledger.close(attachment, self._clock.now())
+        self._outbox_wake.set()
+        self._want_wake.set()
+
+    def _new_mac(self) -> str:
+        return MAC_PREFIX + self._rng.randbytes(4).hex(":")
+
+
+def _answer(attachment: Attachment) -> Wired:
+    return Wired(
+        host_ifname=attachment.host_ifname,
+        host_mac=attachment.host_mac,
+        ifname=attachment.key.ifname,
+        mac=attachment.mac,
+        mtu=attachment.mtu,
+        address=attachment.address,
+        gateway=POD_GATEWAY,
+    )

@@ -1,0 +1,190 @@
+"""Who may speak: what each key may publish and subscribe, as nats-server reads it (pure).
+
+Derived from the list of subjects: a role serves the endpoints of its service in that service's
+queue group, calls the endpoints that `CALLERS` gives it, and hears nothing but replies to
+itself. Answers are allowed per request (``allow_responses``), never by subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from shared.bus.connection import inbox_prefix
+from shared.ids import ClusterName, NodeName, encode_token
+from shared.messages.base import Endpoint, ServiceName, subject_root
+from shared.messages.clusters import NODE_LIST, SUBNET_LIST
+from shared.messages.events import EVENT_STREAM
+from shared.messages.leases import (
+    LEASE_ACQUIRE,
+    LEASE_GET,
+    LEASE_LIST,
+    LEASE_RELEASE,
+    LEASE_REPORT,
+)
+from shared.messages.moves import ADDRESS_MOVE
+from shared.messages.nodes import (
+    AGENT_INVENTORY,
+    NODE_REGISTER,
+    NODE_WANT,
+    STOCK_OFFER,
+    STOCK_RECALL,
+)
+from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    ALLOCATOR = "allocator"
+    ENI_MANAGER = "eni_manager"
+    NODE_AGENT = "node_agent"
+    OPERATOR = "operator"
+
+
+_AGENT: Final = frozenset({Role.NODE_AGENT})
+_OPERATOR: Final = frozenset({Role.OPERATOR})
+_ENI_MANAGER: Final = frozenset({Role.ENI_MANAGER})
+
+CALLERS: Final[dict[str, frozenset[Role]]] = {
+    NODE_REGISTER.name: _AGENT,
+    NODE_WANT.name: _AGENT,
+    LEASE_ACQUIRE.name: _AGENT,
+    LEASE_RELEASE.name: _AGENT,
+    LEASE_REPORT.name: _AGENT,
+    LEASE_GET.name: _OPERATOR,
+    LEASE_LIST.name: _OPERATOR,
+    ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
+    NODE_LIST.name: _OPERATOR,
+    SUBNET_LIST.name: _OPERATOR,
+    STOCK_OFFER.name: _ENI_MANAGER,
+    STOCK_RECALL.name: _ENI_MANAGER,
+    AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
+}
+
+EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {
+    Role.ALLOCATOR: ("lease", "node"),
+    Role.ENI_MANAGER: ("address", "eni", "node", "subnet"),
+}
+
+_SERVER_OF: Final = {
+    Role.ALLOCATOR: ServiceName.ALLOCATOR,
+    Role.ENI_MANAGER: ServiceName.ENI_MANAGER,
+}
+
+# One answer per request; longer than any request's deadline may be.
+_RESPONSES: Final = {"max": 1, "expires": "2m"}
+
+# What is done to one stream. Deleting and purging it is left out: no service ever does.
+_STREAM_CALLS: Final = (
+    "STREAM.CREATE.{}",
+    "STREAM.UPDATE.{}",
+    "STREAM.INFO.{}",
+    "STREAM.MSG.GET.{}",
+    "DIRECT.GET.{}",
+    "DIRECT.GET.{}.>",
+    "CONSUMER.CREATE.{}",
+    "CONSUMER.CREATE.{}.>",
+    "CONSUMER.DURABLE.CREATE.{}.*",
+    "CONSUMER.INFO.{}.*",
+    "CONSUMER.DELETE.{}.*",
+    "CONSUMER.MSG.NEXT.{}.*",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusPermissions:
+    """What one key may do. ``publish`` holds subjects, ``subscribe`` subjects or, with a
+    space and a queue group behind, subjects that may be taken in that group only."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+    def to_config(self) -> dict[str, object]:
+        """One user's ``permissions`` of nats-server's configuration."""
+        return {
+            "publish": {"allow": list(self.publish)},
+            "subscribe": {"allow": list(self.subscribe)},
+            "allow_responses": dict(_RESPONSES),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusUser:
+    """A public key (U…) and what it is for."""
+
+    public_key: str
+    role: Role
+    node: NodeName | None = None
+
+
+def client_name(role: Role, node: NodeName | None = None) -> str:
+    """The name a client of this role connects with: its inbox follows from it."""
+    return role.value if node is None else f"{role.value}-{node}"
+
+
+def bus_permissions(
+    role: Role, cluster: ClusterName, node: NodeName | None = None
+) -> BusPermissions:
+    """What a key of this role may do in this cluster; an agent's, for its one node."""
+    assert (node is not None) == (role is Role.NODE_AGENT), f"{role} and node {node!r}"
+    inbox = f"{inbox_prefix(client_name(role, node))}.>"
+    if node is not None:
+        root, token = subject_root(cluster), encode_token(node)
+        return BusPermissions(
+            publish=(f"{root}.node.{token}.>",),
+            subscribe=(inbox, f"{root}.agent.{token}.>"),
+        )
+    publish = [e.pattern(cluster) for e in ENDPOINTS if role in CALLERS[e.name]]
+    if role is Role.OPERATOR:
+        return BusPermissions(publish=(*publish, "$SRV.>"), subscribe=(inbox,))
+    publish += [f"{subject_root(cluster)}.event.{noun}.>" for noun in EVENT_NOUNS.get(role, ())]
+    publish += _jetstream(role, cluster)
+    return BusPermissions(
+        publish=tuple(publish), subscribe=(inbox, *_served(_SERVER_OF[role], cluster))
+    )
+
+
+def authorization(users: Iterable[BusUser], cluster: ClusterName) -> dict[str, object]:
+    """The ``authorization`` block of nats-server: without a key in it nobody gets in."""
+    return {
+        "users": [
+            {
+                "nkey": user.public_key,
+                "permissions": bus_permissions(user.role, cluster, user.node).to_config(),
+            }
+            for user in users
+        ]
+    }
+
+
+def _served(server: ServiceName, cluster: ClusterName) -> list[str]:
+    served: list[Endpoint[Any, Any]] = [e for e in ENDPOINTS if e.server is server]
+    name = f"berth-{server}".replace("_", "-")
+    return [
+        *(f"{endpoint.pattern(cluster)} {server}" for endpoint in served),
+        "$SRV.*",
+        f"$SRV.*.{name}",
+        f"$SRV.*.{name}.*",
+    ]
+
+
+def _jetstream(role: Role, cluster: ClusterName) -> list[str]:
+    if role is Role.ENI_MANAGER:
+        calls = [f"STREAM.{verb}.{EVENT_STREAM}" for verb in ("CREATE", "INFO")]
+        return [f"$JS.API.{call}" for call in calls]
+    journal = journal_stream(cluster)
+    calls = [
+        call.format(stream) for stream in (journal, EVENT_STREAM) for call in _STREAM_CALLS
+    ]
+    return [
+        f"{journal_root(cluster)}.>",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.NAMES",
+        *(f"$JS.API.{call}" for call in calls),
+        f"$JS.ACK.{journal}.>",
+        f"$JS.ACK.{EVENT_STREAM}.>",
+        f"$JS.FC.{journal}.>",
+    ]

@@ -1,0 +1,179 @@
+"""Allocators of a test: real ones over a real bus and store, and the peers they speak with."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Network
+
+from services.allocator.config import AllocatorSettings
+from services.allocator.main import serve
+from shared.bus.client import BusClient
+from shared.bus.connection import connect_bus
+from shared.bus.server import RequestServer
+from shared.clock import SystemClock
+from shared.ids import AttachmentKey, ClusterName, Identity, NodeName
+from shared.messages.base import AttachmentFields, EniFields, IdentityFields, ServiceName
+from shared.messages.leases import (
+    LEASE_ACQUIRE,
+    LEASE_RELEASE,
+    Acquired,
+    AcquireRequest,
+    Candidate,
+    Fence,
+    Released,
+    ReleaseRequest,
+)
+from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
+from shared.messages.nodes import NODE_REGISTER, RegisterRequest
+from tests.support.servers import NatsServer, RedisServer
+
+CLUSTER = ClusterName("test")
+SUBNET = "subnet-a"
+CLOCK = SystemClock()
+PATIENCE = timedelta(seconds=10)
+
+
+def settings(nats: NatsServer, redis: RedisServer) -> AllocatorSettings:
+    return AllocatorSettings(
+        cluster=CLUSTER, nats_url=nats.url, redis_url=redis.url, claim_timeout_s=1.0
+    )
+
+
+@asynccontextmanager
+async def running(settings: AllocatorSettings) -> AsyncIterator[None]:
+    """One replica in this process; drained when the block ends."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve(settings, stop), name="allocator")
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+class Agent:
+    """What a node's agent says, with its fence kept as an agent keeps it."""
+
+    def __init__(self, client: BusClient, node: str) -> None:
+        self.client = client
+        self.node = NodeName(node)
+        self.incarnation = 0
+        self._sequence = itertools.count(1)
+
+    async def register(self, nonce: str = "start", last: int = 0) -> int:
+        answer = await self.client.call(
+            NODE_REGISTER,
+            RegisterRequest(
+                deadline=CLOCK.now() + PATIENCE,
+                node=self.node,
+                instance=f"ins-{self.node}",
+                version="test",
+                last_incarnation=last,
+                nonce=nonce,
+            ),
+            self.node,
+        )
+        self.incarnation = answer.incarnation
+        return self.incarnation
+
+    def fence(self) -> Fence:
+        sequence = next(self._sequence)
+        return Fence(incarnation=self.incarnation, sequence=sequence, lowest_unsettled=sequence)
+
+    def acquire_request(
+        self, pod: str, *, candidate: str | None = None, uid: str = "uid-1", sandbox: str = "s1"
+    ) -> AcquireRequest:
+        return AcquireRequest(
+            deadline=CLOCK.now() + PATIENCE,
+            node=self.node,
+            fence=self.fence(),
+            identity=IdentityFields.of(identity(pod)),
+            attachment=AttachmentFields.of(AttachmentKey("berth", sandbox, "eth0")),
+            pod_uid=uid,
+            candidate=Candidate(
+                address=IPv4Address(candidate), eni=f"eni-{self.node}", subnet=SUBNET
+            )
+            if candidate is not None
+            else None,
+        )
+
+    async def send(self, request: AcquireRequest) -> Acquired:
+        return await self.client.call(LEASE_ACQUIRE, request, self.node)
+
+    async def acquire(
+        self, pod: str, *, candidate: str | None = None, uid: str = "uid-1", sandbox: str = "s1"
+    ) -> Acquired:
+        return await self.send(
+            self.acquire_request(pod, candidate=candidate, uid=uid, sandbox=sandbox)
+        )
+
+    async def release(
+        self, pod: str, generation: int, *, uid: str = "uid-1", sandbox: str = "s1"
+    ) -> Released:
+        return await self.client.call(
+            LEASE_RELEASE,
+            ReleaseRequest(
+                deadline=CLOCK.now() + PATIENCE,
+                node=self.node,
+                fence=self.fence(),
+                identity=IdentityFields.of(identity(pod)),
+                attachment=AttachmentFields.of(AttachmentKey("berth", sandbox, "eth0")),
+                pod_uid=uid,
+                generation=generation,
+            ),
+            self.node,
+        )
+
+
+class EniManager:
+    """A peer that moves whatever it is asked to, and remembers what that was."""
+
+    def __init__(self) -> None:
+        self.moves: list[MoveRequest] = []
+
+    async def move(self, request: MoveRequest) -> Moved:
+        self.moves.append(request)
+        return Moved(
+            address=request.address,
+            eni=eni_of(request.to_node),
+            generation=request.generation,
+        )
+
+    async def serve(self, server: RequestServer) -> None:
+        await server.serve_all(
+            ServiceName.ENI_MANAGER, "a peer in a test", {ADDRESS_MOVE: self.move}
+        )
+
+
+def eni_of(node: str) -> EniFields:
+    return EniFields(
+        eni=f"eni-{node}",
+        subnet=SUBNET,
+        mac="02:00:00:00:00:01",
+        primary_address=IPv4Address("10.0.0.2"),
+        subnet_cidr=IPv4Network("10.0.0.0/24"),
+        gateway=IPv4Address("10.0.0.1"),
+    )
+
+
+def identity(pod: str) -> Identity:
+    return Identity("default", pod, "berth")
+
+
+@asynccontextmanager
+async def bus_client(nats: NatsServer) -> AsyncIterator[tuple[BusClient, RequestServer]]:
+    """A client of the bus, and a server on the same connection."""
+    connection = await connect_bus(
+        AllocatorSettings(cluster=CLUSTER, nats_url=nats.url), client_name="test"
+    )
+    try:
+        client = BusClient(connection, cluster=CLUSTER, clock=CLOCK, rng=random.Random(1))
+        server = RequestServer(connection, cluster=CLUSTER, clock=CLOCK, in_flight_max=64)
+        yield client, server
+    finally:
+        await connection.close()

@@ -1,0 +1,91 @@
+"""The Kernel port in memory: for tests of everything that is not the kernel itself."""
+
+from __future__ import annotations
+
+from services.node_agent.domain.ports import Link, Observed
+from services.node_agent.domain.wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
+from shared.errors import BerthError
+
+
+class MemoryKernel:
+    """Links, routes and rules as sets; `failure` is raised by the next wire_pod."""
+
+    def __init__(self, *links: Link) -> None:
+        self._links = {link.name: link for link in links}
+        self.routes: set[Route] = set()
+        self.rules: set[Rule] = set()
+        self.addresses: set[LinkAddress] = set()
+        self.ingress: Ingress | None = None
+        self.failure: BerthError | None = None
+
+    def plug_in(self, link: Link) -> None:
+        self._links[link.name] = link
+
+    def links(self) -> tuple[Link, ...]:
+        return tuple(self._links.values())
+
+    def wire_pod(self, wire: PodWire, netns_fd: int) -> None:
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        self._links[wire.host_ifname] = Link(
+            name=wire.host_ifname,
+            index=1000 + len(self._links),
+            mac=wire.host_mac,
+            mtu=wire.pod.mtu,
+            is_up=True,
+        )
+        self.routes |= set(wire.routes)
+        self.rules |= set(wire.rules)
+
+    def unwire_pod(self, wire: PodWire) -> None:
+        self.routes -= set(wire.routes)
+        self.rules -= set(wire.rules)
+
+    def remove_link(self, name: str, mac: str) -> None:
+        link = self._links.get(name)
+        if link is not None and link.mac == mac:
+            del self._links[name]
+
+    def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
+        return tuple(
+            f"{thing} is missing"
+            for thing in (*wire.routes, *wire.rules)
+            if thing not in self.routes | self.rules
+        )
+
+    def observe(self) -> Observed:
+        return Observed(
+            links=self.links(),
+            routes=frozenset(self.routes),
+            rules=frozenset(self.rules),
+            addresses=frozenset(self.addresses),
+        )
+
+    def add(self, thing: Route | Rule | LinkAddress) -> None:
+        match thing:
+            case Route():
+                self.routes.add(thing)
+            case Rule():
+                self.rules.add(thing)
+            case LinkAddress():
+                self.addresses.add(thing)
+
+    def remove(self, thing: Route | Rule | LinkAddress) -> None:
+        match thing:
+            case Route():
+                self.routes.discard(thing)
+            case Rule():
+                self.rules.discard(thing)
+            case LinkAddress():
+                self.addresses.discard(thing)
+
+    def set_up(self, link: str) -> None:
+        assert link in self._links, f"no link {link}"
+
+    def keep_setting(self, setting: Sysctl) -> bool:
+        return False
+
+    def keep_ingress(self, ingress: Ingress | None) -> bool:
+        was, self.ingress = self.ingress, ingress
+        return was != ingress
