@@ -134,7 +134,8 @@ def eni_manager(
         | {
             "BERTH_ENI_MANAGER_CLOUD_URL": cloud_url,
             "BERTH_ENI_MANAGER_CLOUD_REGION": topology.region,
-            "BERTH_ENI_MANAGER_CLOUD_SECRET_FILE": account.client_file,
+            "BERTH_ENI_MANAGER_CLOUD_SECRET_ID_FILE": account.secret_id_file,
+            "BERTH_ENI_MANAGER_CLOUD_SECRET_KEY_FILE": account.secret_key_file,
             "BERTH_ENI_MANAGER_SUBNETS": json.dumps(topology.pod_subnets),
         },
     )

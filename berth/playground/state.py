@@ -124,7 +124,17 @@ def take_lock(run_dir: Path) -> int:
         raise Refused(
             f"a playground runs in {run_dir} already: `berth down` ends it"
         ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def lock_owner(run_dir: Path) -> int | None:
+    """The supervisor's process id; known before everything serves, when there is no state."""
+    try:
+        return int((run_dir / LOCK_FILE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def is_locked(run_dir: Path) -> bool:
