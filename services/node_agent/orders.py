@@ -146,6 +146,8 @@ class Orders:
             attachment = self._ledger.attachments.of_address(holding.address)
             if attachment is not None:
                 self._kernel.unwire_pod(self._links.wire_of(attachment))
+                self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
+                self._ledger.close(attachment, self._clock.now())
                 EVICTED_HOLDERS_TOTAL.inc()
                 log.warning("holder evicted", extra={"attachment": str(attachment.key)})
             if holding.state is not AddressState.BOUND_FIXED:
