@@ -114,7 +114,7 @@ async def test_a_move_that_was_killed_is_finished_by_the_next_manager(world: Eni
     moving.cancel()
     await asyncio.gather(moving, return_exceptions=True)
     await world.process()
-    moved = await world.move(WEB_0, address, **asked)
+    moved = await world.move_until_answered(WEB_0, address, **asked)
 
     assert str(address) in await world.cloud.addresses(moved.eni.eni)
     assert str(address) not in await cloud_addresses(world, one)

@@ -1,4 +1,4 @@
-"""Leases: a read-only look at the allocator's hash of fixed leases."""
+"""Leases: a read-only look at the allocator's fixed leases and their index by address."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.eni_manager.domain.moves import FixedLease
-from shared.errors import Unavailable
+from shared.errors import EpochLost, Unavailable
 from shared.ids import ClusterName, Identity, NodeName
 from shared.store.keys import lease_key
 from shared.store.lease_records import LeaseRecord
+from shared.store.scripts import load_script
 
-_SCAN_COUNT: Final = 1000
+_LUA: Final = "services.eni_manager.adapters.lua"
 
 
 class RedisLeases:
@@ -25,6 +26,9 @@ class RedisLeases:
     def __init__(self, store: Redis, *, cluster: ClusterName) -> None:
         self._store = store
         self._fixed = lease_key(cluster, "fixed")
+        self._epoch = lease_key(cluster, "epoch")
+        self._addresses = lease_key(cluster, "addresses")
+        self._leased_among = load_script(store, _LUA, "leased_among")
 
     async def find(self, identity: Identity) -> FixedLease | None:
         try:
@@ -42,19 +46,17 @@ class RedisLeases:
         )
 
     async def leased_among(self, addresses: Collection[IPv4Address]) -> set[IPv4Address]:
-        """Reads every lease, a bounded page at a time: asked only about addresses in doubt."""
-        wanted = set(addresses)
-        found: set[IPv4Address] = set()
-        if not wanted:
-            return found
+        if not addresses:
+            return set()
         try:
-            async for _, value in self._store.hscan_iter(self._fixed, count=_SCAN_COUNT):
-                record = _parse(value)
-                if record.address in wanted:
-                    found.add(record.address)
+            state, *found = await self._leased_among(
+                keys=[self._epoch, self._addresses], args=[str(each) for each in addresses]
+            )
         except (RedisError, OSError) as error:
             raise Unavailable(f"store: {error}") from error
-        return found
+        if state != b"open":
+            raise EpochLost("the leases are being rebuilt: nothing is known of them yet")
+        return {IPv4Address(each.decode()) for each in found}
 
 
 def _parse(value: bytes) -> LeaseRecord:
