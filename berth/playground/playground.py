@@ -55,6 +55,7 @@ class StartOptions:
     nats_port: int = 0
     redis_port: int = 0
     cloud_port: int = 0
+    cooling_s: float | None = None  # how long agents rest a released address; None: their own
     wireless: bool = False  # a cloud without a network: no node can run an agent
 
 
@@ -270,6 +271,7 @@ class Playground:
                 node=node,
                 key=keys.bus[f"agent-{node.name}"],
                 bus=bus,
+                cooling_s=self._options.cooling_s,
             )
             for node in nodes
         ]

@@ -133,6 +133,7 @@ def node_agent(
     node: NodeState,
     key: BusKey,
     bus: BusClient,
+    cooling_s: float | None,
 ) -> ProcessSpec:
     """The agent of one node, inside its instance's namespaces."""
     return ProcessSpec(
@@ -150,7 +151,8 @@ def node_agent(
             "BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir),
             "BERTH_NODE_AGENT_CNI_CONF_DIR": str(node.cni_conf_dir),
             "BERTH_NODE_AGENT_CNI_BIN_DIR": str(node.cni_bin_dir),
-        },
+        }
+        | ({} if cooling_s is None else {"BERTH_NODE_AGENT_COOLING_S": str(cooling_s)}),
         log_file=around.logs / f"agent-{node.name}.log",
         is_ready=agent_ready(bus, node.name, node.cni_conf_dir / CNI_CONFIGURATION),
     )
