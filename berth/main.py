@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -52,6 +53,8 @@ def options(
 
 def main() -> None:
     """The console script: expected failures are one line and a status, never a traceback."""
+    # What libraries of the services log is for their logs; a command's errors are one line.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ describing before them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address
 
@@ -30,6 +31,8 @@ TAG_NODE = "berth-node"
 TAG_PURPOSE = "berth-purpose"
 TAG_INTENT = "berth-intent"
 _ENI_NAME_BYTES_MAX = 60
+# What was made and is not shown after this time has failed at the cloud.
+_VISIBLE_AFTER_S = 5.0
 
 
 class EniChanges:
@@ -165,25 +168,38 @@ class EniChanges:
 
     async def _attached(self, intent: Intent, made: Eni) -> Eni:
         instance = self._book.node.instance
-        timeout_s = self._tools.limits.change_timeout_s
 
-        def is_made(found: Eni | None) -> bool:
-            return found is not None and found.state is EniState.AVAILABLE
+        def is_made(found: Eni) -> bool:
+            return found.state is EniState.AVAILABLE
 
-        def is_ready(found: Eni | None) -> bool:
-            return found is not None and found.is_ready_on(instance) and found.is_settled
+        def is_ready(found: Eni) -> bool:
+            return found.is_ready_on(instance) and found.is_settled
 
-        found = await self._tools.follower.until(made.eni, is_made, timeout_s=timeout_s)
-        if found is not None and found.instance is None:
+        found = await self._there(made.eni, is_made)
+        if found.instance is None:
             await self._tools.call(
                 self._book.check_term,
                 lambda: self._cloud.attach_eni(
                     made.eni, instance, token=f"{intent.intent}-attach"
                 ),
             )
-        ready = await self._tools.follower.until(made.eni, is_ready, timeout_s=timeout_s)
-        assert ready is not None, "is_ready asks for an ENI"
-        return ready
+        return await self._there(made.eni, is_ready)
+
+    async def _there(self, eni: EniId, wanted: Callable[[Eni], bool]) -> Eni:
+        """Wait for the ENI. Raises CloudNotFound when it does not exist (any more)."""
+        visible_at_s = self._tools.clock.monotonic_s() + _VISIBLE_AFTER_S
+
+        def is_decided(found: Eni | None) -> bool:
+            if found is None:
+                return self._tools.clock.monotonic_s() > visible_at_s
+            return wanted(found)
+
+        found = await self._tools.follower.until(
+            eni, is_decided, timeout_s=self._tools.limits.change_timeout_s
+        )
+        if found is None:
+            raise CloudNotFound("DescribeNetworkInterfaces", "ResourceNotFound", f"no {eni}")
+        return found
 
     async def _discard(self, intent: Intent, eni: EniId) -> None:
         """The instance refuses the ENI for good: it is taken away again."""

@@ -22,6 +22,7 @@ from shared.ids import AttachmentKey, EniId, Generation, NodeName
 from shared.messages.base import AttachmentFields, IdentityFields
 from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest, Candidate
 from shared.runtime.backoff import backoff_s
+from shared.runtime.loops import cancel
 
 from .bus import Bus, Pulse
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
@@ -76,14 +77,17 @@ class FixedLeases:
     def resume(self) -> None:
         """Ask again what an earlier life of this agent left without an answer."""
         for claim in list(self._ledger.claims.values()):
+            if (
+                claim.phase is ClaimPhase.BOUND
+                and self._ledger.attachments.get(claim.key) is None
+            ):
+                self.abandon(claim)  # its sandbox went with the boot, or was never wired
             if claim.phase is ClaimPhase.ACQUIRING:
                 # The ADD that asked is long gone: its runtime will ask or delete again.
                 self._start(self._ledger.change_claim(replace(claim, is_abandoned=True)))
 
     async def aclose(self) -> None:
-        for task in list(self._asking.values()):
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await cancel(self._asking.values())
 
     async def acquire(self, wanted: Claim, deadline: datetime) -> Claim:
         """The bound claim. Past the deadline: Unavailable, and the question goes on alone."""

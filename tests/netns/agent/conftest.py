@@ -45,7 +45,12 @@ class NodeWorld:
         return await self.wire(container, netns, pod, uid), netns
 
     async def wire(
-        self, container: str, netns: int, pod: PodName | None = None, uid: str | None = None
+        self,
+        container: str,
+        netns: int,
+        pod: PodName | None = None,
+        uid: str | None = None,
+        path: str | None = None,
     ) -> Wired:
         return await self.agent.service.add(
             Add(
@@ -53,7 +58,7 @@ class NodeWorld:
                 pod=pod,
                 pod_uid=None if uid is None else PodUid(uid),
                 netns_fd=netns,
-                netns_path=f"/proc/self/fd/{netns}",
+                netns_path=path or f"/proc/self/fd/{netns}",
                 mode=None,
                 is_pod_known=uid is not None,
                 deadline=soon(),

@@ -1,0 +1,166 @@
+"""An agent's half of the talk with the eni_manager, over the real bus: a book, no kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+
+from nats.aio.client import Client
+
+from shared.addresses import AddressState
+from shared.bus.client import BusClient
+from shared.bus.server import RequestServer
+from shared.clock import SystemClock
+from shared.errors import Stale
+from shared.ids import ClusterName, NodeName
+from shared.messages.base import EniFields
+from shared.messages.nodes import (
+    AGENT_INVENTORY,
+    NODE_WANT,
+    STOCK_OFFER,
+    STOCK_RECALL,
+    Inventory,
+    InventoryEntry,
+    InventoryRequest,
+    OfferAccepted,
+    OfferedAddress,
+    StockCounts,
+    StockOffer,
+    StockRecall,
+    StockRecalled,
+    Wanted,
+    WantRequest,
+)
+
+
+class StandInAgent:
+    """Owns what it accepted; binds idle addresses when a test says so."""
+
+    def __init__(self, nats: Client, cluster: ClusterName, node: str, instance: str) -> None:
+        clock = SystemClock()
+        self.node = NodeName(node)
+        self.instance = instance
+        self.incarnation = 1
+        self.enis: dict[str, EniFields] = {}
+        self.owned: dict[IPv4Address, str] = {}
+        self.bound: set[IPv4Address] = set()
+        self.waiting = 0
+        self.recalled: dict[str, StockRecalled] = {}
+        self.orders: list[tuple[int, int]] = []
+        self.offers = 0
+        self.changed = asyncio.Event()
+        self._bus = BusClient(nats, cluster=cluster, clock=clock, rng=random.Random(7))
+        self._nats = nats
+        self._cluster = cluster
+        self._server: RequestServer | None = None
+
+    async def start(self) -> None:
+        """Hear orders from now."""
+        self._server = RequestServer(
+            self._nats, cluster=self._cluster, clock=SystemClock(), in_flight_max=16
+        )
+        await self._server.serve_node(
+            self.node,
+            {
+                STOCK_OFFER: self._take,
+                STOCK_RECALL: self._give_back,
+                AGENT_INVENTORY: self._tell,
+            },
+        )
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.drain(grace_s=2.0)
+            self._server = None
+
+    @property
+    def idle(self) -> set[IPv4Address]:
+        return set(self.owned) - self.bound
+
+    async def want(self) -> Wanted:
+        request = WantRequest(
+            deadline=datetime.now(UTC) + timedelta(seconds=8),
+            node=self.node,
+            instance=self.instance,
+            incarnation=self.incarnation,
+            counts=StockCounts(
+                idle=len(self.idle),
+                promised=0,
+                cooling=0,
+                bound_immediate=len(self.bound),
+                bound_fixed=0,
+                waiting=self.waiting,
+            ),
+            enis=sorted(self.enis),
+        )
+        return await self._bus.call(NODE_WANT, request, self.node)
+
+    async def want_until(self, idle: int, *, timeout_s: float = 10.0) -> None:
+        """Say what is wanted until that many addresses are idle, as the heartbeat does."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.idle) != idle:
+                await self.want()
+                self.changed.clear()
+                if len(self.idle) != idle:
+                    try:
+                        async with asyncio.timeout(0.5):
+                            await self.changed.wait()
+                    except TimeoutError:
+                        continue
+
+    def bind(self, count: int) -> list[IPv4Address]:
+        taken = sorted(self.idle)[:count]
+        self.bound.update(taken)
+        return taken
+
+    async def _take(self, offer: StockOffer) -> OfferAccepted:
+        self._check(offer.term, offer.sequence)
+        self.offers += 1
+        self.enis = {each.eni: each for each in offer.enis}
+        self.owned |= {each.address: each.eni for each in offer.addresses}
+        self.changed.set()
+        return OfferAccepted(accepted=[each.address for each in offer.addresses])
+
+    async def _give_back(self, recall: StockRecall) -> StockRecalled:
+        self._check(recall.term, recall.sequence)
+        if recall.recall not in self.recalled:
+            chosen = [
+                address
+                for address in sorted(self.idle)
+                if recall.eni is None or self.owned[address] == recall.eni
+            ][: recall.count]
+            self.recalled[recall.recall] = StockRecalled(
+                addresses=[OfferedAddress(address=it, eni=self.owned.pop(it)) for it in chosen]
+            )
+        answer = self.recalled[recall.recall]
+        for settled in recall.settled:
+            self.recalled.pop(settled, None)
+        self.changed.set()
+        return answer
+
+    async def _tell(self, request: InventoryRequest) -> Inventory:
+        now = datetime.now(UTC)
+        return Inventory(
+            node=self.node,
+            instance=self.instance,
+            incarnation=self.incarnation,
+            enis=list(self.enis.values()),
+            addresses=[
+                InventoryEntry(
+                    address=address,
+                    eni=eni,
+                    state=AddressState.BOUND_IMMEDIATE
+                    if address in self.bound
+                    else AddressState.STOCK,
+                    since=now,
+                )
+                for address, eni in self.owned.items()
+            ],
+        )
+
+    def _check(self, term: int, sequence: int) -> None:
+        if self.orders and (term, sequence) <= self.orders[-1]:
+            raise Stale(f"order {term}.{sequence} is not newer than {self.orders[-1]}")
+        self.orders.append((term, sequence))
