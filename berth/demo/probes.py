@@ -108,16 +108,8 @@ async def run_all(
     for (probe, protocol), answer in zip(asked, answers, strict=True):
         word = f"{answer.seconds * 1000:.1f} ms" if answer.is_answered else answer.detail
         target = f"{probe.target} ({probe.destination})"
-        rows.append(
-            (
-                probe.kind,
-                probe.sender,
-                target,
-                protocol.upper(),
-                word,
-                _mark(answer.is_answered),
-            )
-        )
+        mark = "OK" if answer.is_answered else "FAIL"
+        rows.append((probe.kind, probe.sender, target, protocol.upper(), word, mark))
         claim = f"{probe.kind}: {probe.sender} → {target} by {protocol.upper()}"
         score.add(step, claim, answer.is_answered, answer.detail)
     report.table(("probe", "from", "to", "by", "answer", ""), rows)
@@ -170,7 +162,3 @@ async def forge(
         claim = f"{sender.name.name} sends as {claims[whose]} ({whose}): it {verb}"
         score.add(step, claim, bool(heard) == is_own, f"heard {len(heard)}")
     return score.checks[-len(tokens) :]
-
-
-def _mark(is_answered: bool) -> str:
-    return "OK" if is_answered else "FAIL"

@@ -58,17 +58,20 @@ class Stage:
     @classmethod
     async def open(cls, state: PlaygroundState, stack: AsyncExitStack, *, stays: bool) -> Stage:
         """A runner on every node; they end with the stack, unless all of it is to stay up."""
-        processes = await asyncio.gather(
-            *(_start_runner(state, node) for node in state.nodes), return_exceptions=True
-        )
-        started = [each for each in processes if isinstance(each, RunnerProcess)]
-        failed = [each for each in processes if isinstance(each, BaseException)]
-        if failed or not stays:
-            stack.push_async_callback(_stop_all, started)
-        if failed:
-            raise failed[0]
-        names = [node.name for node in state.nodes]
-        runners = {name: each.runner for name, each in zip(names, started, strict=True)}
+        runners: dict[NodeName, Runner] = {}
+        async with AsyncExitStack() as started:
+
+            async def start(node: NodeState) -> None:
+                process = await _start_runner(state, node)
+                started.push_async_callback(process.stop)
+                runners[node.name] = process.runner
+
+            async with asyncio.TaskGroup() as group:
+                for node in state.nodes:
+                    group.create_task(start(node), name=f"pod runner of {node.name}")
+            whole = started.pop_all()
+        if not stays:
+            stack.push_async_callback(whole.aclose)
         return cls(state.nodes, runners)
 
     @property
@@ -124,7 +127,3 @@ async def _start_runner(state: PlaygroundState, node: NodeState) -> RunnerProces
     )
     log_file = state.run_dir / "logs" / f"pods-{node.name}.log"
     return await RunnerProcess.start(node.enter, options, log_file=log_file)
-
-
-async def _stop_all(processes: list[RunnerProcess]) -> None:
-    await asyncio.gather(*(each.stop() for each in processes))

@@ -54,7 +54,7 @@ class Story:
         step = "nodes and ENIs"
         self._report.heading("Nodes: ENIs created and attached, addresses in stock")
         nodes, _ = await until(self._world.nodes, _all_serve, timeout_s=NODES_TIMEOUT_S)
-        zones = {place.node: place.zone for place in self._stage.places}
+        zones: dict[str, str] = {place.node: place.zone for place in self._stage.places}
         rows = [
             (node.node, node.instance, node.zone, eni.eni, eni.subnet, eni.primary_address,
              len(eni.addresses))
@@ -177,30 +177,21 @@ class Story:
         leases, is_told = await until(
             self._world.leases, self._tells_of_all, timeout_s=SETTLE_TIMEOUT_S
         )
-        shown = [lease for lease in leases if lease.identity is not None]
         rows = [
-            (
-                lease.identity.name,
-                lease.address,
-                lease.state,
-                lease.policy,
-                lease.node,
-                lease.eni,
-            )
-            for lease in shown
-            if lease.identity is not None
+            (it.identity.name, it.address, it.state, it.policy, it.node, it.eni)
+            for it in leases
+            if it.identity is not None
         ]
         self._report.table(("lease of", "address", "state", "policy", "node", "ENI"), rows)
         self._check(step, "every running pod has its lease, with its address", is_told)
         cloud = await self._world.cloud()
-        rows = [
+        enis = [
             (eni.id, eni.subnet, eni.instance, eni.state, len(eni.addresses))
             for eni in cloud.enis
             if not eni.primary
         ]
-        self._report.table(
-            ("ENI at the cloud", "subnet", "instance", "state", "addresses"), rows
-        )
+        columns = ("ENI at the cloud", "subnet", "instance", "state", "addresses")
+        self._report.table(columns, enis)
         for actor in self._actors:
             await self._check_at_cloud(step, actor)
         self._check(step, "no rule of the cloud is broken", not cloud.broken_rules,
@@ -214,7 +205,7 @@ class Story:
         command = " ".join(spec.containers[0].command) or "its own command"
         self._report.line(
             f"{spec.name.name} runs on {place.node} with {actor.address} "
-            f"in {actor.running.seconds:.2f} s; stands for {spec.containers[0].image}: {command}"
+            f"in {actor.running.seconds:.2f} s (shown, not run: {command})"
         )
         return actor
 
@@ -273,9 +264,8 @@ class Story:
         others = [each for each in self._actors if each.name != actor.name][:2]
         for other in others:
             same = other.place.node == actor.place.node
-            planned.append(
-                probes.between("same node" if same else "across nodes", other, actor)
-            )
+            kind = "same node" if same else "across nodes"
+            planned.append(probes.between(kind, other, actor))
         await probes.run_all(
             self._stage, planned, step=step, score=self._score, report=self._report
         )
