@@ -84,12 +84,17 @@ def simulator(
     wireless: bool,
 ) -> ProcessSpec:
     arguments = ["--listen", f"{LOOPBACK}:{port}", "--topology", str(topology_file)]
+    bus = around.nats_url.removeprefix("nats://")
+    relay = {"listen": RELAYED_BUS.removeprefix("nats://"), "target": bus}
     arguments += ["--ready-file", str(ready_file), *(["--wireless"] if wireless else [])]
     return around.service(
         "simulator",
         "services.vpc_simulator.main",
         arguments,
-        {"BERTH_SIMULATOR_SECRET_FILE": account.admin_file},
+        {
+            "BERTH_SIMULATOR_SECRET_FILE": account.admin_file,
+            "BERTH_VPC_SIMULATOR_RELAYS": json.dumps([relay]),
+        },
     )
 
 

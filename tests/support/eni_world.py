@@ -93,7 +93,7 @@ class EniWorld:
                 "t": 1,
             }
         )
-        await self.redis.hset(  # type: ignore[misc] # redis-py types both its clients at once
+        await self.redis.hset(
             lease_key(CLUSTER, "fixed"),
             identity.token,
             record.model_dump_json(by_alias=True),
