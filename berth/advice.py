@@ -25,6 +25,7 @@ ADVICE: Final[dict[ErrorCode, str]] = {
     _E.MOVING: "wait: the address is on its way to this node",
     _E.HOLDER_ALIVE: "wait for the old pod's end; if its node is gone, stop the instance",
     _E.EPOCH_LOST: "wait: the lease book is being rebuilt by itself",
+    _E.NOT_REGISTERED: "wait: the node's agent registers again by itself",
     _E.POD_UNKNOWN: "wait until the node's agent has seen the pod; look whether it exists",
     _E.INTERNAL: "report it: the service's log has the traceback",
 }

@@ -25,6 +25,7 @@ from berth.playground.state import (
     is_locked,
     lock_owner,
     read_state,
+    started_at,
 )
 from berth.playground.topology import Topology
 from berth.programs import base_environment, python_module
@@ -101,7 +102,7 @@ def stop_detached(run_dir: Path) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_S
-    while is_locked(run_dir):
+    while is_locked(run_dir) or (pid is not None and started_at(pid) is not None):
         if time.monotonic() > deadline:
             raise Unavailable(f"the supervisor {pid} did not end within {_DOWN_S:.0f} s")
         time.sleep(_LOOK_S)

@@ -15,6 +15,7 @@ from berth.playground.keys import BusKey, KeyRing
 from shared.bus.connection import inbox_prefix
 from shared.bus.permissions import Role, authorization, client_name
 from shared.ids import ClusterName, NodeName
+from tests.support.bus_order import reached
 from tests.support.servers import nats_server
 
 CLUSTER = ClusterName("default")
@@ -39,7 +40,7 @@ class Speaker:
     async def is_refused(self) -> bool:
         """Whether the bus refused anything of what was said up to now."""
         # The bus answers in order: after this round trip every refusal has arrived.
-        await self.client.flush()
+        await reached(self.client)
         return not self._refusals.empty()
 
 

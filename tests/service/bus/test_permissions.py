@@ -26,6 +26,7 @@ from shared.messages.nodes import (
 )
 from shared.messages.subjects import journal_epoch_subject, journal_stream
 from shared.settings import ServiceSettings
+from tests.support.bus_order import reached
 from tests.support.speakers import CLUSTER, NODE_1, NODE_2, GuardedBus, Speaker
 
 JOURNAL = journal_stream(CLUSTER)
@@ -125,7 +126,9 @@ async def test_an_agents_request_is_answered_in_its_own_name_only(
         heard = await _serve(allocator, LEASE_ACQUIRE.pattern(CLUSTER), "allocator")
         await agent.client.publish(LEASE_ACQUIRE.subject(CLUSTER, NODE_2), b"forged")
 
-        answer = await agent.client.request(LEASE_ACQUIRE.subject(CLUSTER, NODE_1), b"mine")
+        answer = await agent.client.request(
+            LEASE_ACQUIRE.subject(CLUSTER, NODE_1), b"mine", timeout=5
+        )
 
         assert answer.data == b"answer to mine"
         assert heard == [b"mine"]
@@ -144,7 +147,7 @@ async def test_every_service_reaches_who_it_may_call(guarded_bus: GuardedBus) ->
         await _serve(agent, f"{ROOT}.agent.10%2E0%2E0%2E2.>", "")
 
         answers = [
-            await caller.client.request(subject, b"x")
+            await caller.client.request(subject, b"x", timeout=5)
             for caller, subject in (
                 (allocator, ADDRESS_MOVE.subject(CLUSTER)),
                 (allocator, AGENT_INVENTORY.subject(CLUSTER, NODE_2)),
@@ -174,8 +177,8 @@ async def test_an_answer_may_be_given_once_and_to_nobody_else(guarded_bus: Guard
             await message.respond(b"first")
 
         await agent.client.subscribe(AGENT_INVENTORY.subject(CLUSTER, NODE_1), cb=keep)
-        await agent.client.flush()
-        await operator.client.request(AGENT_INVENTORY.subject(CLUSTER, NODE_1), b"x")
+        await reached(agent.client)
+        await operator.client.request(AGENT_INVENTORY.subject(CLUSTER, NODE_1), b"x", timeout=5)
         assert not await agent.is_refused()
 
         await requests[0].respond(b"second")
@@ -245,5 +248,5 @@ async def _serve(speaker: Speaker, subject: str, queue: str) -> list[bytes]:
         await message.respond(b"answer to " + message.data)
 
     await speaker.client.subscribe(subject, queue=queue, cb=answer)
-    await speaker.client.flush()
+    await reached(speaker.client)
     return heard
