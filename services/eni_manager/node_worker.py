@@ -23,7 +23,7 @@ from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
-from shared.errors import BerthError
+from shared.errors import BerthError, TryLater
 
 log = logging.getLogger(__name__)
 
