@@ -43,8 +43,8 @@ class StorePassword:
 class CloudAccount:
     """The account of the simulated cloud: for who signs with it, and for who runs the cloud."""
 
-    secret_id: str
-    client_file: Path
+    secret_id_file: Path
+    secret_key_file: Path
     admin_file: Path
 
 
@@ -82,13 +82,15 @@ class KeyRing:
 
     def cloud_account(self) -> CloudAccount:
         """A new account of the simulated cloud; its admin token is in the second file only."""
-        secret_id = f"AKID{secrets.token_hex(16)}"
-        account = f"secret_id: {secret_id}\nsecret_key: {secrets.token_hex(16)}\n"
-        token = f"admin_token: {secrets.token_urlsafe(_PASSWORD_BYTES)}\n"
+        secret_id, secret_key = f"AKID{secrets.token_hex(16)}", secrets.token_hex(16)
+        admin = (
+            f"secret_id: {secret_id}\nsecret_key: {secret_key}\n"
+            f"admin_token: {secrets.token_urlsafe(_PASSWORD_BYTES)}\n"
+        )
         return CloudAccount(
-            secret_id=secret_id,
-            client_file=write_secret(self._folder / "cloud.yaml", account),
-            admin_file=write_secret(self._folder / "cloud-admin.yaml", account + token),
+            secret_id_file=write_secret(self._folder / "cloud.id", f"{secret_id}\n"),
+            secret_key_file=write_secret(self._folder / "cloud.key", f"{secret_key}\n"),
+            admin_file=write_secret(self._folder / "cloud-admin.yaml", admin),
         )
 
 

@@ -6,20 +6,18 @@ Secrets travel in files only; the caller's own BERTH_* variables are not passed 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import berth
 from berth.playground.keys import BusKey, CloudAccount, StorePassword
 from berth.playground.ports import LOOPBACK, take_port
 from berth.playground.probes import agent_ready, http_ready
 from berth.playground.processes import ProcessSpec
 from berth.playground.state import NodeState
 from berth.playground.topology import Topology
+from berth.programs import base_environment, python_module
 from shared.bus.client import BusClient
 from shared.ids import ClusterName
 
@@ -76,18 +74,6 @@ class Surroundings:
         }
 
 
-def python_module(module: str) -> tuple[str, ...]:
-    # -P: a folder named like one of our packages in the caller's directory is not imported.
-    return (sys.executable, "-P", "-m", module)
-
-
-def base_environment() -> dict[str, str]:
-    """The caller's environment without Berth's settings; our packages found from anywhere."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("BERTH_")}
-    root = str(Path(berth.__file__).resolve().parent.parent)
-    return kept | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
-
-
 def simulator(
     around: Surroundings,
     *,
@@ -98,12 +84,17 @@ def simulator(
     wireless: bool,
 ) -> ProcessSpec:
     arguments = ["--listen", f"{LOOPBACK}:{port}", "--topology", str(topology_file)]
+    bus = around.nats_url.removeprefix("nats://")
+    relay = {"listen": RELAYED_BUS.removeprefix("nats://"), "target": bus}
     arguments += ["--ready-file", str(ready_file), *(["--wireless"] if wireless else [])]
     return around.service(
         "simulator",
         "services.vpc_simulator.main",
         arguments,
-        {"BERTH_SIMULATOR_SECRET_FILE": account.admin_file},
+        {
+            "BERTH_SIMULATOR_SECRET_FILE": account.admin_file,
+            "BERTH_VPC_SIMULATOR_RELAYS": json.dumps([relay]),
+        },
     )
 
 
@@ -134,7 +125,8 @@ def eni_manager(
         | {
             "BERTH_ENI_MANAGER_CLOUD_URL": cloud_url,
             "BERTH_ENI_MANAGER_CLOUD_REGION": topology.region,
-            "BERTH_ENI_MANAGER_CLOUD_SECRET_FILE": account.client_file,
+            "BERTH_ENI_MANAGER_CLOUD_SECRET_ID_FILE": account.secret_id_file,
+            "BERTH_ENI_MANAGER_CLOUD_SECRET_KEY_FILE": account.secret_key_file,
             "BERTH_ENI_MANAGER_SUBNETS": json.dumps(topology.pod_subnets),
         },
     )
@@ -146,6 +138,7 @@ def node_agent(
     node: NodeState,
     key: BusKey,
     bus: BusClient,
+    cooling_s: float | None,
 ) -> ProcessSpec:
     """The agent of one node, inside its instance's namespaces."""
     return ProcessSpec(
@@ -163,7 +156,8 @@ def node_agent(
             "BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir),
             "BERTH_NODE_AGENT_CNI_CONF_DIR": str(node.cni_conf_dir),
             "BERTH_NODE_AGENT_CNI_BIN_DIR": str(node.cni_bin_dir),
-        },
+        }
+        | ({} if cooling_s is None else {"BERTH_NODE_AGENT_COOLING_S": str(cooling_s)}),
         log_file=around.logs / f"agent-{node.name}.log",
         is_ready=agent_ready(bus, node.name, node.cni_conf_dir / CNI_CONFIGURATION),
     )

@@ -124,7 +124,17 @@ def take_lock(run_dir: Path) -> int:
         raise Refused(
             f"a playground runs in {run_dir} already: `berth down` ends it"
         ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def lock_owner(run_dir: Path) -> int | None:
+    """The supervisor's process id; known before everything serves, when there is no state."""
+    try:
+        return int((run_dir / LOCK_FILE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def is_locked(run_dir: Path) -> bool:
@@ -143,10 +153,11 @@ def is_locked(run_dir: Path) -> bool:
 
 
 def started_at(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None when there is none."""
+    """When a process started, in clock ticks after boot; None when it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The name, in parentheses, may hold spaces: the numbered fields begin behind it (field 3).
-    return int(stat.rpartition(")")[2].split()[19])
+    # The name, in parentheses, may hold spaces: the state (field 3) follows it.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])

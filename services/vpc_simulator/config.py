@@ -29,6 +29,18 @@ class Secrets(BaseModel):
     """Opens /admin/; without it, that door stays shut."""
 
 
+class RelayDocument(BaseModel):
+    """One door out of the VPC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: str
+    """ADDRESS:PORT inside every instance."""
+
+    target: str
+    """ADDRESS:PORT on the host."""
+
+
 class SimulatorSettings(ServiceSettings):
     section: ClassVar[str] = "vpc_simulator"
 
@@ -55,6 +67,10 @@ class SimulatorSettings(ServiceSettings):
 
     simulator_admin_token: SecretStr = SecretStr("")
     """Where there is no such file: the bearer token of /admin/; none: it stays shut."""
+
+    relays: Annotated[tuple[RelayDocument, ...], Field(max_length=16)] = ()
+    """Doors out of the VPC that every instance finds: where it listens inside each instance,
+    and the host's address it leads to."""
 
     in_flight_max: Annotated[int, Field(ge=1)] = 2000
     """Calls being served at once; more are refused."""

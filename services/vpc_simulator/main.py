@@ -17,12 +17,14 @@ from typing import Final
 from aiohttp import web
 
 from services.vpc_simulator.config import SimulatorSettings
+from services.vpc_simulator.fabric.namespace_fabric import NamespaceFabric
+from services.vpc_simulator.fabric.offers import RelayWanted
 from services.vpc_simulator.ports import Fabric, NoFabric
 from services.vpc_simulator.runner import furnish
 from services.vpc_simulator.server import World, build_app, build_world
 from services.vpc_simulator.topology import load_topology
 from shared.clock import SystemClock
-from shared.errors import InvalidInput, Unavailable
+from shared.errors import Unavailable
 from shared.runtime.lifecycle import run_service, service_parser
 from shared.runtime.loops import Loops
 from shared.telemetry.health import HealthServer, parse_listen
@@ -75,10 +77,13 @@ async def serving(settings: SimulatorSettings) -> AsyncIterator[str]:
     topology = load_topology(settings.topology_file())
     secrets = settings.secrets()
     async with AsyncExitStack() as stack:
-        fabric = await open_fabric(settings)
+        network = await open_network(settings)
+        fabric: Fabric = network if network is not None else NoFabric()
         stack.push_async_callback(fabric.aclose)
 
         world = build_world(topology, fabric, settings, secrets, SystemClock())
+        if network is not None:
+            network.offer(relays=_relays(settings), metadata=world.metadata.handle)
         health = HealthServer(world.readiness)
         await health.start(settings.health_listen)
         stack.push_async_callback(health.aclose)
@@ -89,17 +94,38 @@ async def serving(settings: SimulatorSettings) -> AsyncIterator[str]:
         stack.callback(world.readiness.clear, "api", "stopping")
         world.readiness.set("api")
         if settings.ready_file is not None:
-            ready = {"url": url, "health_port": health.port, "pid": os.getpid()}
+            ready = {
+                "url": url,
+                "health_port": health.port,
+                "pid": os.getpid(),
+                "instances": _doors(network),
+            }
             _write_whole(settings.ready_file, json.dumps(ready))
             stack.callback(settings.ready_file.unlink, missing_ok=True)
         yield url
 
 
-async def open_fabric(settings: SimulatorSettings) -> Fabric:
-    """The network behind the cloud."""
-    if settings.wireless:
-        return NoFabric()
-    raise InvalidInput("this build has no network behind its cloud: start it with --wireless")
+async def open_network(settings: SimulatorSettings) -> NamespaceFabric | None:
+    """The network behind the cloud; None in the wireless mode."""
+    return None if settings.wireless else await NamespaceFabric.open(settings.run_dir)
+
+
+def _relays(settings: SimulatorSettings) -> list[RelayWanted]:
+    return [
+        RelayWanted(listen=parse_listen(each.listen), target=parse_listen(each.target))
+        for each in settings.relays
+    ]
+
+
+def _doors(network: NamespaceFabric | None) -> dict[str, dict[str, object]]:
+    """The way into each instance: a process that holds its namespace, and that one's path."""
+    if network is None:
+        return {}
+    places = network.namespaces
+    return {
+        instance: {"pid": places.pid, "netns": path}
+        for instance, path in places.instances.items()
+    }
 
 
 @asynccontextmanager

@@ -52,10 +52,18 @@ async def connect_bus(
             readiness.set(BUS_CONDITION)
 
     last_error: Exception | None = None
+    was_connected = False
 
     async def failed(error: Exception) -> None:
         nonlocal last_error
         last_error = error
+        if not was_connected:
+            if "authorization" in str(error).lower():
+                # Raised out of connect(): the same key would be refused again and again.
+                raise Refused(
+                    f"nats_url {settings.nats_url}: the bus refuses this key: {error}"
+                ) from error
+            return
         # nats-py repeats an unreachable server's error at every attempt: `lost` said it once.
         if not isinstance(error, OSError):
             log.warning("bus error", extra={"error": str(error)})
@@ -81,17 +89,18 @@ async def connect_bus(
                 reconnected_cb=found,
                 error_cb=failed,
             )
+    except Refused:
+        with suppress(Exception):
+            await client.close()
+        raise
     except (OSError, nats.errors.Error) as error:
         with suppress(Exception):
             await client.close()
-        if "authorization" in str(error).lower():
-            raise Refused(
-                f"nats_url {settings.nats_url}: the bus refuses this key: {error}"
-            ) from error
         reason = str(error) or str(last_error or type(error).__name__)
         raise Unavailable(
             f"nats_url {settings.nats_url}: the bus does not answer: {reason}"
         ) from error
+    was_connected = True
     if readiness is not None:
         readiness.set(BUS_CONDITION)
     return client

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
+import socket
+import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +27,8 @@ RTM_GETLINK: Final = 18
 IFF_UP: Final = 0x1
 NUD_PERMANENT: Final = 0x80
 
+_SIOCETHTOOL: Final = 0x8946
+_ETHTOOL_GLINK: Final = 0xA
 _CHANGE: Final = NLM_F_REQUEST | NLM_F_ACK
 _CREATE: Final = _CHANGE | NLM_F_CREATE | NLM_F_EXCL
 _MISSING: Final = frozenset({errno.ENODEV})
@@ -141,6 +147,19 @@ def link_by_name(conversation: Conversation, name: str) -> Link | None:
 
 def link_by_mac(conversation: Conversation, mac: str) -> Link | None:
     return next((link for link in links(conversation) if link.mac == mac), None)
+
+
+def settle_carrier(probe: socket.socket, name: str) -> bool:
+    """Whether the link can send now. `probe` is any socket of the link's namespace.
+
+    The first end of a pair to come up gets its carrier when the second does, and the kernel
+    acts on that in the background: until then it drops what is sent. Asking by ethtool makes
+    it act at once.
+    """
+    value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_GLINK, 0))
+    request = struct.pack("=16sQ16x", name.encode(), ctypes.addressof(value))
+    fcntl.ioctl(probe, _SIOCETHTOOL, request)
+    return bool(struct.unpack_from("=II", value.raw)[1])
 
 
 def _link(index: int) -> ifinfmsg:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
+_CANCEL_AGAIN_S = 0.1
 
 
 class Loops:
@@ -67,10 +68,7 @@ class Loops:
         self.keep(name, rounds)
 
     async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
@@ -95,6 +93,19 @@ async def _wait(wake: asyncio.Event | None, seconds: float) -> None:
             await wake.wait()
     except TimeoutError:
         return
+
+
+async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel, and wait for the end of each.
+
+    More than once: in Python 3.11 `wait_for` swallows a cancellation that arrives together
+    with what it waited for.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 def spawn(tasks: set[asyncio.Task[Any]], work: Awaitable[Any], *, name: str) -> None:

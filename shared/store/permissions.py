@@ -43,6 +43,9 @@ _WRITE: Final = (
     " zremrangebyscore zpopmin lpush rpush lpop rpop lrem ltrim"
 )
 
+# The allocator refuses a store that may lose an acknowledged write: it reads how it is kept.
+_OWN: Final = {StoreUser.ALLOCATOR: "config|get"}
+
 
 def acl_lines(cluster: ClusterName, passwords: dict[StoreUser, str]) -> list[str]:
     """``user …`` lines of the server's ACL file. Passwords go in as hashes only."""
@@ -54,7 +57,8 @@ def acl_lines(cluster: ClusterName, passwords: dict[StoreUser, str]) -> list[str
 
 def _acl_line(user: StoreUser, cluster: ClusterName, password: str) -> str:
     digest = hashlib.sha256(password.encode()).hexdigest()
-    commands = " ".join(f"+{command}" for command in f"{_BASE} {_READ} {_WRITE}".split())
+    names = f"{_BASE} {_READ} {_WRITE} {_OWN.get(user, '')}".split()
+    commands = " ".join(f"+{name}" for name in names)
     keys = " ".join(_key_patterns(user, cluster))
     return f"user {user} on #{digest} resetchannels {keys} -@all {commands}"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import nats.errors
 from nats.aio.client import Client
 
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
 from shared.clock import Clock
-from shared.errors import BerthError, Refused, Unavailable
+from shared.errors import BerthError, Unavailable
 from shared.ids import NodeName
 from shared.messages.base import Endpoint, Message, Request
 from shared.settings import ServiceSettings
@@ -64,19 +64,19 @@ class LateBus:
             nats, cluster=self._settings.cluster, clock=self._clock, rng=self._rng
         )
 
-    async def keep_trying(self, connected: Callable[[Client], Awaitable[None]]) -> None:
-        """Connect, however long it takes, and hand the connection over."""
+    async def keep_trying(self) -> None:
+        """Connect, however long it takes."""
         while self.nats is None:
             try:
                 await self.connect()
-            except Refused:
-                raise
             except BerthError as error:
                 log.info("bus not reached yet", extra={"error": str(error)})
                 await asyncio.sleep(_AGAIN_S)
-        assert self.nats is not None, "connected above"
-        await connected(self.nats)
 
     async def aclose(self) -> None:
-        if self.nats is not None and not self.nats.is_closed:
-            await self.nats.drain() if self.nats.is_connected else await self.nats.close()
+        if self.nats is None or self.nats.is_closed:
+            return
+        try:
+            await (self.nats.drain() if self.nats.is_connected else self.nats.close())
+        except (nats.errors.Error, OSError) as error:
+            log.info("bus not closed in order", extra={"error": str(error)})

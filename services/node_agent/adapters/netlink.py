@@ -93,6 +93,7 @@ class NetlinkKernel:
                 for setting in wire.sysctls:
                     write_sysctl(_path(setting), setting.allowed[0])
                 pod.do(_pod_requests(wire, pod_index))
+                links.settle_carrier(self._ioctl, wire.host_ifname)
 
     def unwire_pod(self, wire: PodWire) -> None:
         """Rules and routes are gone when this returns. What is not there is no error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
@@ -19,8 +20,10 @@ from shared.kernel.links import (
     move,
     set_mtu,
     set_up,
+    settle_carrier,
 )
 from shared.kernel.neighbours import Neighbour, add_neighbour, delete_neighbour, neighbours
+from shared.kernel.netns import socket_in
 from shared.kernel.routes import (
     Route,
     Rule,
@@ -86,6 +89,19 @@ def test_a_link_moves_to_another_namespace_under_a_new_name(
     with Conversation(other) as inside:
         assert link_by_name(inside, "moved") is not None
     assert link_by_name(conversation, "host0") is None
+
+
+def test_a_link_can_send_as_soon_as_its_carrier_is_settled(
+    conversation: Conversation, netns: int
+) -> None:
+    conversation.do([add_veth(*PAIR, mtu=1500), set_up(100)])
+
+    with socket_in(netns, socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        alone = settle_carrier(probe, "host0")
+        conversation.do([set_up(200)])
+        together = settle_carrier(probe, "host0")
+
+    assert (alone, together) == (False, True)
 
 
 def test_deleting_one_end_deletes_both_and_may_be_repeated(

@@ -1,0 +1,105 @@
+"""``berth lease``: which identity has the right to which address."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
+from berth.commands.output import show, show_json
+from shared.bus.client import BusClient
+from shared.ids import Identity
+from shared.messages.base import IdentityFields
+from shared.messages.leases import (
+    LEASE_GET,
+    LEASE_LIST,
+    LeaseGetRequest,
+    LeaseListRequest,
+    LeaseView,
+)
+
+NETWORK: Final = "berth"  # the name in the CNI configuration
+_LEASES_MAX: Final = 10_000
+COLUMNS: Final = ("pod", "address", "state", "policy", "node", "eni", "since", "expires_at")
+
+app = typer.Typer(help="Leases: who has the right to which address.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_leases(
+    run_dir: RunDir,
+    node: Annotated[str | None, typer.Option(help="Only those on this node.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Only this namespace's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Every lease, fixed ones and those that end with their pod."""
+
+    async def question(bus: BusClient) -> list[LeaseView]:
+        return await fetch_leases(bus, node=node, namespace=namespace)
+
+    leases = ask(run_dir, question)
+    if as_json:
+        show_json(leases)
+    else:
+        show(map(lease_row, leases), COLUMNS, title="Leases", as_json=False)
+
+
+@app.command("show")
+def show_lease(
+    pod: PodArgument,
+    run_dir: RunDir,
+    network: Annotated[str, typer.Option(help="The CNI network's name.")] = NETWORK,
+    as_json: Json = False,
+) -> None:
+    """One fixed lease."""
+    name = parse_pod(pod)
+    identity = Identity(name.namespace, name.name, network)
+
+    async def question(bus: BusClient) -> LeaseView:
+        request = LeaseGetRequest(
+            identity=IdentityFields.of(identity), deadline=deadline_of(LEASE_GET)
+        )
+        return (await bus.call(LEASE_GET, request)).lease
+
+    lease = ask(run_dir, question)
+    if as_json:
+        show_json(lease)
+    else:
+        rows = [{"field": field, "value": value} for field, value in lease_row(lease).items()]
+        show(rows, ("field", "value"), title=str(identity), as_json=False)
+
+
+async def fetch_leases(
+    bus: BusClient, *, node: str | None = None, namespace: str | None = None
+) -> list[LeaseView]:
+    """Page after page, up to a limit that a terminal can still use."""
+    found: list[LeaseView] = []
+    cursor = "0"
+    while len(found) < _LEASES_MAX:
+        request = LeaseListRequest(
+            node=node, namespace=namespace, cursor=cursor, deadline=deadline_of(LEASE_LIST)
+        )
+        page = await bus.call(LEASE_LIST, request)
+        found += page.leases
+        cursor = page.next_cursor
+        if cursor == "0":
+            break
+    return found
+
+
+def lease_row(lease: LeaseView) -> dict[str, object]:
+    identity = lease.identity
+    return {
+        "pod": f"{identity.namespace}/{identity.name}" if identity else None,
+        "address": lease.address,
+        "state": lease.state,
+        "policy": lease.policy,
+        "node": lease.node,
+        "eni": lease.eni,
+        "subnet": lease.subnet,
+        "generation": lease.generation,
+        "pod_uid": lease.pod_uid,
+        "since": lease.since,
+        "expires_at": lease.expires_at,
+    }

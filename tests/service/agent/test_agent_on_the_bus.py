@@ -1,0 +1,333 @@
+"""The agent among its peers: what it serves alone, what it asks for, what it may not give."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from services.node_agent import fixed
+from services.node_agent.domain.ports import Link
+from shared.addresses import AddressState
+from shared.errors import Busy, PodUnknown, Stale, StockEmpty, SubnetFull, Unavailable
+from shared.messages import leases
+from shared.messages.nodes import STOCK_OFFER
+from tests.service.agent.conftest import Boot, Node, StandIn
+from tests.support.agent_world import (
+    ENI,
+    ENI_MAC,
+    NODE,
+    PRIMARY,
+    STOCK,
+    key,
+    offer,
+    write_pod,
+)
+from tests.support.servers import NatsServer
+
+POOL = STOCK[:3]
+
+
+async def test_an_immediate_pod_is_served_with_the_bus_down(
+    node: Node, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    nats_server.freeze()
+
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+
+    assert wired.address in POOL
+    await node.agent.service.delete(key("c1"))
+    nats_server.thaw()
+
+
+async def test_a_pod_that_is_not_known_is_not_guessed(node: Node, tmp_path: Path) -> None:
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "web-0", "uid-new")
+
+    with pytest.raises(PodUnknown):
+        await node.add("c1", pod, "uid-old")
+
+    assert node.agent.heartbeat.counts().idle == len(POOL)
+
+
+async def test_an_add_without_stock_waits_for_the_offer_it_asks_for(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer()
+    pod = write_pod(tmp_path, "web-0", "uid-1")
+    adding = asyncio.create_task(node.add("c1", pod, "uid-1"))
+    await stand_in.until(lambda: any(want.counts.waiting == 1 for want in stand_in.wants))
+
+    await node.offer(POOL[0], sequence=2)
+
+    assert (await adding).address == POOL[0]
+
+
+async def test_an_add_that_waited_in_vain_says_so_and_is_told_of(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.offer()
+
+    with pytest.raises(StockEmpty):
+        await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1", seconds=0.5)
+
+    assert node.agent.heartbeat.counts().waiting == 1
+
+
+async def test_a_fixed_pod_keeps_its_candidate_and_is_released_after_its_end(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+
+    wired = await node.add("c1", write_pod(tmp_path, "db-0", "uid-1", policy="Never"), "uid-1")
+    await node.agent.service.delete(key("c1"))
+    await stand_in.until(lambda: len(stand_in.releases) == 1)
+
+    assert stand_in.releases[0].generation == stand_in.leases["db-0"].generation
+    assert stand_in.leases["db-0"].address == wired.address
+    while node.agent.ledger.claims:
+        assert await node.agent.fixed.settled.wait(5)
+    assert node.agent.ledger.stock.get(wired.address) is None
+    assert node.kernel.rules == {rule for rule in node.kernel.rules if rule.priority == 1024}
+
+
+async def test_a_fixed_pod_that_comes_back_has_its_address_and_the_candidate_stays_stock(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    first = await node.add("c1", pod, "uid-1")
+    await node.agent.service.delete(key("c1"))
+
+    again = await node.add("c2", write_pod(tmp_path, "db-0", "uid-2", policy="Never"), "uid-2")
+
+    assert again.address == first.address
+    assert [request.generation for request in stand_in.releases] == [
+        stand_in.leases["db-0"].generation
+    ]
+    assert node.agent.heartbeat.counts().idle == len(POOL) - 1
+
+
+async def test_a_lost_answer_keeps_the_candidate_promised_until_the_same_key_is_answered(
+    node: Node, stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _short_patience(monkeypatch)
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    stand_in.lose_answers = 3
+
+    with pytest.raises(Unavailable):
+        await node.add("c1", pod, "uid-1", seconds=0.5)
+    counts = node.agent.heartbeat.counts()
+    assert (counts.promised, counts.idle) == (1, len(POOL) - 1)
+    struck = await node.recall("r1", 10)
+    wired = await node.add("c1", pod, "uid-1")
+
+    assert wired.address not in {each.address for each in struck.addresses}
+    assert len(struck.addresses) == len(POOL) - 1
+    assert {request.attachment.container_id for request in stand_in.acquires} == {"c1"}
+    assert len({request.fence.sequence for request in stand_in.acquires}) == 1
+
+
+async def test_after_kill_9_the_same_question_is_asked_again_and_then_released(
+    boot: Boot, stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _short_patience(monkeypatch)
+    node = await boot()
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    stand_in.lose_answers = 1_000
+    with pytest.raises(Unavailable):
+        await node.add("c1", pod, "uid-1", seconds=0.5)
+
+    stand_in.lose_answers = 0
+    node = await boot()
+    await stand_in.until(lambda: len(stand_in.releases) == 1)
+
+    assert stand_in.releases[0].attachment.container_id == "c1"
+    assert stand_in.acquires[-1].candidate == stand_in.acquires[0].candidate
+    assert stand_in.acquires[-1].fence.incarnation == 2
+
+
+async def test_a_refused_candidate_is_stock_again_once_the_store_has_heard(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    stand_in.refusal = SubnetFull("no room")
+
+    with pytest.raises(SubnetFull):
+        await node.add("c1", write_pod(tmp_path, "db-0", "uid-1", policy="Never"), "uid-1")
+    asked = stand_in.acquires[0].fence.sequence
+    while node.agent.ledger.claims:
+        assert await node.agent.fixed.settled.wait(5)
+
+    assert stand_in.reports[-1].fence.lowest_unsettled > asked
+    assert node.agent.heartbeat.counts().idle == len(POOL)
+
+
+async def test_a_recall_takes_only_idle_addresses_and_answers_the_same_again(
+    boot: Boot, tmp_path: Path
+) -> None:
+    node = await boot()
+    await node.offer(*POOL)
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+
+    first = await node.recall("r1", 10)
+    node = await boot()
+    again = await node.recall("r1", 10, sequence=3)
+
+    assert again == first
+    assert {each.address for each in first.addresses} == set(POOL) - {wired.address}
+    assert [each.address for each in node.agent.ledger.stock] == [wired.address]
+
+
+async def test_an_address_that_was_moved_here_waits_for_the_link_of_its_eni(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    moved_eni = ENI.model_copy(update={"eni": "eni-new", "mac": "20:90:6f:00:00:03"})
+    address = IPv4Address("10.0.3.99")
+    stand_in.leases["db-0"] = leases.Acquired(
+        address=address,
+        eni="eni-new",
+        subnet="subnet-pods",
+        generation=7,
+        candidate_taken=False,
+        moved_eni=moved_eni,
+    )
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    adding = asyncio.create_task(node.add("c1", pod, "uid-1"))
+    await stand_in.until(lambda: len(stand_in.acquires) == 1)
+
+    node.kernel.plug_in(Link(name="eth2", index=4, mac=moved_eni.mac, mtu=1500, is_up=True))
+
+    assert (await adding).address == address
+    tables = {rule.table for rule in node.kernel.rules if rule.priority == 1536}
+    assert tables == {4004}
+    assert node.agent.heartbeat.counts().idle == len(POOL)
+
+
+async def test_a_del_that_comes_before_the_answer_is_followed_by_a_release(
+    node: Node, stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _short_patience(monkeypatch)
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    stand_in.lose_answers = 2
+    adding = asyncio.create_task(node.add("c1", pod, "uid-1"))
+    await stand_in.until(lambda: len(stand_in.acquires) == 1)
+
+    await node.agent.service.delete(key("c1"))
+    await stand_in.until(lambda: len(stand_in.releases) == 1)
+
+    with pytest.raises(Busy):
+        await adding
+    assert len(node.agent.ledger.attachments) == 0
+
+
+async def test_a_fixed_lease_waits_for_registration_and_stock_does_not(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    row = node.agent.registration.row
+    assert row is not None
+    node.agent.registration.lose(row)
+
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    fixed_pod = write_pod(tmp_path, "db-0", "uid-2", policy="Never")
+
+    assert wired.address in POOL
+    assert (await node.add("c2", fixed_pod, "uid-2")).address in POOL
+    assert node.agent.registration.row is not row
+
+
+async def test_an_order_of_an_older_term_is_refused(node: Node) -> None:
+    await node.recall("r1", 1, sequence=9)
+
+    with pytest.raises(Stale):
+        await node.offer(*POOL, sequence=8)
+
+    assert not node.agent.ledger.stock
+
+
+async def test_an_offer_repeated_is_accepted_and_a_fixed_address_is_refused(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    wired = await node.add("c1", pod, "uid-1")
+
+    answer = await node.offer(*POOL, sequence=2)
+
+    assert answer.refused == (wired.address,)
+    assert set(answer.accepted) == set(POOL) - {wired.address}
+
+
+async def test_an_eni_that_the_cloud_took_away_carries_nobody_any_more(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    node.kernel.remove_link("eth1", ENI_MAC)
+
+    order = offer(sequence=2, enis=(PRIMARY,))
+    await node.calls.call(STOCK_OFFER, order, NODE)
+
+    assert not node.agent.ledger.stock
+    assert len(node.agent.ledger.attachments) == 0
+    assert {rule.priority for rule in node.kernel.rules} == {1024}
+
+
+async def test_after_a_reboot_stock_is_served_again(
+    boot: Boot, stand_in: StandIn, tmp_path: Path
+) -> None:
+    node = await boot()
+    await node.offer(*POOL)
+    await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    await node.add("c2", write_pod(tmp_path, "db-0", "uid-2", policy="Never"), "uid-2")
+
+    for folder in ("attachments", "cooling", "pods"):
+        for page in (tmp_path / "run" / "book" / folder).iterdir():
+            page.unlink()
+    node = await boot()
+
+    states = sorted(each.state for each in node.agent.ledger.stock)
+    assert states == [AddressState.BOUND_FIXED, AddressState.STOCK, AddressState.STOCK]
+    await stand_in.until(lambda: len(stand_in.releases) == 1)
+
+
+async def test_what_the_allocator_hears_is_who_has_what(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+
+    def told() -> dict[IPv4Address, tuple[str, str | None]]:
+        return {
+            each.address: (each.state, each.identity.name if each.identity else None)
+            for report in stand_in.reports
+            for each in report.addresses
+        }
+
+    await stand_in.until(lambda: told().get(wired.address) == ("bound_immediate", "web-0"))
+
+
+async def test_a_wire_that_fails_is_undone(node: Node, tmp_path: Path) -> None:
+    await node.offer(*POOL)
+    node.kernel.failure = Unavailable("the kernel says no")
+
+    with pytest.raises(Unavailable, match="the kernel says no"):
+        await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+
+    assert len(node.agent.ledger.attachments) == 0
+    assert node.agent.heartbeat.counts().bound_immediate == 0
+
+
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question is given up after 0.2 s instead of 5, so that it is asked again soon."""
+    quick = replace(leases.LEASE_ACQUIRE, timeout_s=0.2)
+    monkeypatch.setattr(fixed, "LEASE_ACQUIRE", quick)

@@ -1,0 +1,79 @@
+"""What users may write on a pod, and how a wrong value is named."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.annotations import (
+    DELETE_POLICY,
+    EXPIRED_DURATION,
+    NETWORKS,
+    DeletePolicy,
+    NetworkMode,
+    parse_go_duration,
+    parse_pod_network,
+)
+from shared.errors import InvalidInput
+
+
+def test_a_pod_that_says_nothing_gets_the_defaults() -> None:
+    network = parse_pod_network({"unrelated": "value"})
+
+    assert network.mode is None
+    assert network.policy is DeletePolicy.IMMEDIATE
+    assert network.expires_after is None
+
+
+def test_a_pod_gets_what_it_asks_for() -> None:
+    network = parse_pod_network(
+        {NETWORKS: "tke-direct-eni", DELETE_POLICY: "Never", EXPIRED_DURATION: "1h30m"}
+    )
+
+    assert network.mode is NetworkMode.EXCLUSIVE
+    assert network.policy is DeletePolicy.NEVER
+    assert network.expires_after == timedelta(minutes=90)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        pytest.param(NETWORKS, "flannel", "tke-route-eni or tke-direct-eni", id="network"),
+        pytest.param(NETWORKS, "", "tke-route-eni", id="empty-network"),
+        pytest.param(DELETE_POLICY, "never", "Immediate or Never", id="lower-case-policy"),
+        pytest.param(EXPIRED_DURATION, "4m59s", "at least 5m", id="too-short"),
+        pytest.param(EXPIRED_DURATION, "90", "Go duration", id="no-unit"),
+        pytest.param(EXPIRED_DURATION, "1d", "Go duration", id="days"),
+        pytest.param(EXPIRED_DURATION, "-1h", "Go duration", id="negative"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_pod_network({name: value})
+
+    line = str(refused.value)
+    assert line.startswith(f"{name}: {value!r} is not allowed")
+    assert allowed in line
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30m", 1800),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("300s", 300),
+        ("5m0s", 300),
+        ("1ms", 0.001),
+    ],
+)
+def test_go_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_go_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "5m ", "1h-5m", "5min", "∞"])
+def test_what_is_no_duration_is_none(text: str) -> None:
+    assert parse_go_duration(text) is None
