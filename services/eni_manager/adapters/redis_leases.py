@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from ipaddress import IPv4Address
-from typing import Final
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -15,9 +14,6 @@ from shared.errors import EpochLost, Unavailable
 from shared.ids import ClusterName, Identity, NodeName
 from shared.store.keys import lease_key
 from shared.store.lease_records import LeaseRecord
-from shared.store.scripts import load_script
-
-_LUA: Final = "services.eni_manager.adapters.lua"
 
 
 class RedisLeases:
@@ -27,8 +23,7 @@ class RedisLeases:
         self._store = store
         self._fixed = lease_key(cluster, "fixed")
         self._epoch = lease_key(cluster, "epoch")
-        self._addresses = lease_key(cluster, "addresses")
-        self._leased_among = load_script(store, _LUA, "leased_among")
+        self._index = lease_key(cluster, "addresses")  # address -> identity token
 
     async def find(self, identity: Identity) -> FixedLease | None:
         try:
@@ -46,17 +41,21 @@ class RedisLeases:
         )
 
     async def leased_among(self, addresses: Collection[IPv4Address]) -> set[IPv4Address]:
+        """One look at one moment: an epoch counts only on the server it was opened on."""
         if not addresses:
             return set()
+        asked = list(addresses)
         try:
-            state, *found = await self._leased_among(
-                keys=[self._epoch, self._addresses], args=[str(each) for each in addresses]
-            )
+            async with self._store.pipeline(transaction=True) as pipe:
+                pipe.hmget(self._epoch, ["number", "run_id"])
+                pipe.info("server")
+                pipe.hmget(self._index, [str(each) for each in asked])
+                (number, run_id), server, holders = await pipe.execute()
         except (RedisError, OSError) as error:
             raise Unavailable(f"store: {error}") from error
-        if state != b"open":
+        if not int(number or 0) or run_id != server["run_id"].encode():
             raise EpochLost("the leases are being rebuilt: nothing is known of them yet")
-        return {IPv4Address(each.decode()) for each in found}
+        return {each for each, holder in zip(asked, holders, strict=True) if holder}
 
 
 def _parse(value: bytes) -> LeaseRecord:
