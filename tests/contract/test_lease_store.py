@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from ipaddress import IPv4Address
 
@@ -13,7 +14,7 @@ from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.domain.leases import AcquireStatus, ArriveStatus, Lease, RetainStatus
 from services.allocator.domain.ports import ReportedView
 from shared.addresses import AddressState
-from shared.errors import EpochLost, NotRegistered, Stale
+from shared.errors import EpochLost, NotRegistered, Stale, Unavailable
 from shared.ids import ClusterName, EniId, Generation, Incarnation, NodeName, generation
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.memory_leases import MemoryLeases
@@ -79,6 +80,15 @@ async def bound(store: Store, by: NodeVoice, pod: str = "web-0", at: str = "10.0
     assert step.status is AcquireStatus.BOUND
     assert step.lease is not None
     return step.lease
+
+
+async def reconnected(store: Store) -> None:
+    """What was asked on a connection that died is Unavailable, once for each of them."""
+    for _ in range(5):
+        with suppress(Unavailable):
+            await store.journaled(identity("nobody"), Generation(1))
+            return
+    raise AssertionError("the store does not answer")
 
 
 async def retained(store: Store, by: NodeVoice, pod: str = "web-0") -> Lease:
@@ -157,6 +167,16 @@ async def test_another_uid_waits_for_the_holder(
     asking = one if node == "one" else two
 
     step = await store.acquire(asking.claim("web-0", uid="uid-2", sandbox="s2"))
+
+    assert (step.status, step.lease) == (AcquireStatus.HOLDER_ALIVE, lease)
+
+
+async def test_the_same_uid_on_another_node_waits_too(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await bound(store, one)
+
+    step = await store.acquire(two.claim("web-0"))
 
     assert (step.status, step.lease) == (AcquireStatus.HOLDER_ALIVE, lease)
 
@@ -372,6 +392,23 @@ async def test_an_allocator_of_an_older_epoch_is_refused(store: Store, one: Node
         await store.acquire(one.claim("web-0", candidate="10.0.0.9"))
 
     assert await store.find(identity("web-0")) is None
+
+
+async def test_a_restarted_server_is_not_the_one_the_epoch_was_opened_on(
+    store: Store, one: NodeVoice, request: pytest.FixtureRequest
+) -> None:
+    lease = await bound(store, one)
+
+    if isinstance(store, MemoryLeases):
+        store.restart()
+    else:
+        await request.getfixturevalue("redis_server").restart()
+        await reconnected(store)
+
+    with pytest.raises(EpochLost):
+        await store.acquire(one.claim("web-0"))
+    assert await store.find(lease.identity) == lease
+    assert not (await store.epoch()).is_same_server
 
 
 async def test_a_new_epoch_beats_every_generation_before(store: Store, one: NodeVoice) -> None:
