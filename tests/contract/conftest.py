@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.adapters.redis_leases import RedisLeases
 from shared.ids import ClusterName
 from tests.support.lease_requests import NodeVoice
@@ -17,7 +18,6 @@ from tests.support.lease_steps import (
     opened,
     voice,
 )
-from tests.support.memory_leases import MemoryLeases
 from tests.support.servers import RedisServer
 
 

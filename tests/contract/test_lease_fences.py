@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.domain.leases import AcquireStatus
 from services.allocator.domain.ports import ReportedView
 from shared.errors import EpochLost, NotRegistered, Stale
@@ -19,7 +20,6 @@ from tests.support.lease_steps import (
     reconnected,
     voice,
 )
-from tests.support.memory_leases import MemoryLeases
 
 
 async def test_a_second_start_with_the_nonce_is_the_same_start(store: Store) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.domain.leases import AcquireStatus, Lease
 from shared.errors import Unavailable
 from shared.ids import Generation, Incarnation, NodeName
 from tests.support.lease_requests import NodeVoice, attachment, identity
-from tests.support.memory_leases import MemoryLeases
 
 Store = MemoryLeases | RedisLeases
 ONE, TWO = NodeName("node-1"), NodeName("10.0.0.2")
