@@ -21,9 +21,10 @@ class Score:
 
     checks: list[Check] = field(default_factory=list)
 
-    def add(self, step: str, claim: str, is_kept: bool, detail: str = "") -> bool:
-        self.checks.append(Check(step=step, claim=claim, is_kept=is_kept, detail=detail))
-        return is_kept
+    def add(self, step: str, claim: str, is_kept: bool, detail: str = "") -> Check:
+        check = Check(step=step, claim=claim, is_kept=is_kept, detail=detail)
+        self.checks.append(check)
+        return check
 
     @property
     def failed(self) -> list[Check]:

@@ -47,8 +47,7 @@ def plan(actors: Sequence[Actor], gateways: dict[IPv4Address, IPv4Address]) -> l
     pairs = list(combinations(actors, 2))
     same = [pair for pair in pairs if pair[0].place.node == pair[1].place.node][:_PAIRS_MAX]
     across = [pair for pair in pairs if pair[0].place.node != pair[1].place.node][:_PAIRS_MAX]
-    probes = [between("same node", *pair) for pair in same]
-    probes += [between("across nodes", *pair) for pair in across]
+    probes = [between(*pair) for pair in [*same, *across]]
     for actor in actors[:_PAIRS_MAX]:
         probes += alone(actor, gateways.get(actor.address))
     return probes
@@ -88,11 +87,23 @@ def alone(actor: Actor, gateway: IPv4Address | None) -> list[Probe]:
     return probes
 
 
-def between(kind: str, sender: Actor, receiver: Actor) -> Probe:
+def between(sender: Actor, receiver: Actor) -> Probe:
+    is_near = sender.place.node == receiver.place.node
     return Probe(
-        kind=kind,
+        kind="same node" if is_near else "across nodes",
         actor=sender,
         node=sender.place.node,
+        target=receiver.name.name,
+        destination=receiver.address,
+    )
+
+
+def from_node(node: NodeName, receiver: Actor) -> Probe:
+    """Another node asks: the one that a pod left, say."""
+    return Probe(
+        kind="across nodes",
+        actor=None,
+        node=node,
         target=receiver.name.name,
         destination=receiver.address,
     )

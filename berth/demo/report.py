@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from .checks import Check, Score
+
+_WIDTH: Final = 120  # characters, of a log or a pipe
 
 
 class Report(Protocol):
@@ -23,6 +25,12 @@ class Report(Protocol):
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None: ...
 
     def check(self, check: Check) -> None: ...
+
+
+def console() -> Console:
+    """As wide as the terminal; wide enough for the tables where there is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
 class ConsoleReport:
@@ -42,7 +50,7 @@ class ConsoleReport:
         )
 
     def line(self, text: str) -> None:
-        self._console.print(f"   {escape(text)}")
+        self._console.print(f"   {escape(text)}", soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table = Table(box=None, header_style="bold", pad_edge=True, padding=(0, 1, 0, 2))
@@ -53,7 +61,7 @@ class ConsoleReport:
         self._console.print(table)
 
     def check(self, check: Check) -> None:
-        self._console.print(f"   {_mark(check)}  {escape(_sentence(check))}")
+        self._console.print(f"   {_mark(check)}  {escape(_sentence(check))}", soft_wrap=True)
 
 
 class QuietReport:

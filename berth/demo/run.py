@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from rich.console import Console
 
+from berth.manifests.reader import Workload
 from berth.operator import open_operator
 from berth.playground.detached import start_detached, stop_detached
 from berth.playground.playground import Playground, ProgressStep, StartOptions
 from berth.playground.state import PlaygroundState
 from berth.playground.topology import default_topology
 
+from .cast import Cast
 from .checks import Score
-from .report import ConsoleReport, QuietReport, Report, show_summary
+from .report import ConsoleReport, QuietReport, Report, console, show_summary
+from .returns import COOLING_S
 from .stage import Stage
-from .story import COOLING_S, Story
+from .story import tell
 from .workloads import Chosen, choose
 from .world import World
 
@@ -69,7 +71,7 @@ async def run_demo(options: DemoOptions) -> Outcome:
     """Raises a BerthError in one line for what cannot be run or started."""
     rng = random.Random()
     chosen = choose(options.manifest, rng)
-    report = QuietReport() if options.is_quiet else ConsoleReport(Console(highlight=False))
+    report = QuietReport() if options.is_quiet else ConsoleReport(console())
     score = Score()
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -100,6 +102,10 @@ async def _tell(
     options: DemoOptions, chosen: Chosen, score: Score, report: Report, rng: random.Random
 ) -> None:
     report.heading(f"Start: {chosen.source}, {len(chosen.pods)} pods")
+    report.table(
+        ("workload", "pods", "policy", "image and command (shown, not run)"),
+        [_shown(workload) for workload in chosen.manifest.workloads],
+    )
     for name in chosen.manifest.skipped:
         report.line(f"{name} starts no pod and is left out")
     async with AsyncExitStack() as stack:
@@ -110,7 +116,14 @@ async def _tell(
             aiohttp.ClientSession() as http,
         ):
             world = World(state=state, bus=bus, http=http)
-            await Story(world, stage, score, report, rng).tell(chosen)
+            await tell(Cast(world, stage, score, report, rng), chosen)
+
+
+def _shown(workload: Workload) -> tuple[object, ...]:
+    container = workload.containers[0]
+    command = " ".join((container.image, *container.command))
+    title = f"{workload.kind} {workload.name}"
+    return title, workload.replicas, workload.network.policy, command
 
 
 @asynccontextmanager

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from berth.manifests.pods import PodSpec, pods_of
+from berth.manifests.names import generated_name
+from berth.manifests.pods import PodSpec, new_uid, pods_of
 from berth.manifests.reader import Manifest, Workload, parse_manifest, read_manifest
 from shared.annotations import NetworkMode
 from shared.errors import InvalidInput
+from shared.ids import PodName
 
 PODS_MAX: Final = 24  # what three small nodes can hold, with room for the demo's own pods
 
@@ -54,9 +57,14 @@ def choose(path: Path | None, rng: random.Random) -> Chosen:
     return _checked("the example StatefulSet", parse_manifest(_example()), rng)
 
 
-def visitor(rng: random.Random) -> PodSpec:
-    """A pod of the demo's own Deployment; each call another pod of it."""
-    return pods_of(parse_manifest(IMMEDIATE), rng)[0]
+def visitors(rng: random.Random) -> Iterator[PodSpec]:
+    """The pods that the demo's own Deployment makes, one after the other, without end."""
+    pod = pods_of(parse_manifest(IMMEDIATE), rng)[0]
+    base = pod.name.name.rpartition("-")[0]
+    while True:
+        yield pod
+        name = PodName(pod.name.namespace, generated_name(f"{base}-", rng))
+        pod = replace(pod, name=name, uid=new_uid(rng))
 
 
 def _example() -> str:

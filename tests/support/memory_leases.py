@@ -7,6 +7,7 @@ of leases, a server whose identity changes when it restarts, and the fence of ea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -70,6 +71,15 @@ class MemoryLeases:
 
     def restart(self) -> None:
         """Another life of the server, with its data."""
+        self._server += 1
+
+    def copy(self) -> Books:
+        """What a snapshot of the server holds."""
+        return deepcopy(self._books)
+
+    def go_back(self, books: Books) -> None:
+        """Another server, started from an older snapshot."""
+        self._books = books
         self._server += 1
 
     def empty(self) -> None:
