@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from berth.commands import lease, node, pod
+from berth.commands.demo import demo
 from berth.commands.down import down
 from berth.commands.output import fail
 from berth.commands.status import status
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)

@@ -19,7 +19,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from berth.playground.leftovers import end_left_children
 from berth.playground.playground import ProgressStep, Report, StartOptions
-from berth.playground.services import base_environment, python_module
 from berth.playground.state import (
     LOCK_FILE,
     PlaygroundState,
@@ -29,6 +28,7 @@ from berth.playground.state import (
     started_at,
 )
 from berth.playground.topology import Topology
+from berth.programs import base_environment, python_module
 from shared.errors import Refused, Unavailable
 
 _DOWN_S: Final = 90.0  # every child may take its whole stop limit, group after group

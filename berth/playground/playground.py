@@ -37,6 +37,7 @@ from berth.playground.state import (
 )
 from berth.playground.topology import Topology, default_topology
 from berth.playground.valkey_server import valkey_process
+from berth.programs import base_environment
 from shared.bus.client import BusClient
 from shared.errors import NotFound, Refused
 from shared.ids import ClusterName
@@ -54,6 +55,7 @@ class StartOptions:
     nats_port: int = 0
     redis_port: int = 0
     cloud_port: int = 0
+    cooling_s: float | None = None  # how long agents rest a released address; None: their own
     wireless: bool = False  # a cloud without a network: no node can run an agent
 
 
@@ -189,7 +191,7 @@ class Playground:
             users=[key.user for key in keys.bus.values()],
             cluster=options.cluster,
             log_file=logs / "nats.log",
-            environment=services.base_environment(),
+            environment=base_environment(),
         )
         store = valkey_process(
             self._run_dir / "valkey",
@@ -197,7 +199,7 @@ class Playground:
             passwords={user: each.password for user, each in keys.store.items()},
             cluster=options.cluster,
             log_file=logs / "valkey.log",
-            environment=services.base_environment(),
+            environment=base_environment(),
         )
         await self._run("bus", f"NATS on {LOOPBACK}:{nats_port}", [bus], report)
         await self._run("store", f"Valkey on {LOOPBACK}:{redis_port}", [store], report)
@@ -269,6 +271,7 @@ class Playground:
                 node=node,
                 key=keys.bus[f"agent-{node.name}"],
                 bus=bus,
+                cooling_s=self._options.cooling_s,
             )
             for node in nodes
         ]

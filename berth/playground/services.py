@@ -6,20 +6,18 @@ Secrets travel in files only; the caller's own BERTH_* variables are not passed 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import berth
 from berth.playground.keys import BusKey, CloudAccount, StorePassword
 from berth.playground.ports import LOOPBACK, take_port
 from berth.playground.probes import agent_ready, both, file_ready, http_ready
 from berth.playground.processes import ProcessSpec
 from berth.playground.state import NodeState
 from berth.playground.topology import Topology
+from berth.programs import base_environment, python_module
 from shared.bus.client import BusClient
 from shared.ids import ClusterName
 
@@ -74,18 +72,6 @@ class Surroundings:
             "BERTH_REDIS_URL": f"redis://{user}@{LOOPBACK}:{self.redis_port}/0",
             "BERTH_REDIS_PASSWORD_FILE": password.password_file,
         }
-
-
-def python_module(module: str) -> tuple[str, ...]:
-    # -P: a folder named like one of our packages in the caller's directory is not imported.
-    return (sys.executable, "-P", "-m", module)
-
-
-def base_environment() -> dict[str, str]:
-    """The caller's environment without Berth's settings; our packages found from anywhere."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("BERTH_")}
-    root = str(Path(berth.__file__).resolve().parent.parent)
-    return kept | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
 
 
 def simulator(
@@ -153,6 +139,7 @@ def node_agent(
     node: NodeState,
     key: BusKey,
     bus: BusClient,
+    cooling_s: float | None,
 ) -> ProcessSpec:
     """The agent of one node, inside its instance's namespaces."""
     return ProcessSpec(
@@ -170,7 +157,8 @@ def node_agent(
             "BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir),
             "BERTH_NODE_AGENT_CNI_CONF_DIR": str(node.cni_conf_dir),
             "BERTH_NODE_AGENT_CNI_BIN_DIR": str(node.cni_bin_dir),
-        },
+        }
+        | ({} if cooling_s is None else {"BERTH_NODE_AGENT_COOLING_S": str(cooling_s)}),
         log_file=around.logs / f"agent-{node.name}.log",
         is_ready=agent_ready(bus, node.name, node.cni_conf_dir / CNI_CONFIGURATION),
     )

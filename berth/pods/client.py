@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from berth.programs import base_environment, python_module
 from shared.errors import BerthError, ErrorCode, Refused, TryLater, Unavailable, error_of
 from shared.ids import PodName, PodUid
-from shared.kernel.enter import enter_command
 
 from .frames import framed, read_frame
 from .messages import (
@@ -47,6 +46,7 @@ _STOP_TIMEOUT_S: Final = 20.0
 _LOG_SHOWN_BYTES: Final = 2000
 
 Expected = TypeVar("Expected", bound=Shape)
+Enter = Callable[[Sequence[str]], list[str]]
 OnWaiting = Callable[[Waiting], None]
 
 
@@ -152,20 +152,17 @@ class RunnerProcess:
 
     @classmethod
     async def start(
-        cls, instance_pid: int, options: RunnerOptions, *, log_file: Path
+        cls, enter: Enter, options: RunnerOptions, *, log_file: Path
     ) -> RunnerProcess:
-        """Start it in the namespaces of a process of the instance, and wait until it serves."""
-        command = enter_command(
-            instance_pid,
-            None,
-            [sys.executable, "-m", "berth.pods.runner", *options.arguments()],
-        )
+        """Start it inside an instance, as `enter` says, and wait until it serves."""
+        command = enter([*python_module("berth.pods.runner"), *options.arguments()])
         with log_file.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=base_environment(),
                 start_new_session=True,
             )
         started = cls(process, options, log_file)

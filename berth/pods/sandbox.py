@@ -11,12 +11,12 @@ import json
 import os
 import signal
 import socket
-import sys
 from contextlib import suppress
 from typing import Final
 
 from pydantic import JsonValue
 
+from berth.programs import base_environment, python_module
 from shared.errors import Unavailable
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import set_up
@@ -50,10 +50,11 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "berth.pods.process"),
+                *python_module("berth.pods.process"),
                 *(str(os.getpid()), str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
+                env=base_environment(),
                 start_new_session=True,  # Ctrl-C is for the demo, which ends its pods in order
             )
         reader, writer = await asyncio.open_connection(sock=ours)

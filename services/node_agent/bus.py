@@ -20,6 +20,23 @@ class Bus(Protocol):
         ...
 
 
+class Signals:
+    """What one part says to the others: stock came or went, something is to be told."""
+
+    def __init__(self) -> None:
+        self.stock_changed = Pulse()
+        self.outbox = asyncio.Event()
+        self.want = asyncio.Event()
+
+    def give_all(self) -> None:
+        self.stock_changed.give()
+        self.tell()
+
+    def tell(self) -> None:
+        self.outbox.set()
+        self.want.set()
+
+
 class Pulse:
     """Wakes everybody who waits now, each time it is given."""
 

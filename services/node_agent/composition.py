@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +10,7 @@ from shared.clock import Clock
 from shared.runtime.loops import Loops
 from shared.telemetry.health import Readiness
 
-from .bus import Bus, Pulse
+from .bus import Bus, Signals
 from .config import NodeAgentSettings
 from .domain.ports import Book, Kernel, PodSource
 from .domain.wiring import WiringRules
@@ -56,9 +55,7 @@ class Agent:
     outbox: Outbox
     heartbeat: Heartbeat
     unlinker: Unlinker
-    stock_changed: Pulse
-    outbox_wake: asyncio.Event
-    want_wake: asyncio.Event
+    signals: Signals
     clock: Clock
 
     def start(self, loops: Loops, settings: NodeAgentSettings) -> None:
@@ -72,26 +69,23 @@ class Agent:
             "outbox",
             self.outbox.deliver,
             interval_s=settings.report_interval_s,
-            wake=self.outbox_wake,
+            wake=self.signals.outbox,
         )
         loops.every(
             "want",
             self.heartbeat.beat,
             interval_s=settings.want_interval_s,
-            wake=self.want_wake,
+            wake=self.signals.want,
         )
 
         async def rest() -> None:
             if self.ledger.rest(self.clock.now(), timedelta(seconds=settings.cooling_s)):
-                self.stock_changed.give()
-                self.outbox_wake.set()
-                self.want_wake.set()
+                self.signals.give_all()
 
         async def greet() -> None:
             while True:
                 await self.registration.changed.wait(settings.want_interval_s)
-                self.outbox_wake.set()
-                self.want_wake.set()
+                self.signals.tell()
 
         loops.every("rest", rest, interval_s=settings.rest_interval_s)
         loops.keep("greet", greet)
@@ -99,21 +93,16 @@ class Agent:
 
 def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
     """Build the parts. Reads the book; touches neither kernel nor bus."""
-    stock_changed = Pulse()
-    outbox_wake, want_wake = asyncio.Event(), asyncio.Event()
+    signals = Signals()
     clock, rng = world.clock, world.rng
     ledger = Ledger(world.book, clock.now())
     failures = Failures(clock)
     unlinker = Unlinker(world.unlinking_kernel.remove_link)
-    links = NodeLinks(
-        kernel=world.kernel,
-        ledger=ledger,
-        clock=clock,
-        rules=WiringRules(
-            table_base=settings.table_base,
-            non_masquerade_cidrs=settings.non_masquerade_cidrs if settings.masquerade else None,
-        ),
+    rules = WiringRules(
+        table_base=settings.table_base,
+        non_masquerade_cidrs=settings.non_masquerade_cidrs if settings.masquerade else None,
     )
+    links = NodeLinks(kernel=world.kernel, ledger=ledger, clock=clock, rules=rules)
     registration = Registration(bus=world.bus, ledger=ledger, clock=clock, me=me, rng=rng)
     orders = Orders(
         ledger=ledger,
@@ -122,9 +111,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         failures=failures,
         clock=clock,
         me=me,
-        stock_changed=stock_changed,
-        outbox_wake=outbox_wake,
-        want_wake=want_wake,
+        signals=signals,
     )
     fixed = FixedLeases(
         bus=world.bus,
@@ -135,52 +122,75 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         node=me.node,
         usable=links,
         learn_eni=orders.learn_eni,
-        stock_changed=stock_changed,
-        outbox_wake=outbox_wake,
+        signals=signals,
+    )
+    service = NodeAgent(
+        ledger=ledger,
+        kernel=world.kernel,
+        links=links,
+        pods=world.pods,
+        fixed=fixed,
+        failures=failures,
+        unlinker=unlinker,
+        clock=clock,
+        rng=rng,
+        signals=signals,
+    )
+    outbox, heartbeat = _telling(
+        world,
+        settings,
+        me,
+        ledger=ledger,
+        links=links,
+        failures=failures,
+        registration=registration,
+        fixed=fixed,
     )
     return Agent(
-        service=NodeAgent(
-            ledger=ledger,
-            kernel=world.kernel,
-            links=links,
-            pods=world.pods,
-            fixed=fixed,
-            failures=failures,
-            unlinker=unlinker,
-            clock=clock,
-            rng=rng,
-            stock_changed=stock_changed,
-            outbox_wake=outbox_wake,
-            want_wake=want_wake,
-        ),
+        service=service,
         orders=orders,
         ledger=ledger,
         links=links,
         repairer=Repairer(kernel=world.kernel, ledger=ledger, links=links, clock=clock),
         registration=registration,
         fixed=fixed,
-        outbox=Outbox(
-            bus=world.bus,
-            ledger=ledger,
-            registration=registration,
-            fixed=fixed,
-            clock=clock,
-            node=me.node,
-            in_flight_max=settings.releases_in_flight_max,
-        ),
-        heartbeat=Heartbeat(
-            bus=world.bus,
-            ledger=ledger,
-            links=links,
-            failures=failures,
-            registration=registration,
-            readiness=world.readiness,
-            clock=clock,
-            me=me,
-        ),
+        outbox=outbox,
+        heartbeat=heartbeat,
         unlinker=unlinker,
-        stock_changed=stock_changed,
-        outbox_wake=outbox_wake,
-        want_wake=want_wake,
+        signals=signals,
         clock=clock,
     )
+
+
+def _telling(
+    world: World,
+    settings: NodeAgentSettings,
+    me: Self,
+    *,
+    ledger: Ledger,
+    links: NodeLinks,
+    failures: Failures,
+    registration: Registration,
+    fixed: FixedLeases,
+) -> tuple[Outbox, Heartbeat]:
+    """The parts that tell others of this node."""
+    outbox = Outbox(
+        bus=world.bus,
+        ledger=ledger,
+        registration=registration,
+        fixed=fixed,
+        clock=world.clock,
+        node=me.node,
+        in_flight_max=settings.releases_in_flight_max,
+    )
+    heartbeat = Heartbeat(
+        bus=world.bus,
+        ledger=ledger,
+        links=links,
+        failures=failures,
+        registration=registration,
+        readiness=world.readiness,
+        clock=world.clock,
+        me=me,
+    )
+    return outbox, heartbeat

@@ -24,7 +24,7 @@ from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest, Cand
 from shared.runtime.backoff import backoff_s
 from shared.runtime.loops import cancel
 
-from .bus import Bus, Pulse
+from .bus import Bus, Pulse, Signals
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
 from .ledger import Ledger
 from .registration import DEAD_LIFE, Registration, Row
@@ -56,8 +56,7 @@ class FixedLeases:
         node: NodeName,
         usable: Container[EniId],
         learn_eni: Callable[[Acquired], None],
-        stock_changed: Pulse,
-        outbox_wake: asyncio.Event,
+        signals: Signals,
     ) -> None:
         self._bus = bus
         self._ledger = ledger
@@ -67,8 +66,7 @@ class FixedLeases:
         self._node = node
         self._usable = usable
         self._learn_eni = learn_eni
-        self._stock_changed = stock_changed
-        self._outbox_wake = outbox_wake
+        self._signals = signals
         self._asking: dict[AttachmentKey, asyncio.Task[Claim]] = {}
         self._waiting: dict[AttachmentKey, datetime] = {}  # until when an ADD listens
         self._dead_below: dict[AttachmentKey, tuple[Row, int]] = {}
@@ -113,7 +111,7 @@ class FixedLeases:
         """A DEL came. What is bound is released; what is asked is released once answered."""
         if claim.phase is ClaimPhase.BOUND:
             self._ledger.change_claim(replace(claim, phase=ClaimPhase.RELEASING))
-            self._outbox_wake.set()
+            self._signals.outbox.set()
         elif claim.phase is ClaimPhase.ACQUIRING and not claim.is_abandoned:
             self._ledger.change_claim(replace(claim, is_abandoned=True))
 
@@ -127,7 +125,7 @@ class FixedLeases:
             if asked is None or asked[0] is not row or asked[1] < lowest_unsettled:
                 self._dead_below.pop(claim.key, None)
                 self._ledger.drop_claim(claim, self._clock.now())
-                self._stock_changed.give()
+                self._signals.stock_changed.give()
                 self.settled.give()
 
     @property
@@ -138,7 +136,7 @@ class FixedLeases:
     async def _wait_for_predecessors(self, wanted: Claim, deadline: datetime) -> None:
         # The pod's predecessor on this node was unwired: say so before asking for its address.
         while self._ledger.has_unsettled(wanted.identity):
-            self._outbox_wake.set()
+            self._signals.outbox.set()
             if not await self.settled.wait(self._left_s(deadline)):
                 raise Unavailable(
                     f"{wanted.identity}: what its last pod left is not yet settled with the"
@@ -207,7 +205,7 @@ class FixedLeases:
                 continue
 
     async def _pause(self, wait_s: float) -> None:
-        await self._stock_changed.wait(max(wait_s, 0.001))
+        await self._signals.stock_changed.wait(max(wait_s, 0.001))
 
     def _try_candidate(self, key: AttachmentKey) -> None:
         """Stock may have come since: a question without a candidate gets one."""
@@ -257,11 +255,11 @@ class FixedLeases:
             )
         except LeaseInUse:  # an Immediate pod has it here: two books disagree, nobody wins
             self._ledger.change_claim(replace(bound, phase=ClaimPhase.RELEASING))
-            self._outbox_wake.set()
+            self._signals.outbox.set()
             raise
         if bound.phase is ClaimPhase.RELEASING:
-            self._outbox_wake.set()
-        self._stock_changed.give()
+            self._signals.outbox.set()
+        self._signals.stock_changed.give()
         return bound
 
     def _refused(self, key: AttachmentKey, row: Row, sequence: int) -> None:
@@ -269,7 +267,7 @@ class FixedLeases:
         self._ledger.change_claim(
             replace(self._ledger.claims[key], phase=ClaimPhase.WITHDRAWING)
         )
-        self._outbox_wake.set()
+        self._signals.outbox.set()
 
     def _left_s(self, deadline: datetime) -> float:
         return max(0.0, (deadline - self._clock.now()).total_seconds())

@@ -228,18 +228,15 @@ class Ledger:
         self.unreported -= gone
         return answers[recall]
 
-    def evict(self, address: IPv4Address) -> Attachment | None:
-        """The cloud moved it away: struck off; returns who must be unwired."""
+    def evict(self, address: IPv4Address) -> None:
+        """The cloud moved it away, and whoever used it is unwired: struck off."""
         owned = tuple(each for each in self.node.owned if each[0] != address)
         self.save_node(replace(self.node, owned=owned))
         self.stock.evict(address)
+        self._book.remove_cooling(address)
+        self.users.pop(address, None)
         self.gone.add(address)
         self.unreported.discard(address)
-        attachment = self.attachments.of_address(address)
-        if attachment is not None:
-            self._book.remove_attachment(attachment.key)
-            self.attachments.remove(attachment.key)
-        return attachment
 
     def know_pod(self, pod: KnownPod) -> None:
         if self.pods.get(pod.uid) != pod:

@@ -7,6 +7,7 @@ life left is settled. The bus may come late: stock is served without it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from contextlib import AsyncExitStack
 from typing import Final
@@ -28,6 +29,7 @@ from services.node_agent.domain.ports import PodSource
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
 from shared.bus.connection import BUS_CONDITION
+from shared.bus.permissions import Role, client_name
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.errors import Refused
@@ -61,7 +63,7 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         bus = LateBus(
             settings,
-            client_name=f"node_agent-{settings.node}",
+            client_name=client_name(Role.NODE_AGENT, settings.node),
             readiness=readiness,
             clock=clock,
             rng=rng,
@@ -99,6 +101,7 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
 
         loops.keep("connect", connect)
         await _serve_runtime(agent, settings, loops, stack)
+        gc.freeze()  # what lives for ever need not be looked at again: a pause costs 50 ms
         await stop.wait()
 
 
@@ -126,7 +129,7 @@ class Connected:
                 AGENT_INVENTORY: orders.inventory,
             },
         )
-        self._agent.want_wake.set()
+        self._agent.signals.want.set()
 
     async def drain(self) -> None:
         if self._server is not None:

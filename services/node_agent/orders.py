@@ -6,7 +6,6 @@ cannot undo what its successor did.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Final
 
@@ -30,7 +29,7 @@ from shared.messages.nodes import (
 )
 from shared.telemetry.metrics import EVICTED_HOLDERS_TOTAL
 
-from .bus import Pulse
+from .bus import Signals
 from .domain.enis import Eni
 from .domain.ports import Kernel
 from .domain.stock import Holding
@@ -57,9 +56,7 @@ class Orders:
         failures: Failures,
         clock: Clock,
         me: Self,
-        stock_changed: Pulse,
-        outbox_wake: asyncio.Event,
-        want_wake: asyncio.Event,
+        signals: Signals,
     ) -> None:
         self._ledger = ledger
         self._links = links
@@ -67,9 +64,7 @@ class Orders:
         self._failures = failures
         self._clock = clock
         self._me = me
-        self._stock_changed = stock_changed
-        self._outbox_wake = outbox_wake
-        self._want_wake = want_wake
+        self._signals = signals
 
     async def offer(self, order: StockOffer) -> OfferAccepted:
         """Own what is offered and set its ENIs up; on disk before it is said."""
@@ -82,7 +77,7 @@ class Orders:
         )
         self._links.refresh()
         self._evict_from_lost_enis()
-        self._told()
+        self._signals.give_all()
         return OfferAccepted(accepted=accepted, refused=tuple(refused))
 
     async def recall(self, order: StockRecall) -> StockRecalled:
@@ -95,7 +90,7 @@ class Orders:
             order.settled,
             self._clock.now(),
         )
-        self._told()
+        self._signals.give_all()
         return StockRecalled(
             addresses=[OfferedAddress(address=address, eni=eni) for address, eni in struck]
         )
@@ -142,11 +137,6 @@ class Orders:
         if node != self._me.node:
             raise NotAuthorised(f"node: this is {self._me.node!r}, not {node!r}")
 
-    def _told(self) -> None:
-        self._stock_changed.give()
-        self._outbox_wake.set()
-        self._want_wake.set()
-
     def _evict_from_lost_enis(self) -> None:
         """The cloud took an ENI, and its link is gone too: nothing may answer from it."""
         for holding in list(self._ledger.stock):
@@ -156,6 +146,8 @@ class Orders:
             attachment = self._ledger.attachments.of_address(holding.address)
             if attachment is not None:
                 self._kernel.unwire_pod(self._links.wire_of(attachment))
+                self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
+                self._ledger.close(attachment, self._clock.now())
                 EVICTED_HOLDERS_TOTAL.inc()
                 log.warning("holder evicted", extra={"attachment": str(attachment.key)})
             if holding.state is not AddressState.BOUND_FIXED:

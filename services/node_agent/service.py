@@ -6,7 +6,6 @@ every DEL: kernel before book, so that an address rests only once nothing answer
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from shared.errors import (
 )
 from shared.ids import AttachmentKey, EniId, Generation, Identity
 
-from .bus import Pulse
+from .bus import Signals
 from .domain.attachments import (
     Attachment,
     Claim,
@@ -72,9 +71,7 @@ class NodeAgent:
         unlinker: Unlinker,
         clock: Clock,
         rng: Randomness,
-        stock_changed: Pulse,
-        outbox_wake: asyncio.Event,
-        want_wake: asyncio.Event,
+        signals: Signals,
     ) -> None:
         self._ledger = ledger
         self._kernel = kernel
@@ -85,9 +82,7 @@ class NodeAgent:
         self._unlinker = unlinker
         self._clock = clock
         self._rng = rng
-        self._stock_changed = stock_changed
-        self._outbox_wake = outbox_wake
-        self._want_wake = want_wake
+        self._signals = signals
         self._attempts: dict[AttachmentKey, _Attempt] = {}
 
     async def add(self, request: Add) -> Wired:
@@ -108,7 +103,7 @@ class NodeAgent:
         attempt = self._attempts.get(key)
         if attempt is not None:
             attempt.is_deleted = True
-            self._stock_changed.give()
+            self._signals.stock_changed.give()
         attachment = self._ledger.attachments.get(key)
         if attachment is not None:
             self._take_down(attachment)
@@ -188,9 +183,9 @@ class NodeAgent:
         with self._failures.wait() as waiting:
             while (chosen := self._ledger.choose(self._links)) is None:
                 waiting.begin()
-                self._want_wake.set()
+                self._signals.want.set()
                 left_s = (deadline - self._clock.now()).total_seconds()
-                if left_s <= 0 or not await self._stock_changed.wait(left_s):
+                if left_s <= 0 or not await self._signals.stock_changed.wait(left_s):
                     raise StockEmpty("no idle address on this node yet; more were asked for")
                 if attempt.is_deleted:
                     raise Busy(f"{request.key}: deleted while it waited for an address")
@@ -253,8 +248,7 @@ class NodeAgent:
         if older is not None:  # the pod's former sandbox: the new one takes over
             self._take_down(older)
         self._ledger.bind(attachment, self._clock.now())
-        self._outbox_wake.set()
-        self._want_wake.set()
+        self._signals.tell()
         try:
             self._kernel.wire_pod(self._links.wire_of(attachment), netns_fd)
         except BerthError:
@@ -279,8 +273,7 @@ class NodeAgent:
         self._kernel.unwire_pod(self._links.wire_of(attachment))
         self._unlinker.later(attachment.host_ifname, attachment.host_mac)
         self._ledger.close(attachment, self._clock.now())
-        self._outbox_wake.set()
-        self._want_wake.set()
+        self._signals.tell()
 
     def _new_mac(self) -> str:
         return MAC_PREFIX + self._rng.randbytes(4).hex(":")

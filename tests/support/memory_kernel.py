@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from services.node_agent.domain.ports import Link, Observed
 from services.node_agent.domain.wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
 from shared.errors import BerthError
@@ -40,7 +42,12 @@ class MemoryKernel:
 
     def unwire_pod(self, wire: PodWire) -> None:
         self.routes -= set(wire.routes)
-        self.rules -= set(wire.rules)
+        for wanted in wire.rules:  # table 0 is any, as in the kernel
+            self.rules -= (
+                {rule for rule in self.rules if replace(rule, table=wanted.table) == wanted}
+                if wanted.table == 0
+                else {wanted}
+            )
 
     def remove_link(self, name: str, mac: str) -> None:
         link = self._links.get(name)

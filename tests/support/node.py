@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from berth.pods.client import RunnerProcess
 from berth.pods.runner import RunnerOptions
 from berth.pods.sandbox import Sandbox
+from shared.kernel.enter import enter_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,9 @@ class Node:
 
     folder: Path
     instance: Sandbox
+
+    def _enter(self, argv: Sequence[str]) -> list[str]:
+        return enter_command(self.instance.pid, None, list(argv))
 
     async def start_runner(self, *, network_timeout_s: float = 10.0) -> RunnerProcess:
         options = RunnerOptions(
@@ -29,9 +34,7 @@ class Node:
             network_timeout_s=network_timeout_s,
             plugin_timeout_s=10.0,
         )
-        return await RunnerProcess.start(
-            self.instance.pid, options, log_file=self.folder / "log"
-        )
+        return await RunnerProcess.start(self._enter, options, log_file=self.folder / "log")
 
     def refuse_next(self, *errors: dict[str, Any]) -> None:
         lines = [json.dumps(error) for error in errors]

@@ -7,6 +7,7 @@ on, what leaves by the primary ENI for the world beyond gets the node's source.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Final
 
 from services.node_agent.domain.wiring import NFT_TABLE, Ingress
@@ -93,25 +94,28 @@ def _changes(ingress: Ingress) -> list[nft.Change]:
         ),
     ]
     if ingress.masquerade_except is not None:
-        beyond = [
-            expression
-            for cidr in ingress.masquerade_except
-            for expression in (
-                nft.load_destination(),
-                nft.mask_network(cidr),
-                nft.differs(cidr.network_address.packed),
-            )
-        ]
-        changes.append(
-            nft.add_rule(
-                NFT_TABLE,
-                _LEAVE,
-                nft.load_oif(),
-                nft.equals(primary),
-                nft.load_source(),
-                nft.differs(ingress.primary_address.packed),
-                *beyond,
-                nft.masquerade(),
-            )
-        )
+        changes.append(_masquerade(ingress, ingress.masquerade_except))
     return changes
+
+
+def _masquerade(ingress: Ingress, kept: tuple[IPv4Network, ...]) -> nft.Change:
+    """The node's source for what leaves by the primary ENI beyond the networks kept."""
+    beyond = [
+        expression
+        for cidr in kept
+        for expression in (
+            nft.load_destination(),
+            nft.mask_network(cidr),
+            nft.differs(cidr.network_address.packed),
+        )
+    ]
+    return nft.add_rule(
+        NFT_TABLE,
+        _LEAVE,
+        nft.load_oif(),
+        nft.equals(nft.own_order(ingress.primary_index)),
+        nft.load_source(),
+        nft.differs(ingress.primary_address.packed),
+        *beyond,
+        nft.masquerade(),
+    )

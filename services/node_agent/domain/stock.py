@@ -123,12 +123,11 @@ class Stock:
                 self._take(struck[-1])
         return struck
 
-    def evict(self, address: IPv4Address) -> Holding | None:
+    def evict(self, address: IPv4Address) -> None:
         """The cloud gave the address to another ENI: nothing here may use it any more."""
         held = self._holdings.get(address)
         if held is not None:
             self._take(held)
-        return held
 
     def _step(self, address: IPv4Address, step: Step, now: datetime) -> Holding:
         held = self._holdings[address]

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
@@ -80,7 +81,8 @@ def inside(make_netns: Callable[[], int]) -> Iterator[tuple[int, int]]:
         yield node, vpc
 
 
-Boot = Callable[[], Awaitable[NodeWorld]]
+class Boot(Protocol):
+    def __call__(self, **changes: Any) -> Awaitable[NodeWorld]: ...
 
 
 @pytest.fixture
@@ -98,16 +100,21 @@ async def boot(
             for kernel in kernels:
                 kernel.close()
 
-    async def start() -> NodeWorld:
+    async def start(**changes: Any) -> NodeWorld:
         await stop()
         kernels = [NetlinkKernel(random.Random(len(running) + each)) for each in range(2)]
         book = FileBook(run_dir=tmp_path / "run", state_dir=tmp_path / "state")
         loops = Loops(random.Random(1))
         running.append((book, kernels, loops))
         agent = make_agent(
-            tmp_path, bus=peers, book=book, kernel=kernels[0], unlinking_kernel=kernels[1]
+            tmp_path,
+            bus=peers,
+            book=book,
+            kernel=kernels[0],
+            unlinking_kernel=kernels[1],
+            **changes,
         )
-        agent.start(loops, settings(tmp_path))
+        agent.start(loops, settings(tmp_path, **changes))
         return NodeWorld(agent=agent, node=inside[0], vpc=inside[1], make_netns=make_netns)
 
     yield start

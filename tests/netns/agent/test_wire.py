@@ -11,7 +11,7 @@ from services.node_agent.domain.requests import Check
 from services.node_agent.domain.wiring import PROTOCOL
 from shared.errors import NotFound
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import link_by_name, links
+from shared.kernel.links import delete_link, link_by_name, links
 from shared.kernel.routes import delete_rule, routes, rules
 from shared.kernel.sysctl import read_sysctl
 from tests.netns.agent.conftest import NodeWorld
@@ -106,6 +106,23 @@ async def test_del_leaves_nothing_and_can_be_repeated(world: NodeWorld) -> None:
         assert _kernel_of(conversation) == before
     assert world.agent.heartbeat.counts().cooling == 1
     assert wired.address in STOCK
+
+
+async def test_a_rule_goes_even_when_its_enis_link_and_table_are_no_longer_known(
+    world: NodeWorld,
+) -> None:
+    await world.add("c1")
+    with Conversation(world.node) as conversation:
+        eni = link_by_name(conversation, "eth1")
+        assert eni is not None
+        conversation.do([delete_link(eni.index)])
+    world.agent.links.refresh()
+
+    await world.agent.service.delete(key("c1"))
+
+    with Conversation(world.node) as conversation:
+        left = [rule.priority for rule in rules(conversation) if rule.protocol == PROTOCOL]
+    assert left == [1024]
 
 
 async def test_add_again_answers_the_same_and_check_agrees(world: NodeWorld) -> None:

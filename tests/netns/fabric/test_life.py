@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import site
 import socket
 import stat
 import subprocess
@@ -58,7 +57,7 @@ async def simulator(
     run_dir: Path, python: str = sys.executable, user: int | None = None
 ) -> AsyncIterator[tuple[Process, dict[str, object]]]:
     """A process that holds a fabric, and what it says of it."""
-    paths = [str(ROOT), *site.getsitepackages()]
+    paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
     environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(paths)}
     process = await asyncio.create_subprocess_exec(
         python,

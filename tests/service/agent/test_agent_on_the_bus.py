@@ -10,11 +10,22 @@ from pathlib import Path
 import pytest
 
 from services.node_agent import fixed
+from services.node_agent.domain.ports import Link
 from shared.addresses import AddressState
-from shared.errors import PodUnknown, Stale, StockEmpty, SubnetFull, Unavailable
+from shared.errors import Busy, PodUnknown, Stale, StockEmpty, SubnetFull, Unavailable
 from shared.messages import leases
+from shared.messages.nodes import STOCK_OFFER
 from tests.service.agent.conftest import Boot, Node, StandIn
-from tests.support.agent_world import STOCK, key, write_pod
+from tests.support.agent_world import (
+    ENI,
+    ENI_MAC,
+    NODE,
+    PRIMARY,
+    STOCK,
+    key,
+    offer,
+    write_pod,
+)
 from tests.support.servers import NatsServer
 
 POOL = STOCK[:3]
@@ -174,6 +185,66 @@ async def test_a_recall_takes_only_idle_addresses_and_answers_the_same_again(
     assert [each.address for each in node.agent.ledger.stock] == [wired.address]
 
 
+async def test_an_address_that_was_moved_here_waits_for_the_link_of_its_eni(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    moved_eni = ENI.model_copy(update={"eni": "eni-new", "mac": "20:90:6f:00:00:03"})
+    address = IPv4Address("10.0.3.99")
+    stand_in.leases["db-0"] = leases.Acquired(
+        address=address,
+        eni="eni-new",
+        subnet="subnet-pods",
+        generation=7,
+        candidate_taken=False,
+        moved_eni=moved_eni,
+    )
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    adding = asyncio.create_task(node.add("c1", pod, "uid-1"))
+    await stand_in.until(lambda: len(stand_in.acquires) == 1)
+
+    node.kernel.plug_in(Link(name="eth2", index=4, mac=moved_eni.mac, mtu=1500, is_up=True))
+
+    assert (await adding).address == address
+    tables = {rule.table for rule in node.kernel.rules if rule.priority == 1536}
+    assert tables == {4004}
+    assert node.agent.heartbeat.counts().idle == len(POOL)
+
+
+async def test_a_del_that_comes_before_the_answer_is_followed_by_a_release(
+    node: Node, stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _short_patience(monkeypatch)
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    stand_in.lose_answers = 2
+    adding = asyncio.create_task(node.add("c1", pod, "uid-1"))
+    await stand_in.until(lambda: len(stand_in.acquires) == 1)
+
+    await node.agent.service.delete(key("c1"))
+    await stand_in.until(lambda: len(stand_in.releases) == 1)
+
+    with pytest.raises(Busy):
+        await adding
+    assert len(node.agent.ledger.attachments) == 0
+
+
+async def test_a_fixed_lease_waits_for_registration_and_stock_does_not(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    row = node.agent.registration.row
+    assert row is not None
+    node.agent.registration.lose(row)
+
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    fixed_pod = write_pod(tmp_path, "db-0", "uid-2", policy="Never")
+
+    assert wired.address in POOL
+    assert (await node.add("c2", fixed_pod, "uid-2")).address in POOL
+    assert node.agent.registration.row is not row
+
+
 async def test_an_order_of_an_older_term_is_refused(node: Node) -> None:
     await node.recall("r1", 1, sequence=9)
 
@@ -194,6 +265,21 @@ async def test_an_offer_repeated_is_accepted_and_a_fixed_address_is_refused(
 
     assert answer.refused == (wired.address,)
     assert set(answer.accepted) == set(POOL) - {wired.address}
+
+
+async def test_an_eni_that_the_cloud_took_away_carries_nobody_any_more(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    node.kernel.remove_link("eth1", ENI_MAC)
+
+    order = offer(sequence=2, enis=(PRIMARY,))
+    await node.calls.call(STOCK_OFFER, order, NODE)
+
+    assert not node.agent.ledger.stock
+    assert len(node.agent.ledger.attachments) == 0
+    assert {rule.priority for rule in node.kernel.rules} == {1024}
 
 
 async def test_after_a_reboot_stock_is_served_again(
