@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.berth_command import DEMO_S, Berth
 from tests.support.leftovers import traces_of
+from tests.support.paths import EXAMPLE
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(2 * DEMO_S)]
 
@@ -43,16 +44,20 @@ async def test_every_promise_is_kept_and_nothing_is_left(berth: Berth, run_dir: 
     assert traces_of(run_dir) == before
 
 
+def later(moment: str) -> object:
+    return pytest.param(moment, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
     "moment",
     [
-        "1. Start",
+        later("1. Start"),
         "bus:",
-        "eni_manager:",
-        "2. Nodes",
-        "busybox-0 runs on",
+        later("eni_manager:"),
+        later("2. Nodes"),
+        later("busybox-0 runs on"),
         "busybox-1 is deleted",
-        "is given to nobody",
+        later("is given to nobody"),
     ],
 )
 async def test_ctrl_c_leaves_nothing(berth: Berth, run_dir: Path, moment: str) -> None:
@@ -68,6 +73,7 @@ async def test_ctrl_c_leaves_nothing(berth: Berth, run_dir: Path, moment: str) -
     assert traces_of(run_dir) == before
 
 
+@pytest.mark.long
 async def test_a_killed_demo_takes_its_pods_and_agents_along(
     berth: Berth, run_dir: Path
 ) -> None:
@@ -84,6 +90,7 @@ async def test_a_killed_demo_takes_its_pods_and_agents_along(
     assert (status, said) == (0, "")
 
 
+@pytest.mark.long
 async def test_kept_up_it_can_be_asked_and_taken_down(berth: Berth, run_dir: Path) -> None:
     before = traces_of(run_dir)
 
@@ -105,7 +112,7 @@ async def test_a_manifest_that_cannot_be_used_is_one_line_and_starts_nothing(
     berth: Berth, run_dir: Path, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "bad.yaml"
-    example = Path("deploy/examples/statefulset.yaml").read_text()
+    example = EXAMPLE.read_text()
     manifest.write_text(example.replace("policy: Never", "policy: Sometimes"))
 
     status, told, said = await berth.run("demo", str(manifest))
@@ -117,6 +124,7 @@ async def test_a_manifest_that_cannot_be_used_is_one_line_and_starts_nothing(
     assert not run_dir.exists()
 
 
+@pytest.mark.long
 async def test_a_manifest_with_a_deployment_and_a_pod_runs(
     berth: Berth, tmp_path: Path
 ) -> None:
