@@ -51,3 +51,19 @@ def agent_ready(bus: BusClient, node: NodeName, configuration: Path) -> Probe:
         return None if configuration.exists() else f"{configuration.name} is not there yet"
 
     return ask
+
+
+def file_ready(file: Path) -> Probe:
+    """The child has written this file."""
+
+    async def ask(words: str) -> str | None:
+        return None if file.exists() else f"{file.name} is not there yet"
+
+    return ask
+
+
+def both(first: Probe, second: Probe) -> Probe:
+    async def ask(words: str) -> str | None:
+        return await first(words) or await second(words)
+
+    return ask

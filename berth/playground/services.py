@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from berth.playground.keys import BusKey, CloudAccount, StorePassword
 from berth.playground.ports import LOOPBACK, take_port
-from berth.playground.probes import agent_ready, http_ready
+from berth.playground.probes import agent_ready, both, file_ready, http_ready
 from berth.playground.processes import ProcessSpec
 from berth.playground.state import NodeState
 from berth.playground.topology import Topology
@@ -21,7 +21,7 @@ from berth.programs import base_environment, python_module
 from shared.bus.client import BusClient
 from shared.ids import ClusterName
 
-RELAYED_BUS: Final = f"nats://{LOOPBACK}:4222"  # where an instance's relay listens
+RELAYED_BUS: Final = f"{LOOPBACK}:4222"  # where an instance's relay listens
 CNI_CONFIGURATION: Final = "10-berth.conflist"
 
 
@@ -83,19 +83,20 @@ def simulator(
     ready_file: Path,
     wireless: bool,
 ) -> ProcessSpec:
+    """The cloud, with a door in every instance through which its agent reaches the bus."""
     arguments = ["--listen", f"{LOOPBACK}:{port}", "--topology", str(topology_file)]
-    bus = around.nats_url.removeprefix("nats://")
-    relay = {"listen": RELAYED_BUS.removeprefix("nats://"), "target": bus}
     arguments += ["--ready-file", str(ready_file), *(["--wireless"] if wireless else [])]
-    return around.service(
+    door = {"listen": RELAYED_BUS, "target": around.nats_url.removeprefix("nats://")}
+    spec = around.service(
         "simulator",
         "services.vpc_simulator.main",
         arguments,
         {
             "BERTH_SIMULATOR_SECRET_FILE": account.admin_file,
-            "BERTH_VPC_SIMULATOR_RELAYS": json.dumps([relay]),
+            "BERTH_VPC_SIMULATOR_RELAYS": json.dumps([door]),
         },
     )
+    return replace(spec, is_ready=both(spec.is_ready, file_ready(ready_file)))
 
 
 def allocator(
@@ -148,7 +149,7 @@ def node_agent(
         | {
             "BERTH_CLUSTER": around.cluster,
             "BERTH_NODE": node.name,
-            "BERTH_NATS_URL": RELAYED_BUS,
+            "BERTH_NATS_URL": f"nats://{RELAYED_BUS}",
             "BERTH_NATS_KEY_FILE": str(key.seed_file),
             "BERTH_RUN_DIR": str(node.run_dir),
             "BERTH_STATE_DIR": str(node.state_dir),

@@ -21,7 +21,7 @@ from services.eni_manager.domain.records import (
 )
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import RETRIED, CloudError, CloudNotFound
+from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudNotFound, CloudTaken
 from shared.cloud.port import ADDRESSES_PER_CALL_MAX
 from shared.cloud.words import AddressPhase, Eni, EniState, NewEni
 from shared.ids import EniId, NodeName, SubnetId
@@ -167,23 +167,28 @@ class EniChanges:
         return made
 
     async def _attached(self, intent: Intent, made: Eni) -> Eni:
+        """Attach it unless it is. Each try has a token of its own, because a repeated one
+        would only tell again of an attachment that failed; the ENI's state forbids a second."""
         instance = self._book.node.instance
-
-        def is_made(found: Eni) -> bool:
-            return found.state is EniState.AVAILABLE
-
-        def is_ready(found: Eni) -> bool:
-            return found.is_ready_on(instance) and found.is_settled
-
-        found = await self._there(made.eni, is_made)
+        found = await self._there(made.eni, lambda it: it.state is EniState.AVAILABLE)
         if found.instance is None:
-            await self._tools.call(
-                self._book.check_term,
-                lambda: self._cloud.attach_eni(
-                    made.eni, instance, token=f"{intent.intent}-attach"
-                ),
-            )
-        return await self._there(made.eni, is_ready)
+            token = f"{intent.intent}-{self._tools.new_id()}"
+            with suppress(CloudTaken):
+                await self._tools.call(
+                    self._book.check_term,
+                    lambda: self._cloud.attach_eni(made.eni, instance, token=token),
+                )
+        failed_at_s = self._tools.clock.monotonic_s() + _VISIBLE_AFTER_S
+
+        def is_decided(it: Eni) -> bool:
+            if it.state is EniState.AVAILABLE and it.instance is None:
+                return self._tools.clock.monotonic_s() > failed_at_s
+            return it.is_ready_on(instance) and it.is_settled
+
+        ready = await self._there(made.eni, is_decided)
+        if ready.instance is None:
+            raise CloudAway("AttachNetworkInterface", "Failed", f"{made.eni} stayed detached")
+        return ready
 
     async def _there(self, eni: EniId, wanted: Callable[[Eni], bool]) -> Eni:
         """Wait for the ENI. Raises CloudNotFound when it does not exist (any more)."""
@@ -220,15 +225,20 @@ class EniChanges:
         except CloudError:
             await self._book.write(drop=[intent])
             raise
-        await self._tools.follower.until(
-            eni,
-            lambda found: (
-                found is None
-                or all(found.phase_of(each) is not AddressPhase.PENDING for each in addresses)
-            ),
-            timeout_s=self._tools.limits.change_timeout_s,
-        )
-        fresh = self._fresh(eni, addresses)
+        visible_at_s = self._tools.clock.monotonic_s() + _VISIBLE_AFTER_S
+
+        def is_decided(found: Eni) -> bool:
+            phases = {found.phase_of(each) for each in addresses}
+            if None in phases and self._tools.clock.monotonic_s() <= visible_at_s:
+                return False
+            return AddressPhase.PENDING not in phases
+
+        try:
+            shown = await self._there(eni, is_decided)
+        except CloudNotFound:
+            await self._book.write(drop=[intent])
+            raise
+        fresh = self._fresh(eni, [it for it in addresses if shown.phase_of(it) is not None])
         await self._book.write(put=fresh, drop=[intent])
         record = self._book.image.enis.get(eni)
         if record is not None:

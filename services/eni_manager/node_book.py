@@ -62,12 +62,19 @@ class NodeBook:
         for record in drop:
             self._drop(record)
 
-    async def change_node(self, change: Callable[[NodeRecord], NodeRecord]) -> None:
-        """One change of the node's own record at a time, so that none is lost."""
+    async def change_node(
+        self,
+        change: Callable[[NodeRecord], NodeRecord],
+        *,
+        put: Sequence[Record] = (),
+        drop: Sequence[Record] = (),
+    ) -> None:
+        """One change of the node's own record at a time, so that none is lost; with it, in
+        one write, what belongs to it."""
         async with self._changing_node:
             changed = change(self.node)
-            if changed != self.node:
-                await self.write(put=[changed])
+            own = [changed] if changed != self.node else []
+            await self.write(put=[*own, *put], drop=drop)
 
     def _put(self, record: Record) -> None:
         match record:

@@ -23,7 +23,7 @@ from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
-from shared.errors import BerthError, Unavailable
+from shared.errors import BerthError, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class NodeWorker:
                 spare = watermarks.excess(self._demand, coming=coming, marks=self._tools.marks)
                 if spare:
                     await self.recall(spare)
-        except Unavailable as error:
+        except TryLater as error:
             if isinstance(error, RETRIED):
                 raise
             log.info("agent is away", extra={"node": self.book.node.node, "error": str(error)})

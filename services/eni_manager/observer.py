@@ -17,7 +17,7 @@ from services.eni_manager.eni_changes import TAG_CLUSTER
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance
-from shared.errors import CloudRefused, QuotaReached, Unavailable, WrongSubnet
+from shared.errors import CloudRefused, EpochLost, QuotaReached, Unavailable, WrongSubnet
 from shared.ids import EniId
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ class Observer:
                 addresses_max=sight.quota.secondary_addresses_per_eni,
             )
         )
+        known = frozenset(self._book.image.enis)
         await self._record_enis(sight)
-        await self._record_addresses(sight)
+        await self._record_addresses(sight, known)
 
     async def _look(self) -> Sight:
         node, cloud = self._book.node, self._tools.cloud
@@ -128,7 +129,7 @@ class Observer:
             security_groups=eni.security_groups,
         )
 
-    async def _record_addresses(self, sight: Sight) -> None:
+    async def _record_addresses(self, sight: Sight, known: frozenset[EniId]) -> None:
         image = self._book.image
         ours = {each.eni for each in image.secondary()}
         seen: dict[IPv4Address, EniId] = {
@@ -148,8 +149,8 @@ class Observer:
             or address not in inventory
             or image.addresses.get(address) is None
         ]
-        leased = await self._tools.leases.leased_among(doubtful)
-        findings = compare(image.addresses, seen, Evidence(leased=leased, inventory=inventory))
+        evidence = Evidence(leased=await self._leased(doubtful), inventory=inventory)
+        findings = compare(image.addresses, seen, evidence, known)
         for each in findings.kept:
             if each.hold is Hold.QUARANTINED:
                 self._tools.events.address(
@@ -158,6 +159,13 @@ class Observer:
         await self._book.write(
             put=findings.kept, drop=[image.addresses[each] for each in findings.gone]
         )
+
+    async def _leased(self, addresses: list[IPv4Address]) -> set[IPv4Address] | None:
+        try:
+            return await self._tools.leases.leased_among(addresses)
+        except EpochLost as error:
+            log.info("leases cannot be asked", extra={"error": str(error)})
+            return None
 
     async def _inventory(self) -> set[IPv4Address] | None:
         try:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from services.eni_manager.domain.ports import EniStore, Term
-from services.eni_manager.domain.records import NodeImage, NodeRecord
+from services.eni_manager.domain.records import Hold, NodeImage, NodeRecord
 from services.eni_manager.node_book import NodeBook, TermHolder
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
 from shared.errors import BerthError, Busy, Unavailable
 from shared.ids import NodeName
 from shared.runtime.loops import Loops
+from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Reconciler:
         while True:
             for number in range(self._pacing.shards):
                 await self._claim(number)
+            self._measure()
             await asyncio.sleep(self._pacing.term_ttl_s / _RENEWALS_PER_TERM)
 
     async def stop(self) -> None:
@@ -103,6 +105,12 @@ class Reconciler:
         if shard is None:
             raise Busy(f"another replica looks after node {node}")
         return shard
+
+    def _measure(self) -> None:
+        images = [worker.book.image for worker in self.workers()]
+        for hold in Hold:
+            count = sum(len(image.held(hold)) for image in images)
+            ENI_MANAGER_ADDRESSES.labels(hold).set(count)
 
     async def _claim(self, number: int) -> None:
         held = self._shards.get(number)

@@ -37,9 +37,9 @@ class Stock:
         )
         taken = [each for each in offered if each.address in answer.accepted]
         refused = [each for each in offered if each.address in answer.refused]
-        changed = [replace(each, hold=Hold.GIVEN) for each in taken]
-        changed += await self._judge_refused(refused)
-        await self._book.write(put=changed)
+        await self._book.write(put=[replace(each, hold=Hold.GIVEN) for each in taken])
+        if refused:
+            await self._book.write(put=await self._judge(refused))
         return len(taken)
 
     async def begin_recall(self, count: int, eni: EniId | None) -> list[IPv4Address]:
@@ -76,18 +76,19 @@ class Stock:
             )
             for eni, group in by_eni.items()
         ]
-        await self._book.write(put=[*leaving, *unassign], drop=[intent])
         await self._book.change_node(
             lambda node: replace(
                 node,
                 settled=(*(it for it in node.settled if it not in settled), intent.intent)[
                     -_SETTLED_MAX:
                 ],
-            )
+            ),
+            put=[*leaving, *unassign],
+            drop=[intent],
         )
         return addresses
 
-    async def _judge_refused(self, refused: list[AddressRecord]) -> list[AddressRecord]:
+    async def _judge(self, refused: list[AddressRecord]) -> list[AddressRecord]:
         """A refused address is a fixed lease's here, or in doubt."""
         leased = await self._tools.leases.leased_among([each.address for each in refused])
         return [

@@ -7,7 +7,7 @@ CloudError
 ├── CloudNotFound    no such object; to a deletion this is success
 ├── CloudSubnetFull  the subnet has no free address: another subnet may
 ├── CloudLimit       a quota is reached: of the instance, the ENI or the VPC
-├── CloudTaken       somebody else has the address
+├── CloudTaken       somebody else has the address; the ENI is attached (already)
 └── CloudDenied      anything else: credentials, mismatches, what is not supported
 
 They are Berth's own errors too, so that one which reaches a caller says what it is.

@@ -11,7 +11,8 @@ import pytest
 
 from shared.errors import Stale, Unavailable
 from shared.ids import Identity
-from tests.support.eni_world import EniWorld, MoveArguments, eni_world, eventually
+from shared.store.permissions import StoreUser, acl_lines
+from tests.support.eni_world import CLUSTER, EniWorld, MoveArguments, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -114,7 +115,7 @@ async def test_a_move_that_was_killed_is_finished_by_the_next_manager(world: Eni
     moving.cancel()
     await asyncio.gather(moving, return_exceptions=True)
     await world.process()
-    moved = await world.move(WEB_0, address, **asked)
+    moved = await world.move_until_answered(WEB_0, address, **asked)
 
     assert str(address) in await world.cloud.addresses(moved.eni.eni)
     assert str(address) not in await cloud_addresses(world, one)
@@ -195,3 +196,36 @@ async def test_without_an_eni_manager_a_want_is_unavailable(world: EniWorld) -> 
 
     with pytest.raises(Unavailable):
         await agent.want()
+
+
+async def test_the_stores_permissions_are_enough_and_the_leases_are_only_read(
+    world: EniWorld, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("of-the-tests", encoding="ascii")
+    for line in acl_lines(CLUSTER, {StoreUser.ENI_MANAGER: "of-the-tests"}):
+        if line.startswith(f"user {StoreUser.ENI_MANAGER} "):
+            await world.redis.execute_command("ACL", "SETUSER", *line.split()[1:])  # type: ignore[no-untyped-call]
+    world.settings["redis_password_file"] = password
+    world.settings["redis_url"] = str(world.settings["redis_url"]).replace(
+        "redis://", f"redis://{StoreUser.ENI_MANAGER}@"
+    )
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    async with world.manager():
+        await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
+        address = sorted(one.idle)[0]
+        del one.owned[address]
+        await world.lease_moves(
+            WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7
+        )
+        had = set(two.owned)
+        two.owned.clear()
+        two.incarnation += 1
+
+        moved = await world.move(
+            WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7
+        )
+        await two.want_until(idle=3)
+
+    assert moved.address == address
+    assert set(two.owned) == had, "the moved address is the lease's and was not offered"

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,6 +23,7 @@ from services.eni_manager.main import serve
 from shared.addresses import AddressState
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
+from shared.errors import Unavailable
 from shared.ids import ClusterName, Identity
 from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
@@ -41,6 +42,7 @@ from tests.support.standin_agent import StandInAgent
 CLUSTER = ClusterName("tests")
 _STOP_S = 10.0
 _POLL_S = 0.02
+_MOVE_S = 30.0
 
 
 class MoveArguments(TypedDict):
@@ -93,11 +95,17 @@ class EniWorld:
                 "t": 1,
             }
         )
-        await self.redis.hset(
-            lease_key(CLUSTER, "fixed"),
-            identity.token,
-            record.model_dump_json(by_alias=True),
-        )
+        for noun, field, value in (
+            ("fixed", identity.token, record.model_dump_json(by_alias=True)),
+            ("addresses", str(address), identity.token),
+        ):
+            await self.redis.hset(lease_key(CLUSTER, noun), field, value)
+
+    async def open_epoch(self) -> None:
+        """As an allocator does once the leases can be believed."""
+        info = await self.redis.info("server")
+        for field, value in (("number", "1"), ("run_id", str(info["run_id"]))):
+            await self.redis.hset(lease_key(CLUSTER, "epoch"), field, value)
 
     async def move(
         self,
@@ -119,6 +127,28 @@ class EniWorld:
             generation=generation,
         )
         return await self.bus.call(ADDRESS_MOVE, request)
+
+    async def move_until_answered(
+        self,
+        identity: Identity,
+        address: IPv4Address,
+        *,
+        subnet: str,
+        to_node: str,
+        generation: int,
+    ) -> Moved:
+        """As an allocator does: the same question again after each unanswered one."""
+        async with asyncio.timeout(_MOVE_S):
+            while True:
+                with suppress(Unavailable):
+                    return await self.move(
+                        identity,
+                        address,
+                        subnet=subnet,
+                        to_node=to_node,
+                        generation=generation,
+                        timeout_s=3.0,
+                    )
 
     @asynccontextmanager
     async def manager(self) -> AsyncIterator[None]:
@@ -206,4 +236,6 @@ async def eni_world(
             "term_ttl_s": 1.0,
             "shards": 2,
         } | settings
-        yield EniWorld(cloud=cloud, nats=client, redis=redis, settings=chosen, stack=stack)
+        world = EniWorld(cloud=cloud, nats=client, redis=redis, settings=chosen, stack=stack)
+        await world.open_epoch()
+        yield world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
@@ -13,7 +14,7 @@ from shared.addresses import AddressState
 from shared.bus.client import BusClient
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
-from shared.errors import Stale
+from shared.errors import Stale, Unavailable
 from shared.ids import ClusterName, NodeName
 from shared.messages.base import EniFields
 from shared.messages.nodes import (
@@ -81,7 +82,7 @@ class StandInAgent:
 
     async def want(self) -> Wanted:
         request = WantRequest(
-            deadline=datetime.now(UTC) + timedelta(seconds=8),
+            deadline=datetime.now(UTC) + timedelta(seconds=NODE_WANT.timeout_s),
             node=self.node,
             instance=self.instance,
             incarnation=self.incarnation,
@@ -101,7 +102,8 @@ class StandInAgent:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         async with asyncio.timeout(timeout_s):
             while len(self.idle) != idle:
-                await self.want()
+                with suppress(Unavailable):  # maybe heard: it is said again
+                    await self.want()
                 self.changed.clear()
                 if len(self.idle) != idle:
                     try:

@@ -6,6 +6,7 @@ Keys below ``berth:{<cluster>}:eni:``: ``nodes`` (node → NodeRecord), ``enis:<
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, TypeVar, cast
 from zlib import crc32
@@ -79,10 +80,12 @@ class RedisEniStore:
         return [_parse(_NODES, value) for value in found]
 
     async def load(self, node: NodeRecord) -> NodeImage:
-        enis, addresses, intents = [
-            await self._hash(eni_node_key(self._cluster, noun, node.node))
-            for noun in ("enis", "addresses", "intents")
-        ]
+        enis, addresses, intents = await asyncio.gather(
+            *(
+                self._hash(eni_node_key(self._cluster, noun, node.node))
+                for noun in ("enis", "addresses", "intents")
+            )
+        )
         image = NodeImage(node=node)
         image.enis = {each.eni: each for each in (_parse(_ENIS, it) for it in enis)}
         image.addresses = {

@@ -1,22 +1,19 @@
-"""Leases: a read-only look at the allocator's hash of fixed leases."""
+"""Leases: a read-only look at the allocator's fixed leases and their index by address."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from ipaddress import IPv4Address
-from typing import Final
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.eni_manager.domain.moves import FixedLease
-from shared.errors import Unavailable
+from shared.errors import EpochLost, Unavailable
 from shared.ids import ClusterName, Identity, NodeName
 from shared.store.keys import lease_key
 from shared.store.lease_records import LeaseRecord
-
-_SCAN_COUNT: Final = 1000
 
 
 class RedisLeases:
@@ -25,6 +22,8 @@ class RedisLeases:
     def __init__(self, store: Redis, *, cluster: ClusterName) -> None:
         self._store = store
         self._fixed = lease_key(cluster, "fixed")
+        self._epoch = lease_key(cluster, "epoch")
+        self._index = lease_key(cluster, "addresses")  # address -> identity token
 
     async def find(self, identity: Identity) -> FixedLease | None:
         try:
@@ -42,19 +41,21 @@ class RedisLeases:
         )
 
     async def leased_among(self, addresses: Collection[IPv4Address]) -> set[IPv4Address]:
-        """Reads every lease, a bounded page at a time: asked only about addresses in doubt."""
-        wanted = set(addresses)
-        found: set[IPv4Address] = set()
-        if not wanted:
-            return found
+        """One look at one moment: an epoch counts only on the server it was opened on."""
+        if not addresses:
+            return set()
+        asked = list(addresses)
         try:
-            async for _, value in self._store.hscan_iter(self._fixed, count=_SCAN_COUNT):
-                record = _parse(value)
-                if record.address in wanted:
-                    found.add(record.address)
+            async with self._store.pipeline(transaction=True) as pipe:
+                pipe.hmget(self._epoch, ["number", "run_id"])
+                pipe.info("server")
+                pipe.hmget(self._index, [str(each) for each in asked])
+                (number, run_id), server, holders = await pipe.execute()
         except (RedisError, OSError) as error:
             raise Unavailable(f"store: {error}") from error
-        return found
+        if not int(number or 0) or run_id != server["run_id"].encode():
+            raise EpochLost("the leases are being rebuilt: nothing is known of them yet")
+        return {each for each, holder in zip(asked, holders, strict=True) if holder}
 
 
 def _parse(value: bytes) -> LeaseRecord:

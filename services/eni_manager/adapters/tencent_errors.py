@@ -35,6 +35,7 @@ _KINDS: Final[dict[str, type[CloudError]]] = {
     "LimitExceeded": CloudLimit,
     "InvalidParameterValue.LimitExceeded": CloudLimit,
     "ResourceInUse": CloudTaken,
+    "UnsupportedOperation.AttachmentAlreadyExists": CloudTaken,
 }
 
 

@@ -68,19 +68,24 @@ def plan_growth(wanted: int, node: NodeRoom, subnets: Sequence[Subnet]) -> Growt
         free[subnet] -= count + 1
         left -= count
         slots -= 1
-    return Growth(
-        steps=tuple(steps), shortage=_shortage(left, node, subnets, slots) if left else None
+    if not left:
+        return Growth(steps=tuple(steps), shortage=None)
+    room = sum(each.room for each in node.enis)
+    room += node.addresses_max * (node.eni_slots - slots) - (wanted - left)
+    is_quota = room <= 0 and slots == 0
+    shortage = _quota_reached(left, node) if is_quota else _subnets_full(left, node, subnets)
+    return Growth(steps=tuple(steps), shortage=shortage)
+
+
+def _quota_reached(left: int, node: NodeRoom) -> QuotaReached:
+    return QuotaReached(
+        f"node {node.node} lacks {left} addresses: all of its {len(node.enis) + node.eni_slots}"
+        f" ENIs with {node.addresses_max} addresses each are in use, its instance's quota;"
+        " use a larger instance or fewer pods"
     )
 
 
-def _shortage(left: int, node: NodeRoom, subnets: Sequence[Subnet], slots: int) -> BerthError:
-    room = sum(each.room for each in node.enis)
-    if slots == 0 and room < left:
-        return QuotaReached(
-            f"node {node.node} lacks {left} addresses: all of its {len(node.enis)} ENIs with"
-            f" {node.addresses_max} addresses each are in use, its instance's quota;"
-            " use a larger instance or fewer pods"
-        )
+def _subnets_full(left: int, node: NodeRoom, subnets: Sequence[Subnet]) -> SubnetFull:
     shown = ", ".join(f"{each.subnet} has {each.free} of {each.total} free" for each in subnets)
     return SubnetFull(
         f"node {node.node} lacks {left} addresses: zone {node.zone} has none left ({shown});"

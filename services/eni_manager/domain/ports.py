@@ -53,7 +53,7 @@ class Leases(Protocol):
     async def find(self, identity: Identity) -> FixedLease | None: ...
 
     async def leased_among(self, addresses: Collection[IPv4Address]) -> set[IPv4Address]:
-        """Those that some fixed lease names."""
+        """Those that some fixed lease names. Raises EpochLost while leases are rebuilt."""
         ...
 
 
