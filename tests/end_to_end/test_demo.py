@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from berth.playground.state import read_state
 from tests.support.berth_command import DEMO_S, Berth
 from tests.support.leftovers import traces_of
 from tests.support.paths import EXAMPLE
@@ -88,6 +90,30 @@ async def test_a_killed_demo_takes_its_pods_and_agents_along(
             await asyncio.sleep(0.1)
     status, _, said = await berth.run("demo", "--json")
     assert (status, said) == (0, "")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [
+        ("allocator-1", "busybox-0 runs on"),
+        ("eni-manager", "busybox-0 runs on"),
+        ("agent-node-1", "busybox-0 runs on"),
+        ("agent-node-2", "busybox-1 is deleted"),
+    ],
+)
+async def test_a_killed_service_changes_nothing_of_what_is_promised(
+    berth: Berth, run_dir: Path, name: str, moment: str
+) -> None:
+    process = await berth.start("demo")
+    await heard(process, moment)
+
+    child = next(each for each in read_state(run_dir).children if each.name == name)
+    os.kill(child.pid, signal.SIGKILL)
+    await heard(process, "   everything was as promised")
+
+    async with asyncio.timeout(DEMO_S):
+        assert await process.wait() == 0
 
 
 @pytest.mark.long
