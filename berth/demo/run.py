@@ -21,8 +21,9 @@ from berth.manifests.reader import Workload
 from berth.operator import open_operator
 from berth.playground.detached import start_detached, stop_detached
 from berth.playground.playground import Playground, ProgressStep, StartOptions
-from berth.playground.state import PlaygroundState
+from berth.playground.state import PlaygroundState, default_playground_dir
 from berth.playground.topology import default_topology
+from shared.ids import PodName
 
 from .cast import Cast
 from .checks import Score
@@ -88,7 +89,7 @@ async def run_demo(options: DemoOptions) -> Outcome:
     if not was_interrupted:
         show_summary(report, score, seconds=seconds)
         if options.keep:
-            _show_how_to_look_around(report, options)
+            _show_how_to_look_around(report, options, chosen.pods[-1].name)
     return Outcome(score=score, seconds=seconds, was_interrupted=was_interrupted)
 
 
@@ -151,14 +152,19 @@ async def _playground(options: DemoOptions, report: Report) -> AsyncIterator[Pla
         raise
 
 
-def _show_how_to_look_around(report: Report, options: DemoOptions) -> None:
+def _show_how_to_look_around(report: Report, options: DemoOptions, pod: PodName) -> None:
     report.heading(f"All of it is still up, in {options.run_dir}")
-    for command, words in (
-        ("berth pod list", "pods, addresses, nodes"),
-        ("berth pod why default/busybox-1", "why a pod has its address, or what it waits for"),
-        ("berth lease list", "who has the right to which address"),
-        ("berth node list", "nodes and their ENIs"),
-        ("berth status", "what runs, and where it listens"),
-        ("berth down", "stop all of it"),
-    ):
-        report.line(f"{command:<34} {words}")
+    is_default = options.run_dir == default_playground_dir().absolute()
+    place = "" if is_default else f" --run-dir {options.run_dir}"
+    rows = [
+        (f"berth {command}{place}", words)
+        for command, words in (
+            ("pod list", "pods, addresses, nodes"),
+            (f"pod why {pod}", "why a pod has its address, or what it waits for"),
+            ("lease list", "who has the right to which address"),
+            ("node list", "nodes and their ENIs"),
+            ("status", "what runs, and where it listens"),
+            ("down", "stop all of it"),
+        )
+    ]
+    report.table(("command", "shows"), rows)

@@ -80,6 +80,11 @@ class StandInAgent:
     def idle(self) -> set[IPv4Address]:
         return set(self.owned) - self.bound
 
+    @property
+    def secondary(self) -> list[str]:
+        """Its ENIs that carry pods."""
+        return sorted(each.eni for each in self.enis.values() if not each.is_primary)
+
     async def want(self) -> Wanted:
         request = WantRequest(
             deadline=datetime.now(UTC) + timedelta(seconds=NODE_WANT.timeout_s),

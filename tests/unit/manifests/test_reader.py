@@ -10,8 +10,8 @@ import pytest
 from berth.manifests.reader import Manifest, parse_manifest, read_manifest
 from shared.annotations import DeletePolicy, NetworkMode
 from shared.errors import InvalidInput
+from tests.support.paths import EXAMPLE
 
-EXAMPLE: Final = Path("deploy/examples/statefulset.yaml")
 ENI_IP: Final = "tke.cloud.tencent.com/eni-ip"
 NETWORKS: Final = "tke.cloud.tencent.com/networks"
 POLICY: Final = "tke.cloud.tencent.com/vpc-ip-claim-delete-policy"
