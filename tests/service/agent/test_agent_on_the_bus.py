@@ -313,7 +313,8 @@ async def test_what_the_allocator_hears_is_who_has_what(
             for each in report.addresses
         }
 
-    await stand_in.until(lambda: wired.address in told())
+    # It may be told as idle first: an agent reports its stock too.
+    await stand_in.until(lambda: told().get(wired.address, ("stock", None))[0] != "stock")
 
     assert told()[wired.address] == ("bound_immediate", "web-0")
 
