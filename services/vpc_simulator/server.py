@@ -63,7 +63,8 @@ def build_world(
         runner,
         weather,
         clock,
-        keys={secrets.secret_id: secrets.secret_key.get_secret_value()},
+        keys=secrets.keys(),
+        accounts=secrets.account_names(),
         tokens=ClientTokens(kept_max=settings.client_tokens_kept_max),
         limits=GatewayLimits(
             in_flight_max=settings.in_flight_max,

@@ -100,6 +100,8 @@ class LimitsDocument(Document):
     enis_per_vpc: Annotated[int, Field(ge=0)] = 1000
     addresses_per_detached_eni: Annotated[int, Field(ge=1, le=256)] = 30
     migrates_to_detached_eni: bool = False
+    reserves_used_addresses: bool = True
+    reserved_per_subnet: Annotated[int, Field(ge=0)] = 1000
     rates_per_s: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Calls of an account per action; the documented ones where absent."""
 
@@ -211,6 +213,8 @@ def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
             enis_per_vpc=limits.enis_per_vpc,
             addresses_per_detached_eni=limits.addresses_per_detached_eni,
             migrates_to_detached_eni=limits.migrates_to_detached_eni,
+            reserves_used_addresses=limits.reserves_used_addresses,
+            reserved_per_subnet=limits.reserved_per_subnet,
         ),
         names=Names(random.Random(topology.seed)),
     )

@@ -44,6 +44,12 @@ class LatencyDocument(Document):
     effects: LatenciesDocument = LatenciesDocument()
 
 
+class RatesDocument(Document):
+    rates_per_s: dict[str, Annotated[float, Field(gt=0, le=1_000_000)]]
+    account: str | None = None
+    """All of them where none is named."""
+
+
 class FaultDocument(Document):
     action: str
     kind: FaultKind
@@ -79,6 +85,7 @@ class Admin:
         return [
             web.get("/admin/state", self._guarded(self._state)),
             web.post("/admin/latency", self._guarded(self._set_latency)),
+            web.post("/admin/rates", self._guarded(self._set_rates)),
             web.post("/admin/faults", self._guarded(self._add_fault)),
             web.delete("/admin/faults", self._guarded(self._clear_faults)),
             web.post("/admin/foreign-addresses", self._guarded(self._take_foreign)),
@@ -118,6 +125,13 @@ class Admin:
         ):
             default = document.default.latency() if document.default else None
             latencies.set(default, document.of())
+        return web.json_response({})
+
+    async def _set_rates(self, request: web.Request) -> web.Response:
+        asked = await _read(RatesDocument, request)
+        for action in asked.rates_per_s:
+            _check_action(action)
+        self._weather.rates.set(asked.rates_per_s, account=asked.account)
         return web.json_response({})
 
     async def _add_fault(self, request: web.Request) -> web.Response:

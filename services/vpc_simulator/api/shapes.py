@@ -39,13 +39,13 @@ def eni(it: Eni) -> Json:
         "Zone": it.zone,
         "CreatedTime": vpc_time(it.created_at),
         "Ipv6AddressSet": [],
-        "TagSet": _tags(it.tags),
+        "TagSet": tags(it.tags),
         "EniType": int(it.is_primary),
         "Business": "cvm",
         "CdcId": "",
         "AttachType": 0,
         "ResourceId": "",
-        "QosLevel": "DEFAULT",
+        "QosLevel": it.qos_level,
     }
 
 
@@ -127,8 +127,8 @@ def task(it: Task) -> Json:
     }
 
 
-def _tags(tags: Mapping[str, str]) -> list[Json]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
+def tags(it: Mapping[str, str]) -> list[Json]:
+    return [{"Key": key, "Value": value} for key, value in it.items()]
 
 
 def vpc_time(moment: datetime) -> str:

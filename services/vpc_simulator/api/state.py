@@ -33,6 +33,7 @@ def _subnet(it: Subnet) -> Json:
         "total": it.total,
         "available": it.available,
         "foreign_addresses": foreign,
+        "reserved_addresses": {str(at): by.id for at, by in it.reserved.items()},
     }
 
 

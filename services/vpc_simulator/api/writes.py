@@ -28,9 +28,10 @@ _QOS_LEVELS: Final = ("PT", "AU", "AG", "DEFAULT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """When a call came, and the id its task will have."""
+    """Who calls, when, and the id that the call's task will have."""
 
     task: TaskId
+    account: str
     now: datetime
 
 
@@ -48,6 +49,9 @@ def create_eni(cloud: Cloud, asked: parameters.CreateNetworkInterface, call: Cal
             security_groups=tuple(asked.security_group_ids),
             tags={tag.key: tag.value for tag in asked.tags},
             qos_level=asked.qos_level,
+            account=call.account,
+            termination_protection=asked.termination_protection,
+            traffic_protection=asked.traffic_protection,
         ),
         task=call.task,
         now=call.now,
@@ -92,6 +96,7 @@ def assign(cloud: Cloud, asked: parameters.AssignPrivateIpAddresses, call: Call)
         named=_addresses(asked.private_ip_addresses),
         count=asked.secondary_private_ip_address_count,
         qos_level=asked.qos_level,
+        account=call.account,
         task=call.task,
         now=call.now,
     )

@@ -17,7 +17,13 @@ from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.names import Names
 from services.vpc_simulator.model.quotas import Limits
 from services.vpc_simulator.model.states import TaskStatus
-from services.vpc_simulator.model.subnets import ENI_HOLDER, Holder, Subnet
+from services.vpc_simulator.model.subnets import (
+    ENI_HOLDER,
+    Holder,
+    Reservation,
+    ReservationId,
+    Subnet,
+)
 from services.vpc_simulator.model.tasks import Change, Task, TaskLog
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 
@@ -39,6 +45,7 @@ class Cloud:
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
     enis: dict[EniId, Eni] = field(default_factory=dict)
     macs: dict[str, EniId] = field(default_factory=dict)
+    reservations: dict[ReservationId, Reservation] = field(default_factory=dict)
     tasks: TaskLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +114,7 @@ class Cloud:
     ) -> None:
         """Another resource of the account takes an address, as people do in shared subnets."""
         found = self.subnet(subnet)
-        found.check_free(address)
+        found.check_free(address, account=None)
         found.take(address, Holder(kind=kind, eni=None, since=now))
 
     # Tasks

@@ -9,7 +9,13 @@ from ipaddress import IPv4Address
 
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.eni_changes import Attaching, Creation, Deletion, Detaching
-from services.vpc_simulator.model.enis import Attachment, Eni, PrivateAddress, TaskId
+from services.vpc_simulator.model.enis import (
+    MAIN_ACCOUNT,
+    Attachment,
+    Eni,
+    PrivateAddress,
+    TaskId,
+)
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.states import AddressState, EniState, InstanceState
@@ -37,6 +43,9 @@ class NewEni:
     security_groups: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     qos_level: str = "DEFAULT"
+    account: str = MAIN_ACCOUNT
+    termination_protection: bool = False
+    traffic_protection: bool = False
 
 
 def create_eni(cloud: Cloud, new: NewEni, *, task: TaskId, now: datetime) -> Eni:
@@ -163,7 +172,7 @@ def _check_instance_quota(eni: Eni, instance: Instance) -> None:
 def _choose_addresses(cloud: Cloud, subnet: Subnet, new: NewEni) -> list[NewAddress]:
     """The primary address first: the one that was named so, or a free one."""
     for wanted in new.addresses:
-        subnet.check_free(wanted.address)
+        subnet.check_free(wanted.address, account=new.account)
     primaries = [each for each in new.addresses if each.is_primary]
     if len(primaries) > 1:
         raise ApiFailure(Code.INVALID_VALUE, "Only one address may be primary.")
@@ -201,6 +210,10 @@ def _new_eni(
         tags=dict(new.tags),
         created_at=now,
         state=EniState.PENDING,
+        account=new.account,
+        qos_level=new.qos_level,
+        termination_protection=new.termination_protection,
+        traffic_protection=new.traffic_protection,
         addresses={
             each.address: PrivateAddress(
                 address=each.address,

@@ -56,6 +56,7 @@ class Code(StrEnum):
     ALREADY_ATTACHED = "UnsupportedOperation.AttachmentAlreadyExists"
     NOT_ATTACHED = "UnsupportedOperation.AttachmentNotFound"
     IDEMPOTENT_MISMATCH = "UnsupportedOperation.IdempotentParameterMismatch"
+    IDEMPOTENT_PROCESSING = "UnsupportedOperation.IdempotentProcessing"
     INVALID_STATE = "UnsupportedOperation.InvalidState"
     MUTEX = "UnsupportedOperation.MutexOperationTaskRunning"
     INSTANCE_STATE = "UnsupportedOperation.ResourceIsInvalidState"

@@ -14,7 +14,13 @@ from services.vpc_simulator.model.effects import (
     SetInstance,
 )
 from services.vpc_simulator.model.eni_changes import unplug
-from services.vpc_simulator.model.enis import Attachment, Eni, PrivateAddress, TaskId
+from services.vpc_simulator.model.enis import (
+    MAIN_ACCOUNT,
+    Attachment,
+    Eni,
+    PrivateAddress,
+    TaskId,
+)
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.states import AddressState, EniState, InstanceState
@@ -24,7 +30,7 @@ from shared.ids import EniId
 def launch(cloud: Cloud, instance: Instance, *, now: datetime) -> Eni:
     """Add an instance with its primary ENI. The network is set by whoever builds the world."""
     subnet = cloud.subnet(instance.subnet)
-    subnet.check_free(instance.primary_address)
+    subnet.check_free(instance.primary_address, account=MAIN_ACCOUNT)
     eni = Eni(
         id=EniId(cloud.names.resource("eni", cloud.enis)),
         vpc=instance.vpc,

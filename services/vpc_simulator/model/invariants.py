@@ -15,6 +15,7 @@ def broken(cloud: Cloud) -> list[str]:
         *_books_that_differ(cloud),
         *_unfinished(cloud),
         *_quotas(cloud),
+        *_reservations(cloud),
     ]
 
 
@@ -65,6 +66,25 @@ def _unfinished(cloud: Cloud) -> list[str]:
         for each in eni.addresses.values()
         if each.state is not AddressState.AVAILABLE
     ]
+    return found
+
+
+def _reservations(cloud: Cloud) -> list[str]:
+    """One reservation per address, in both books, and used by nobody but its owner."""
+    by_subnet = {
+        each.id: each for subnet in cloud.subnets.values() for each in subnet.reserved.values()
+    }
+    found = [
+        f"{each} is reserved in one book only"
+        for each in by_subnet.keys() ^ cloud.reservations.keys()
+    ]
+    for each in by_subnet.values():
+        holder = cloud.subnets[each.subnet].holders.get(each.address)
+        if holder is None:
+            continue
+        user = cloud.enis[holder.eni].account if holder.eni is not None else holder.kind
+        if user != each.account:
+            found.append(f"{each.address} is kept by {each.account} and used by {user}")
     return found
 
 

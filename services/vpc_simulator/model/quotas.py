@@ -23,6 +23,8 @@ class Limits:
     enis_per_vpc: int = 1000  # secondary ones
     addresses_per_detached_eni: int = 30
     migrates_to_detached_eni: bool = False  # undocumented at the cloud, so both can be tried
+    reserves_used_addresses: bool = True  # of the caller's own ENIs; undocumented as well
+    reserved_per_subnet: int = 1000
     tasks_kept_max: int = 100_000
 
 
