@@ -102,6 +102,9 @@ class LimitsDocument(Document):
     migrates_to_detached_eni: bool = False
     reserves_used_addresses: bool = True
     reserved_per_subnet: Annotated[int, Field(ge=0)] = 1000
+    attach_needs_security_group: bool = False
+    eips_per_account: Annotated[int, Field(ge=0, le=254)] = 20
+    eips_per_day: Annotated[int, Field(ge=0)] = 40
     rates_per_s: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Calls of an account per action; the documented ones where absent."""
 
@@ -114,6 +117,8 @@ class Topology(Document):
     subnets: Annotated[list[SubnetDocument], Field(min_length=1)]
     instances: list[InstanceDocument] = []
     foreign_addresses: list[ForeignAddressDocument] = []
+    security_groups: list[Annotated[str, Field(pattern=f"^sg-{_ID_TAIL}$")]] = []
+    """Those that exist; where none is named, every one does."""
     limits: LimitsDocument = LimitsDocument()
     latency: WeatherDocument = WeatherDocument()
     seed: int | None = None
@@ -215,8 +220,12 @@ def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
             migrates_to_detached_eni=limits.migrates_to_detached_eni,
             reserves_used_addresses=limits.reserves_used_addresses,
             reserved_per_subnet=limits.reserved_per_subnet,
+            attach_needs_security_group=limits.attach_needs_security_group,
+            eips_per_account=limits.eips_per_account,
+            eips_per_day=limits.eips_per_day,
         ),
         names=Names(random.Random(topology.seed)),
+        security_groups=frozenset(topology.security_groups),
     )
     for subnet in topology.subnets:
         cloud.subnets[SubnetId(subnet.id)] = Subnet(

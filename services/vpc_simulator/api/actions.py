@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.vpc_simulator.api import parameters, reads, reservations, writes
+from services.vpc_simulator.api import (
+    eips,
+    parameters,
+    reads,
+    reservations,
+    security_groups,
+    writes,
+)
 from services.vpc_simulator.api.parameters import Idempotent, P, Parameters, read
 from services.vpc_simulator.api.shapes import Json
 from services.vpc_simulator.api.writes import Call
@@ -131,6 +138,22 @@ _ALL: Final = (
     _changes(100, parameters.AssignPrivateIpAddresses, writes.assign),
     _changes(100, parameters.UnassignPrivateIpAddresses, writes.unassign),
     _changes(50, parameters.MigratePrivateIpAddress, writes.migrate),
+    _changes(100, parameters.CreateAndAttachNetworkInterface, writes.create_attached_eni),
+    _changes(100, parameters.MigrateNetworkInterface, writes.migrate_eni),
+    _at_once(100, parameters.ModifyNetworkInterfaceAttribute, security_groups.modify),
+    _at_once(20, parameters.AssociateNetworkInterfaceSecurityGroups, security_groups.associate),
+    _at_once(
+        20, parameters.DisassociateNetworkInterfaceSecurityGroups, security_groups.disassociate
+    ),
+    _at_once(100, parameters.AssignIpv6Addresses, writes.refuse_ipv6),
+    _at_once(100, parameters.UnassignIpv6Addresses, writes.refuse_ipv6),
+    _changes(10, parameters.AllocateAddresses, eips.allocate),
+    _changes(10, parameters.AssociateAddress, eips.associate),
+    _changes(10, parameters.DisassociateAddress, eips.disassociate),
+    _changes(10, parameters.ReleaseAddresses, eips.release),
+    _at_once(20, parameters.DescribeAddresses, eips.describe),
+    _at_once(10, parameters.DescribeAddressQuota, eips.describe_quota),
+    _looks(20, parameters.DescribeTaskResult, eips.describe_task),
     _at_once(20, parameters.CreateReserveIpAddresses, reservations.create),
     _at_once(20, parameters.DescribeReserveIpAddresses, reservations.describe),
     _at_once(20, parameters.DeleteReserveIpAddresses, reservations.delete),

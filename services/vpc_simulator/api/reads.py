@@ -64,6 +64,14 @@ def _has_exact_address(it: Eni, values: Sequence[str]) -> bool:
     return any(str(address) in values for address in it.addresses)
 
 
+def _has_public_address(cloud: Cloud) -> Matcher[Eni]:
+    def matches(it: Eni, values: Sequence[str]) -> bool:
+        eips = [cloud.eip_at(address) for address in it.addresses]
+        return any(eip is not None and str(eip.public_address) in values for eip in eips)
+
+    return matches
+
+
 def _flagged(is_so: bool, values: Sequence[str]) -> bool:
     return _is(str(is_so).lower(), values)
 
@@ -121,13 +129,14 @@ def describe_enis(cloud: Cloud, asked: parameters.DescribeNetworkInterfaces) -> 
     enis = [each for each in cloud.enis.values() if not ids or each.id in ids]
     filters, is_exact = _without_exactness(asked.filters)
     matchers = dict(_ENI_FILTERS)
+    matchers["public-address-ip"] = _has_public_address(cloud)
     if is_exact:
         matchers["address-ip"] = _has_exact_address
     found = matching(enis, filters, matchers, lambda eni: eni.tags)
     shown = page(found, offset=asked.offset, limit=asked.limit)
     return {
         "TotalCount": len(found),
-        "NetworkInterfaceSet": [shapes.eni(each) for each in shown],
+        "NetworkInterfaceSet": [shapes.eni(cloud, each) for each in shown],
     }
 
 
@@ -203,7 +212,10 @@ def describe_instances(cloud: Cloud, asked: parameters.DescribeInstances) -> Jso
     instances = [each for each in cloud.instances.values() if not ids or each.id in ids]
     found = matching(instances, asked.filters, _INSTANCE_FILTERS, lambda _: {})
     shown = page(found, offset=asked.offset, limit=asked.limit)
-    return {"TotalCount": len(found), "InstanceSet": [shapes.instance(each) for each in shown]}
+    return {
+        "TotalCount": len(found),
+        "InstanceSet": [shapes.instance(cloud, each) for each in shown],
+    }
 
 
 def ipv4(text: str) -> IPv4Address:

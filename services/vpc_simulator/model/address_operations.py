@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from services.vpc_simulator.model.address_changes import Assignment, Migration, Unassignment
 from services.vpc_simulator.model.cloud import Cloud, eni_holder
+from services.vpc_simulator.model.eip_changes import check_eips_settled, unbind_eips
 from services.vpc_simulator.model.eni_operations import NewAddress
 from services.vpc_simulator.model.enis import MAIN_ACCOUNT, Eni, PrivateAddress, TaskId
 from services.vpc_simulator.model.failures import ApiFailure, Code
@@ -75,7 +76,9 @@ def unassign(
     leaving = [eni.has(address) for address in addresses]
     if any(each.is_primary for each in leaving):
         raise ApiFailure(Code.UNSUPPORTED, "A primary address cannot be unassigned.")
+    check_eips_settled(cloud, addresses)
 
+    unbind_eips(cloud, addresses)
     for each in leaving:
         each.step(AddressState.DELETING)
     cloud.begin(

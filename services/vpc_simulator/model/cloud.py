@@ -7,10 +7,11 @@ refuses with ApiFailure before it changes anything, or begins a task.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from ipaddress import IPv4Address, IPv4Network
 
 from services.vpc_simulator.model.effects import Effect
+from services.vpc_simulator.model.eips import Eip, EipId
 from services.vpc_simulator.model.enis import Attachment, Eni, TaskId
 from services.vpc_simulator.model.failures import not_found
 from services.vpc_simulator.model.instances import Instance
@@ -46,6 +47,10 @@ class Cloud:
     enis: dict[EniId, Eni] = field(default_factory=dict)
     macs: dict[str, EniId] = field(default_factory=dict)
     reservations: dict[ReservationId, Reservation] = field(default_factory=dict)
+    security_groups: frozenset[str] = frozenset()  # that exist; empty: any does
+    eips: dict[EipId, Eip] = field(default_factory=dict)
+    eips_by_private: dict[IPv4Address, EipId] = field(default_factory=dict)
+    eip_applications: dict[str, tuple[date, int]] = field(default_factory=dict)  # by account
     tasks: TaskLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +91,11 @@ class Cloud:
 
     def subnet_of_address(self, address: IPv4Address) -> Subnet | None:
         return next((each for each in self.subnets.values() if address in each.cidr), None)
+
+    def eip_at(self, address: IPv4Address) -> Eip | None:
+        """The EIP that leads to an address of the VPC."""
+        eip_id = self.eips_by_private.get(address)
+        return self.eips[eip_id] if eip_id is not None else None
 
     def link_of(self, eni: Eni) -> Attachment | None:
         """Where the ENI's link is: nowhere while its instance is stopped."""
