@@ -78,6 +78,10 @@ class SimulatorSettings(ServiceSettings):
     topology: Path | None = None
     """YAML file with the cloud to begin with; there is no cloud without one."""
 
+    state: Path | None = None
+    """JSON file in which the cloud is kept: loaded at the start if it is there, written at the
+    end and when an operator asks."""
+
     wireless: bool = False
     """A cloud without a packet: any number of instances, no network."""
 

@@ -210,6 +210,13 @@ def _check_unique(values: list[str], place: str, field: str) -> None:
 
 def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
     """The model that a checked topology describes."""
+    cloud = empty_cloud(topology, now=now)
+    populate(cloud, topology, now=now, source=source)
+    return cloud
+
+
+def empty_cloud(topology: Topology, *, now: datetime) -> Cloud:
+    """Its settings and subnets alone."""
     limits = topology.limits
     cloud = Cloud(
         region=topology.region,
@@ -236,9 +243,13 @@ def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
             zone=Zone(subnet.zone),
             created_at=now,
         )
+    return cloud
+
+
+def populate(cloud: Cloud, topology: Topology, *, now: datetime, source: str) -> None:
+    """Put in what the topology begins with."""
     _take_foreign(cloud, topology, now=now, source=source)
     _launch_all(cloud, topology, now=now, source=source)
-    return cloud
 
 
 def _take_foreign(cloud: Cloud, topology: Topology, *, now: datetime, source: str) -> None:

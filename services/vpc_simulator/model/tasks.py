@@ -75,6 +75,11 @@ class TaskLog:
         self._tasks[task.id] = self._by_number[task.number] = task
         self._forget_oldest()
 
+    def put_back(self, task: Task) -> None:
+        """A task of a saved cloud; its ENIs are locked by it already."""
+        assert all(eni.running_task == task.id for eni in _enis(task)), "it holds its ENIs"
+        self._tasks[task.id] = self._by_number[task.number] = task
+
     def end(self, task: Task, status: TaskStatus, *, output: str, now: datetime) -> None:
         for eni in _enis(task):
             eni.unlock(task.id)

@@ -66,3 +66,12 @@ class ClientTokens(Generic[T]):
         if len(self._answers) > self._kept_max:
             self._answers.popitem(last=False)
         return answer
+
+    def answers(self) -> Iterator[tuple[TokenKey, str, T]]:
+        """Key, parameters and answer, oldest first."""
+        for key, (parameters, answer) in self._answers.items():
+            yield key, parameters, answer
+
+    def remember(self, key: TokenKey, parameters: str, answer: T) -> None:
+        """What was answered before this cloud was loaded."""
+        self._answers[key] = (parameters, answer)
