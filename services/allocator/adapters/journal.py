@@ -33,6 +33,7 @@ from shared.messages.subjects import (
 )
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
+from .journal_reads import JournalReads
 from .lease_codec import decode_lease, encode_lease
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class JetStreamJournal:
         self._js = nats.jetstream(timeout=_TIMEOUT_S)
         self._cluster = cluster
         self._stream = journal_stream(cluster)
+        self._prefix = f"{journal_root(cluster)}.lease."
+        self._reads = JournalReads(nats, self._stream, timeout_s=_TIMEOUT_S)
         self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
         self._epoch: JournalEpoch | None = None
         self._known: OrderedDict[Identity, int] = OrderedDict()
@@ -131,7 +134,8 @@ class JetStreamJournal:
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        expected = [await self._last_sequence(lease.identity) for lease in leases]
+        await self._learn([lease.identity for lease in leases])
+        expected = [self._known[lease.identity] for lease in leases]
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         try:
@@ -171,23 +175,35 @@ class JetStreamJournal:
 
     async def _write_alone(self, lease: Lease) -> None:
         """Equal is done, newer is superseded; else store it, or the epoch is lost."""
-        stored = await self._read(journal_lease_subject(self._cluster, lease.identity))
-        if stored is not None:
-            self._remember(lease.identity, _sequence(stored))
-            known = decode_lease(lease.identity.token, stored.data or b"")
-            if known.generation >= lease.generation:
+        subject = journal_lease_subject(self._cluster, lease.identity)
+        refused_at = -1
+        while True:
+            stored = await self._read(subject)
+            sequence = _sequence(stored) if stored is not None else 0
+            if stored is not None:
+                known = decode_lease(lease.identity.token, stored.data or b"")
+                if known.generation >= lease.generation:
+                    return
+            if sequence == refused_at:  # nobody else wrote it: the epoch was what was refused
+                raise EpochLost("the journal's epoch is not the one this allocator opened")
+            self._remember(lease.identity, sequence)
+            if await self._commit([lease]):
                 return
-        if not await self._commit([lease]):
-            raise EpochLost("the journal's epoch is not the one this allocator opened")
+            refused_at = sequence
 
-    async def _last_sequence(self, identity: Identity) -> int:
-        known = self._known.get(identity)
-        if known is not None:
-            return known
-        stored = await self._read(journal_lease_subject(self._cluster, identity))
-        sequence = _sequence(stored) if stored is not None else 0
-        self._remember(identity, sequence)
-        return sequence
+    async def _learn(self, identities: list[Identity]) -> None:
+        """The last sequence of each, in one question for those that are not known."""
+        subjects = {
+            journal_lease_subject(self._cluster, identity): identity
+            for identity in identities
+            if identity not in self._known
+        }
+        if not subjects:
+            return
+        stored = await self._reads.last_of(list(subjects))
+        for subject, identity in subjects.items():
+            found = stored.get(subject)
+            self._remember(identity, 0 if found is None else found.sequence)
 
     def _remember(self, identity: Identity, sequence: int) -> None:
         self._known[identity] = sequence
@@ -237,38 +253,23 @@ class JetStreamJournal:
         info = await self._ask(f"$JS.API.STREAM.INFO.{self._stream}", {})
         if "error" in info:
             raise Unavailable(f"journal stream: {info['error'].get('description')}")
-        last = int(info["state"]["last_seq"])
+        first = max(1, int(info["state"]["last_seq"]) - _LOOK_BACK_MAX + 1)
         highest = Generation(0)
-        for sequence in range(last, max(0, last - _LOOK_BACK_MAX), -1):
-            stored = await self._get(seq=sequence)
-            if stored is not None and stored.data and ".journal.lease." in _subject(stored):
-                generation = json.loads(stored.data)["g"]
-                highest = max(highest, Generation(int(generation)))
+        async for stored in self._reads.all_below(f"{self._prefix}*", first=first):
+            if stored.data:
+                generation = Generation(int(json.loads(stored.data)["g"]))
+                highest = max(highest, generation)
         return highest
 
     async def leases(self) -> AsyncIterator[Lease]:
         """Every lease, in the order of the stream."""
-        prefix = f"{journal_root(self._cluster)}.lease."
-        sequence = 1
-        while True:
-            stored = await self._get(seq=sequence, next=True, subject=f"{prefix}*")
-            if stored is None:
-                return
+        async for stored in self._reads.all_below(f"{self._prefix}*"):
             if stored.data:
-                yield decode_lease(_subject(stored).removeprefix(prefix), stored.data)
-            sequence = _sequence(stored) + 1
+                yield decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
 
     async def _read(self, subject: str) -> RawStreamMsg | None:
         try:
             return await self._js.get_last_msg(self._stream, subject, direct=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
-            raise Unavailable(f"the journal did not answer: {error}") from error
-
-    async def _get(self, **which: Any) -> RawStreamMsg | None:
-        try:
-            return await self._js.get_msg(self._stream, direct=True, **which)
         except nats.js.errors.NotFoundError:
             return None
         except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
@@ -292,10 +293,6 @@ def _batch_headers(identifier: str, number: int) -> dict[str, str]:
 def _sequence(stored: RawStreamMsg) -> int:
     assert stored.seq is not None, "a stored message has a sequence"
     return stored.seq
-
-
-def _subject(stored: RawStreamMsg) -> str:
-    return stored.subject or ""
 
 
 def _settle(futures: Any, problem: Exception | None) -> None:
