@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
-from tests.bench.allocators import ANSWER_S, Load, connected, rate, running, world
+from tests.bench.allocators import ANSWER_S, Load, World, connected, rate, running, world
 from tests.bench.echo import SUBJECT
 from tests.bench.figures import Family, Figure, Measured, median
 from tests.bench.fill import LeaseFill
-from tests.bench.processes import rss_mib
+from tests.bench.processes import cpu_s, rss_mib
 
 ROUNDS: Final = 7
 ACQUIRES: Final = 2000
@@ -66,11 +68,17 @@ async def _measure_rate() -> list[Measured]:
             await client.request(SUBJECT, body, timeout=ANSWER_S)
 
         await rate(load.bodies(ACQUIRES), load.acquire)
+        used_s: Counter[str] = Counter()
         for _ in range(ROUNDS):
             echoes.append(await rate([load.body()] * ECHOES, echo))
-            ours.append(await rate(load.bodies(ACQUIRES), load.acquire))
+            bodies, before_s = load.bodies(ACQUIRES), _used_s(servers)
+            ours.append(await rate(bodies, load.acquire))
+            used_s.update(_used_s(servers))
+            used_s.subtract(before_s)
         memory_mib = max(rss_mib(process.pid) for process in servers.processes)
-    detail = {"rounds": ROUNDS, "acquires": ACQUIRES, "in_flight": 64, "allocators": 2}
+    detail: dict[str, Any] = {"rounds": ROUNDS, "acquires": ACQUIRES, "in_flight": 64, "allocators": 2}
+    done = ROUNDS * ACQUIRES
+    detail |= {"cpu_us_per_acquire": {k: round(v / done * 1e6) for k, v in used_s.items()}}
     return [
         Measured(figure=RATE, value=median(ours), baseline=median(echoes), detail=detail),
         Measured(
@@ -80,6 +88,16 @@ async def _measure_rate() -> list[Measured]:
             detail={"acquires": ACQUIRES * (ROUNDS + 1)},
         ),
     ]
+
+
+def _used_s(servers: World) -> Counter[str]:
+    """Processor time so far, by part: the sum is what two cores have to share."""
+    return Counter(
+        allocators=sum(cpu_s(process.pid) for process in servers.processes),
+        bus=cpu_s(servers.nats.pid),
+        store=cpu_s(servers.redis.pid),
+        load=cpu_s(os.getpid()),
+    )
 
 
 def measure_growth() -> list[Measured]:
