@@ -76,7 +76,12 @@ async def _measure_rate() -> list[Measured]:
             used_s.update(_used_s(servers))
             used_s.subtract(before_s)
         memory_mib = max(rss_mib(process.pid) for process in servers.processes)
-    detail: dict[str, Any] = {"rounds": ROUNDS, "acquires": ACQUIRES, "in_flight": 64, "allocators": 2}
+    detail: dict[str, Any] = {
+        "rounds": ROUNDS,
+        "acquires": ACQUIRES,
+        "in_flight": 64,
+        "allocators": 2,
+    }
     done = ROUNDS * ACQUIRES
     detail |= {"cpu_us_per_acquire": {k: round(v / done * 1e6) for k, v in used_s.items()}}
     return [

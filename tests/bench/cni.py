@@ -300,4 +300,3 @@ FAMILIES: Final = (
     Family(figures=(ADD_P50, ADD_P99, DEL_P50, BURST_RATE, AGENT_RSS), measure=measure),
     Family(figures=(ADD_FULL,), measure=measure_full),
 )
-

@@ -108,7 +108,13 @@ def _build_links() -> None:
             for name, mac in _MACS.items():
                 far = f"p{name}"
                 here.do(
-                    [add_veth(VethEnd(name=name, mac=mac), VethEnd(name=far, netns=beyond), mtu=1500)]
+                    [
+                        add_veth(
+                            VethEnd(name=name, mac=mac),
+                            VethEnd(name=far, netns=beyond),
+                            mtu=1500,
+                        )
+                    ]
                 )
                 link, other = link_by_name(here, name), link_by_name(there, far)
                 assert link is not None
