@@ -19,11 +19,14 @@ from .conversation import (
     Conversation,
     Request,
 )
+from .encoding import ipv4, mac, neighbour_header
 
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
 _RTM_SETNEIGHTBL: Final = 67
+_NDA_DST: Final = 1
+_NDA_LLADDR: Final = 2
 _PERMANENT: Final = 0x80
 _PROXY: Final = 0x08
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENODEV})
@@ -38,9 +41,8 @@ class Neighbour:
 
 def add_neighbour(neighbour: Neighbour) -> Request:
     """Made, or put in the place of what was known of the address."""
-    message = _neighbour(neighbour.link, neighbour.address)
-    message["state"] = _PERMANENT
-    message["attrs"].append(("NDA_LLADDR", neighbour.mac))
+    message = _neighbour(neighbour.link, neighbour.address, state=_PERMANENT)
+    message += mac(_NDA_LLADDR, neighbour.mac)
     return Request(
         what=f"add neighbour {neighbour.address} on link {neighbour.link}",
         kind=RTM_NEWNEIGH,
@@ -98,9 +100,5 @@ def answer_proxied_arp_at_once(link: int) -> Request:
     )
 
 
-def _neighbour(link: int, address: IPv4Address) -> ndmsg:
-    message = ndmsg()
-    message["family"] = socket.AF_INET
-    message["ifindex"] = link
-    message["attrs"] = [("NDA_DST", str(address))]
-    return message
+def _neighbour(link: int, address: IPv4Address, *, state: int = 0) -> bytes:
+    return neighbour_header(socket.AF_INET, link, state=state) + ipv4(_NDA_DST, address)

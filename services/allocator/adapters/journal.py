@@ -34,6 +34,7 @@ from shared.messages.subjects import (
 )
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
+from .journal_reads import JournalReads
 from .lease_codec import decode_lease, encode_lease
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,9 @@ class _Known:
     generation: Generation
 
 
+_NOTHING: Final = _Known(0, Generation(0))
+
+
 class JetStreamJournal:
     """The journal of one cluster."""
 
@@ -63,6 +67,8 @@ class JetStreamJournal:
         self._js = nats.jetstream(timeout=_TIMEOUT_S)
         self._cluster = cluster
         self._stream = journal_stream(cluster)
+        self._prefix = f"{journal_root(cluster)}.lease."
+        self._reads = JournalReads(nats, self._stream, timeout_s=_TIMEOUT_S)
         self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
         self._epoch: JournalEpoch | None = None
         self._known: OrderedDict[Identity, _Known] = OrderedDict()
@@ -140,7 +146,8 @@ class JetStreamJournal:
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        known = [await self._last(lease.identity) for lease in leases]
+        await self._learn([lease.identity for lease in leases])
+        known = [self._known[lease.identity] for lease in leases]
         # A newer step is never overwritten, however its sequence came to be known.
         if any(
             last.generation >= lease.generation
@@ -187,23 +194,37 @@ class JetStreamJournal:
 
     async def _write_alone(self, lease: Lease) -> None:
         """Equal is done, newer is superseded; else store it, or the epoch is lost."""
-        stored = await self._read(journal_lease_subject(self._cluster, lease.identity))
-        if stored is not None:
-            last = _known(lease.identity, stored)
+        subject = journal_lease_subject(self._cluster, lease.identity)
+        refused_at = -1
+        while True:
+            stored = await self._read(subject)
+            last = _NOTHING if stored is None else _known(lease.identity, stored)
             self._remember(lease.identity, last)
             if last.generation >= lease.generation:
                 return
-        if not await self._commit([lease]):
-            raise EpochLost("the journal's epoch is not the one this allocator opened")
+            if last.sequence == refused_at:  # nobody else wrote it: the epoch was refused
+                raise EpochLost("the journal's epoch is not the one this allocator opened")
+            if await self._commit([lease]):
+                return
+            refused_at = last.sequence
 
-    async def _last(self, identity: Identity) -> _Known:
-        known = self._known.get(identity)
-        if known is not None:
-            return known
-        stored = await self._read(journal_lease_subject(self._cluster, identity))
-        last = _known(identity, stored) if stored is not None else _Known(0, Generation(0))
-        self._remember(identity, last)
-        return last
+    async def _learn(self, identities: list[Identity]) -> None:
+        """What the journal holds of each, in one question for those that are not known."""
+        subjects = {
+            journal_lease_subject(self._cluster, identity): identity
+            for identity in identities
+            if identity not in self._known
+        }
+        if not subjects:
+            return
+        stored = await self._reads.last_of(list(subjects))
+        for subject, identity in subjects.items():
+            found = stored.get(subject)
+            last = _NOTHING
+            if found is not None:
+                lease = decode_lease(identity.token, found.data)
+                last = _Known(found.sequence, lease.generation)
+            self._remember(identity, last)
 
     def _remember(self, identity: Identity, last: _Known) -> None:
         self._known[identity] = last
@@ -270,38 +291,23 @@ class JetStreamJournal:
         info = await self._ask(f"$JS.API.STREAM.INFO.{self._stream}", {})
         if "error" in info:
             raise Unavailable(f"journal stream: {info['error'].get('description')}")
-        last = int(info["state"]["last_seq"])
+        first = max(1, int(info["state"]["last_seq"]) - _LOOK_BACK_MAX + 1)
         highest = Generation(0)
-        for sequence in range(last, max(0, last - _LOOK_BACK_MAX), -1):
-            stored = await self._get(seq=sequence)
-            if stored is not None and stored.data and ".journal.lease." in _subject(stored):
-                generation = json.loads(stored.data)["g"]
-                highest = max(highest, Generation(int(generation)))
+        async for stored in self._reads.all_below(f"{self._prefix}*", first=first):
+            if stored.data:
+                generation = Generation(int(json.loads(stored.data)["g"]))
+                highest = max(highest, generation)
         return highest
 
     async def leases(self) -> AsyncIterator[Lease]:
         """Every lease, in the order of the stream."""
-        prefix = f"{journal_root(self._cluster)}.lease."
-        sequence = 1
-        while True:
-            stored = await self._get(seq=sequence, next=True, subject=f"{prefix}*")
-            if stored is None:
-                return
+        async for stored in self._reads.all_below(f"{self._prefix}*"):
             if stored.data:
-                yield decode_lease(_subject(stored).removeprefix(prefix), stored.data)
-            sequence = _sequence(stored) + 1
+                yield decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
 
     async def _read(self, subject: str) -> RawStreamMsg | None:
         try:
             return await self._js.get_last_msg(self._stream, subject, direct=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
-            raise Unavailable(f"the journal did not answer: {error}") from error
-
-    async def _get(self, **which: Any) -> RawStreamMsg | None:
-        try:
-            return await self._js.get_msg(self._stream, direct=True, **which)
         except nats.js.errors.NotFoundError:
             return None
         except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
@@ -330,10 +336,6 @@ def _known(identity: Identity, stored: RawStreamMsg) -> _Known:
 def _sequence(stored: RawStreamMsg) -> int:
     assert stored.seq is not None, "a stored message has a sequence"
     return stored.seq
-
-
-def _subject(stored: RawStreamMsg) -> str:
-    return stored.subject or ""
 
 
 def _settle(futures: Any, problem: Exception | None) -> None:
