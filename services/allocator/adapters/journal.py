@@ -13,6 +13,7 @@ import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -46,6 +47,14 @@ _WRONG_LAST_SEQUENCE: Final = 10071
 _STREAM_EXISTS: Final = 10058
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the journal holds of an identity, and where: one is nothing without the other."""
+
+    sequence: int
+    generation: Generation
+
+
 class JetStreamJournal:
     """The journal of one cluster."""
 
@@ -56,7 +65,7 @@ class JetStreamJournal:
         self._stream = journal_stream(cluster)
         self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
         self._epoch: JournalEpoch | None = None
-        self._known: OrderedDict[Identity, int] = OrderedDict()
+        self._known: OrderedDict[Identity, _Known] = OrderedDict()
         self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._batches = 0
@@ -131,7 +140,14 @@ class JetStreamJournal:
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        expected = [await self._last_sequence(lease.identity) for lease in leases]
+        known = [await self._last(lease.identity) for lease in leases]
+        # A newer step is never overwritten, however its sequence came to be known.
+        if any(
+            last.generation >= lease.generation
+            for last, lease in zip(known, leases, strict=True)
+        ):
+            return False
+        expected = [last.sequence for last in known]
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         try:
@@ -166,31 +182,31 @@ class JetStreamJournal:
             raise Unavailable(f"the journal: {answer['error'].get('description')}")
         first = int(answer["seq"]) - len(leases)
         for number, lease in enumerate(leases):
-            self._remember(lease.identity, first + number)
+            self._remember(lease.identity, _Known(first + number, lease.generation))
         return True
 
     async def _write_alone(self, lease: Lease) -> None:
         """Equal is done, newer is superseded; else store it, or the epoch is lost."""
         stored = await self._read(journal_lease_subject(self._cluster, lease.identity))
         if stored is not None:
-            self._remember(lease.identity, _sequence(stored))
-            known = decode_lease(lease.identity.token, stored.data or b"")
-            if known.generation >= lease.generation:
+            last = _known(lease.identity, stored)
+            self._remember(lease.identity, last)
+            if last.generation >= lease.generation:
                 return
         if not await self._commit([lease]):
             raise EpochLost("the journal's epoch is not the one this allocator opened")
 
-    async def _last_sequence(self, identity: Identity) -> int:
+    async def _last(self, identity: Identity) -> _Known:
         known = self._known.get(identity)
         if known is not None:
             return known
         stored = await self._read(journal_lease_subject(self._cluster, identity))
-        sequence = _sequence(stored) if stored is not None else 0
-        self._remember(identity, sequence)
-        return sequence
+        last = _known(identity, stored) if stored is not None else _Known(0, Generation(0))
+        self._remember(identity, last)
+        return last
 
-    def _remember(self, identity: Identity, sequence: int) -> None:
-        self._known[identity] = sequence
+    def _remember(self, identity: Identity, last: _Known) -> None:
+        self._known[identity] = last
         self._known.move_to_end(identity)
         while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
@@ -209,13 +225,26 @@ class JetStreamJournal:
             is_open=bool(body["is_open"]),
             opened_at=datetime.fromisoformat(body["at"]),
             revision=_sequence(stored),
+            is_rewrite=bool(body.get("is_rewrite", False)),
         )
 
     async def put_epoch(
-        self, number: int, *, is_open: bool, at: datetime, after: JournalEpoch | None
+        self,
+        number: int,
+        *,
+        is_open: bool,
+        at: datetime,
+        after: JournalEpoch | None,
+        is_rewrite: bool = False,
     ) -> JournalEpoch | None:
         revision = after.revision if after is not None else 0
-        body = {"v": 1, "number": number, "is_open": is_open, "at": at.isoformat()}
+        body = {
+            "v": 1,
+            "number": number,
+            "is_open": is_open,
+            "at": at.isoformat(),
+            "is_rewrite": is_rewrite,
+        }
         try:
             stored = await self._js.publish(
                 journal_epoch_subject(self._cluster),
@@ -229,7 +258,11 @@ class JetStreamJournal:
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise Unavailable(f"the journal did not answer: {error}") from error
         return JournalEpoch(
-            number=number, is_open=is_open, opened_at=at, revision=int(stored.seq)
+            number=number,
+            is_open=is_open,
+            opened_at=at,
+            revision=int(stored.seq),
+            is_rewrite=is_rewrite,
         )
 
     async def highest(self) -> Generation:
@@ -287,6 +320,11 @@ class JetStreamJournal:
 
 def _batch_headers(identifier: str, number: int) -> dict[str, str]:
     return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
+
+
+def _known(identity: Identity, stored: RawStreamMsg) -> _Known:
+    lease = decode_lease(identity.token, stored.data or b"")
+    return _Known(_sequence(stored), lease.generation)
 
 
 def _sequence(stored: RawStreamMsg) -> int:

@@ -102,10 +102,6 @@ async def test_a_late_step_never_overwrites_a_newer_one_it_knew_of(journals: Jou
     assert await journals.held() == {"web-0": step(3)}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a writer new to an identity takes the newer step's sequence for its own",
-)
 async def test_a_late_step_never_overwrites_a_newer_one_it_has_not_seen(
     journals: Journals,
 ) -> None:
