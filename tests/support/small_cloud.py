@@ -21,7 +21,8 @@ from services.vpc_simulator.model.eni_operations import NewAddress, NewEni
 from services.vpc_simulator.model.enis import MAIN_ACCOUNT, Eni, TaskId
 from services.vpc_simulator.model.reservation_operations import NewReservations
 from services.vpc_simulator.model.subnets import Reservation
-from services.vpc_simulator.topology import build_cloud, parse_topology
+from services.vpc_simulator.population import build_cloud
+from services.vpc_simulator.topology import parse_topology
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
