@@ -15,6 +15,7 @@ from services.vpc_simulator.config import Secrets, SimulatorSettings
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.enis import TaskId
 from services.vpc_simulator.model.tokens import ClientTokens
+from services.vpc_simulator.population import empty_cloud, populate
 from services.vpc_simulator.ports import Fabric
 from services.vpc_simulator.relay import RelaysOf
 from services.vpc_simulator.runner import TaskRunner
@@ -23,8 +24,6 @@ from services.vpc_simulator.topology import (
     Topology,
     call_latencies,
     effect_latencies,
-    empty_cloud,
-    populate,
     rates,
 )
 from services.vpc_simulator.weather import Faults

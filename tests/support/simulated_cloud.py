@@ -166,7 +166,11 @@ def secret_file(folder: Path) -> Path:
 
 @asynccontextmanager
 async def simulated_cloud(
-    folder: Path, change: Callable[[dict[str, object]], None] = lambda _: None, **more: Any
+    folder: Path,
+    change: Callable[[dict[str, object]], None] = lambda _: None,
+    *,
+    wireless: bool = True,
+    **more: Any,
 ) -> AsyncIterator[SimulatedCloud]:
     document = dict(TOPOLOGY)
     change(document)
@@ -174,7 +178,7 @@ async def simulated_cloud(
     topology.write_text(yaml.safe_dump(document), encoding="utf-8")
     settings = SimulatorSettings(
         topology=topology,
-        wireless=True,
+        wireless=wireless,
         simulator_secret_file=secret_file(folder),
         body_bytes_max=4096,
         drain_grace_s=1.0,

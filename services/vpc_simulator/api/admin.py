@@ -19,7 +19,7 @@ from services.vpc_simulator.api import relays
 from services.vpc_simulator.api.actions import ACTIONS
 from services.vpc_simulator.api.gateway import Weather
 from services.vpc_simulator.api.state import state
-from services.vpc_simulator.model import instance_operations
+from services.vpc_simulator.model import eni_operations, instance_operations
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.enis import TaskId
 from services.vpc_simulator.model.failures import ApiFailure, Code
@@ -101,6 +101,7 @@ class Admin:
             web.post("/admin/faults", self._guarded(self._add_fault)),
             web.delete("/admin/faults", self._guarded(self._clear_faults)),
             web.post("/admin/foreign-addresses", self._guarded(self._take_foreign)),
+            web.delete("/admin/enis/{eni}", self._guarded(self._lose_eni)),
             web.post("/admin/state/save", self._guarded(self._save)),
             web.get("/admin/instances/{instance}/relays", self._guarded(self._list_relays)),
             web.post(
@@ -171,6 +172,16 @@ class Admin:
             asked.subnet, asked.address, kind=asked.type, now=self._clock.now()
         )
         return web.json_response({})
+
+    async def _lose_eni(self, request: web.Request) -> web.Response:
+        """Answers when it is gone, the network included."""
+        task = TaskId(self._cloud.names.request())
+        eni_operations.lose_eni(
+            self._cloud, request.match_info["eni"], task=task, now=self._clock.now()
+        )
+        async with asyncio.timeout(INSTANCE_TIMEOUT_S):
+            await self._runner.schedule(task, delay_s=0)
+        return web.json_response({"task": task})
 
     async def _save(self, request: web.Request) -> web.Response:
         self._save_state()

@@ -92,6 +92,8 @@ class Deletion:
 
     def complete(self, now: datetime) -> None:
         let_eips_go(self.cloud, self.eni.addresses)
+        if self.eni.attachment is not None:
+            unplug(self.cloud, self.eni)
         self.cloud.remove_eni(self.eni)
 
     def abort(self) -> list[Effect]:
@@ -99,7 +101,7 @@ class Deletion:
         self.eni.step(EniState.AVAILABLE)
         for address in self.eni.addresses.values():
             address.step(AddressState.AVAILABLE)
-        return [SetEni(self.eni.port(None))]
+        return [SetEni(self.eni.port(self.cloud.link_of(self.eni)))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,15 +129,25 @@ def delete_eni(cloud: Cloud, eni_id: str, *, task: TaskId, now: datetime) -> Non
             Code.RESOURCE_IN_USE,
             f"The network interface {eni.id} is attached to {eni.attachment.instance}.",
         )
+    _begin_deletion(cloud, eni, "DeleteNetworkInterface", task, now)
+
+
+def lose_eni(cloud: Cloud, eni_id: str, *, task: TaskId, now: datetime) -> None:
+    """It goes wherever it is, as nobody asked for: a fault, or another tool's doing."""
+    eni = cloud.eni(eni_id)
+    if eni.is_primary:
+        raise ApiFailure(Code.UNSUPPORTED, f"{eni.id} is a primary network interface.")
+    _begin_deletion(cloud, eni, "LoseNetworkInterface", task, now)
+
+
+def _begin_deletion(cloud: Cloud, eni: Eni, action: str, task: TaskId, now: datetime) -> None:
     eni.check_idle()
     check_eips_settled(cloud, eni.addresses)
     unbind_eips(cloud, eni.addresses)
     eni.step(EniState.DELETING)
     for address in eni.addresses.values():
         address.step(AddressState.DELETING)
-    cloud.begin(
-        task, "DeleteNetworkInterface", Deletion(cloud, eni), resources=(eni.id,), now=now
-    )
+    cloud.begin(task, action, Deletion(cloud, eni), resources=(eni.id,), now=now)
 
 
 def _check_attachable(cloud: Cloud, eni: Eni, instance: Instance, attach_type: int) -> None:

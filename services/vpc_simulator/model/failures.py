@@ -88,6 +88,12 @@ class Code(StrEnum):
     UNAUTHORIZED = "AuthFailure.UnauthorizedOperation"
     RESOURCE_INSUFFICIENT = "ResourceInsufficient"
     RESOURCE_UNAVAILABLE = "ResourceUnavailable"
+    INTERNAL_SERVER_ERROR = "InternalServerError"
+    EMPTY = "InvalidParameterValue.Empty"
+    NOT_UTF8 = "InvalidParameterValue.NotUtf8EncodingError"
+    VALUE_ENI_NOT_FOUND = "InvalidParameterValue.NetworkInterfaceNotFound"
+    UNAUTHORIZED_OPERATION = "UnauthorizedOperation"
+    UNSUPPORTED_PRIMARY_IP = "UnsupportedOperation.PrimaryIp"
     ZONE_MISMATCH = "UnsupportedOperation.ZoneMismatch"
     VPC_MISMATCH = "UnsupportedOperation.VpcMismatch"
 
