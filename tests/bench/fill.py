@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from redis.asyncio import Redis
@@ -75,10 +75,12 @@ class LeaseFill:
         for start in range(0, many, _BATCH):
             batch = [lease(number) for number in range(start, min(many, start + _BATCH))]
             records = {each.identity.token: encode_lease(each) for each in batch}
-            await self.redis.hset(lease_key(CLUSTER, "fixed"), mapping=records)
+            await self.redis.hset(lease_key(CLUSTER, "fixed"), mapping=dict[Any, Any](records))
             await self.redis.hset(
                 lease_key(CLUSTER, "addresses"),
-                mapping={str(each.address): each.identity.token for each in batch},
+                mapping=dict[Any, Any](
+                    (str(each.address), each.identity.token) for each in batch
+                ),
             )
             for each in batch:
                 subject = journal_lease_subject(CLUSTER, each.identity)
