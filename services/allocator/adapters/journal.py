@@ -134,7 +134,8 @@ class JetStreamJournal:
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        await self._learn([lease.identity for lease in leases])
+        if not await self._learn(leases):
+            return False
         expected = [self._known[lease.identity] for lease in leases]
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
@@ -191,19 +192,27 @@ class JetStreamJournal:
                 return
             refused_at = sequence
 
-    async def _learn(self, identities: list[Identity]) -> None:
-        """The last sequence of each, in one question for those that are not known."""
+    async def _learn(self, leases: list[Lease]) -> bool:
+        """The last sequence of each, in one question for those that are not known.
+
+        False: one of them is journaled already, or a newer step is; nothing may replace that.
+        """
         subjects = {
-            journal_lease_subject(self._cluster, identity): identity
-            for identity in identities
-            if identity not in self._known
+            journal_lease_subject(self._cluster, lease.identity): lease
+            for lease in leases
+            if lease.identity not in self._known
         }
         if not subjects:
-            return
+            return True
         stored = await self._reads.last_of(list(subjects))
-        for subject, identity in subjects.items():
+        is_newest = True
+        for subject, lease in subjects.items():
             found = stored.get(subject)
-            self._remember(identity, 0 if found is None else found.sequence)
+            self._remember(lease.identity, 0 if found is None else found.sequence)
+            if found is not None:
+                known = decode_lease(lease.identity.token, found.data)
+                is_newest = is_newest and known.generation < lease.generation
+        return is_newest
 
     def _remember(self, identity: Identity, sequence: int) -> None:
         self._known[identity] = sequence
