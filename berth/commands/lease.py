@@ -8,6 +8,7 @@ import typer
 
 from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
 from berth.commands.output import show, show_json
+from shared.addresses import AddressState
 from shared.bus.client import BusClient
 from shared.ids import Identity
 from shared.messages.base import IdentityFields
@@ -21,6 +22,7 @@ from shared.messages.leases import (
 
 NETWORK: Final = "berth"  # the name in the CNI configuration
 _LEASES_MAX: Final = 10_000
+_IDLE: Final = frozenset({AddressState.STOCK, AddressState.COOLING})
 COLUMNS: Final = ("pod", "address", "state", "policy", "node", "eni", "since", "expires_at")
 
 app = typer.Typer(help="Leases: who has the right to which address.", no_args_is_help=True)
@@ -31,6 +33,7 @@ def list_leases(
     run_dir: RunDir,
     node: Annotated[str | None, typer.Option(help="Only those on this node.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only this namespace's.")] = None,
+    is_whole: Annotated[bool, typer.Option("--all", help="Idle addresses too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Every lease, fixed ones and those that end with their pod."""
@@ -38,7 +41,7 @@ def list_leases(
     async def question(bus: BusClient) -> list[LeaseView]:
         return await fetch_leases(bus, node=node, namespace=namespace)
 
-    leases = ask(run_dir, question)
+    leases = [each for each in ask(run_dir, question) if is_whole or each.state not in _IDLE]
     if as_json:
         show_json(leases)
     else:

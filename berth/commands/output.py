@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 EXIT_FAILED = 1
+_PIPE_COLUMNS = 200
 
 
 def fail(message: str) -> NoReturn:
@@ -52,7 +53,9 @@ def show(
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in found:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    Console(highlight=False).print(table)
+    # A pipe has no width of its own: rows stay whole, so that grep finds them.
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    Console(highlight=False, width=width).print(table)
     if not found:
         say("none")
 

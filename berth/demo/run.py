@@ -21,8 +21,9 @@ from berth.manifests.reader import Workload
 from berth.operator import open_operator
 from berth.playground.detached import start_detached, stop_detached
 from berth.playground.playground import Playground, ProgressStep, StartOptions
-from berth.playground.state import PlaygroundState
-from berth.playground.topology import default_topology
+from berth.playground.state import PlaygroundState, default_playground_dir
+from berth.playground.topology import Topology
+from shared.ids import PodName
 
 from .cast import Cast
 from .checks import Score
@@ -41,6 +42,7 @@ EXIT_INTERRUPTED: Final = 130  # as a shell says it: 128 + SIGINT
 class DemoOptions:
     run_dir: Path
     manifest: Path | None
+    topology: Topology
     keep: bool
     is_quiet: bool
 
@@ -88,7 +90,7 @@ async def run_demo(options: DemoOptions) -> Outcome:
     if not was_interrupted:
         show_summary(report, score, seconds=seconds)
         if options.keep:
-            _show_how_to_look_around(report, options)
+            _show_how_to_look_around(report, options, chosen.pods[-1].name)
     return Outcome(score=score, seconds=seconds, was_interrupted=was_interrupted)
 
 
@@ -135,14 +137,16 @@ async def _playground(options: DemoOptions, report: Report) -> AsyncIterator[Pla
 
     start = StartOptions(cooling_s=COOLING_S)
     if not options.keep:
-        playground = await Playground.start(run_dir=options.run_dir, options=start, report=step)
+        playground = await Playground.start(
+            run_dir=options.run_dir, topology=options.topology, options=start, report=step
+        )
         try:
             yield playground.state
         finally:
             await playground.stop()
         return
     state = start_detached(
-        run_dir=options.run_dir, topology=default_topology(), options=start, report=step
+        run_dir=options.run_dir, topology=options.topology, options=start, report=step
     )
     try:
         yield state
@@ -151,14 +155,19 @@ async def _playground(options: DemoOptions, report: Report) -> AsyncIterator[Pla
         raise
 
 
-def _show_how_to_look_around(report: Report, options: DemoOptions) -> None:
+def _show_how_to_look_around(report: Report, options: DemoOptions, pod: PodName) -> None:
     report.heading(f"All of it is still up, in {options.run_dir}")
-    for command, words in (
-        ("berth pod list", "pods, addresses, nodes"),
-        ("berth pod why default/busybox-1", "why a pod has its address, or what it waits for"),
-        ("berth lease list", "who has the right to which address"),
-        ("berth node list", "nodes and their ENIs"),
-        ("berth status", "what runs, and where it listens"),
-        ("berth down", "stop all of it"),
-    ):
-        report.line(f"{command:<34} {words}")
+    is_default = options.run_dir == default_playground_dir().absolute()
+    place = "" if is_default else f" --run-dir {options.run_dir}"
+    rows = [
+        (f"berth {command}{place}", words)
+        for command, words in (
+            ("pod list", "pods, addresses, nodes"),
+            (f"pod why {pod}", "why a pod has its address, or what it waits for"),
+            ("lease list", "who has the right to which address"),
+            ("node list", "nodes and their ENIs"),
+            ("status", "what runs, and where it listens"),
+            ("down", "stop all of it"),
+        )
+    ]
+    report.table(("command", "shows"), rows)

@@ -7,6 +7,7 @@ serves, and then lets go of both. SIGTERM ends it and everything it started.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 
@@ -16,9 +17,11 @@ from berth.playground.playground import ProgressStep
 from berth.playground.state import PlaygroundState
 from berth.playground.topology import parse
 from shared.errors import BerthError
+from shared.telemetry.logs import configure_logging
 
 
 def main() -> None:
+    logging.getLogger().addHandler(logging.NullHandler())  # until there is a file to log to
     order = SupervisorOrder.model_validate_json(sys.stdin.buffer.read())
     try:
         asyncio.run(
@@ -54,6 +57,7 @@ def _let_go(state: PlaygroundState) -> None:
         os.dup2(source, target)
     os.close(nothing)
     os.close(log_file)
+    configure_logging(service="berth-supervisor", level="INFO", style="json")
 
 
 if __name__ == "__main__":

@@ -95,8 +95,10 @@ class EpochKeeper:
         self._stop_using("recovery runs")
         store = await self._store.epoch()
         number = max(record.number if record is not None else 0, store.number) + 1
+        # The claim says it, so that whoever follows a dead claimer begins the rewrite again.
+        is_rewrite = record is None or record.is_rewrite
         claim = await self._journal.put_epoch(
-            number, is_open=False, at=self._clock.now(), after=record
+            number, is_open=False, at=self._clock.now(), after=record, is_rewrite=is_rewrite
         )
         if claim is None:
             return None
@@ -117,7 +119,7 @@ class EpochKeeper:
             return None
         self._journal.use_epoch(claim)
         if is_whole:
-            await self._journal_all(is_rewrite=record is None)
+            await self._journal_all(is_rewrite=is_rewrite)
         return await self._journal.put_epoch(
             number, is_open=True, at=self._clock.now(), after=claim
         )

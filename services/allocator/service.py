@@ -9,13 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
 from shared.clock import Clock
-from shared.errors import BerthError, EpochLost, InvalidInput, Moving, NotFound
+from shared.errors import (
+    BerthError,
+    EpochLost,
+    InvalidInput,
+    Moving,
+    NotFound,
+    QuotaReached,
+    WrongSubnet,
+)
 from shared.ids import EniId, Generation, Incarnation, NodeName, PodUid, SubnetId
 from shared.messages.base import EniFields, IdentityFields
 from shared.messages.events import Event, LeaseEvent, NodeEvent
@@ -118,6 +126,10 @@ class Allocator:
         """The identity's address, bound on this node; moved here first if it is elsewhere."""
         if request.policy is not DeletePolicy.NEVER:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
+        if request.expires_after is not None and request.expires_after < timedelta(0):
+            raise InvalidInput.of(
+                "expires_after", str(request.expires_after), "none, or a span of 0 s or more"
+            )
         claim = _claim(request)
         moved: EniFields | None = None
         for _ in range(_MOVES_MAX):
@@ -137,7 +149,11 @@ class Allocator:
     async def _move(self, lease: Lease, deadline: datetime) -> EniFields:
         # The moving step is journaled by now: it alone authorises the cloud call.
         assert lease.moving_to is not None
-        eni = await self._mover.move(lease, deadline)
+        try:
+            eni = await self._mover.move(lease, deadline)
+        except (WrongSubnet, QuotaReached):
+            await self._call_off(lease)
+            raise
         step = await self._watched(
             self._leases.arrive(lease.identity, lease.generation, lease.moving_to, eni.eni_id)
         )
@@ -146,6 +162,17 @@ class Allocator:
             await self._make_durable(step.lease)
             self._tell("moved", step.lease)
         return eni
+
+    async def _call_off(self, lease: Lease) -> None:
+        # Refused before any cloud call: it is where it was, and free to go elsewhere.
+        if lease.node is None or lease.eni is None:
+            return
+        step = await self._watched(
+            self._leases.arrive(lease.identity, lease.generation, lease.node, lease.eni)
+        )
+        ALLOCATOR_STEPS_TOTAL.labels("call_off", step.status).inc()
+        if step.status is ArriveStatus.ARRIVED and step.lease is not None:
+            await self._make_durable(step.lease)
 
     async def release(self, request: ReleaseRequest) -> Released:
         identity = request.identity.to_identity()

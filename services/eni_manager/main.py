@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 from urllib.parse import urlsplit
 
+from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
@@ -20,7 +21,8 @@ from services.eni_manager.adapters.endpoints import EniManagerEndpoints
 from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_leases import RedisLeases
-from services.eni_manager.adapters.tencent import TencentAccess, TencentCloud
+from services.eni_manager.adapters.tencent import TencentCloud
+from services.eni_manager.adapters.tencent_access import TencentAccess
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.domain.ports import Agents, Events, Leases
 from services.eni_manager.domain.watermarks import Watermarks
@@ -69,31 +71,15 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         health = HealthServer(readiness)
         await health.start(settings.health_listen)
         stack.push_async_callback(health.aclose)
-
-        store = open_store(settings)
-        stack.push_async_callback(store.aclose)
-        await check_store(store, settings)
-        readiness.set(STORE_CONDITION)
-
-        nats = await connect_bus(
-            settings, client_name=ServiceName.ENI_MANAGER, readiness=readiness
-        )
-        stack.push_async_callback(nats.close)
-        event_log = EventLog(nats, cluster=settings.cluster)
-        stack.push_async_callback(event_log.aclose)
-        await event_log.ensure_stream()
-
+        store = await _open_store(stack, settings, readiness)
+        nats, event_log = await _open_bus(stack, settings, readiness)
         cloud = _open_cloud(settings, store)
         stack.push_async_callback(cloud.aclose)
+
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
-        tools = _build_tools(
-            settings,
-            cloud,
-            RedisLeases(store, cluster=settings.cluster),
-            BusAgents(bus, clock),
-            BusEvents(event_log, clock),
-            rng,
-        )
+        leases = RedisLeases(store, cluster=settings.cluster)
+        agents, events = BusAgents(bus, clock), BusEvents(event_log, clock)
+        tools = _build_tools(settings, cloud, leases, agents, events, rng)
         enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
@@ -104,21 +90,10 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             first_look_wait_s=settings.first_look_wait_s,
         )
 
+        # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
-        loops.every(
-            "subnets",
-            _watch_cloud(tools.subnets, readiness),
-            interval_s=settings.subnets_interval_s,
-        )
-        loops.every(
-            "store",
-            _watch_store(store, settings, readiness),
-            interval_s=settings.round_interval_s,
-        )
-        loops.keep("follower", tools.follower.run)
-        loops.keep("shards", reconciler.run)
-
+        _start_loops(loops, settings, tools, reconciler, store, readiness)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -131,6 +106,49 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         log.info("stopping")
+
+
+async def _open_store(
+    stack: AsyncExitStack, settings: EniManagerSettings, readiness: Readiness
+) -> Redis:
+    store = open_store(settings)
+    stack.push_async_callback(store.aclose)
+    await check_store(store, settings)
+    readiness.set(STORE_CONDITION)
+    return store
+
+
+async def _open_bus(
+    stack: AsyncExitStack, settings: EniManagerSettings, readiness: Readiness
+) -> tuple[Client, EventLog]:
+    nats = await connect_bus(settings, client_name=ServiceName.ENI_MANAGER, readiness=readiness)
+    stack.push_async_callback(nats.close)
+    event_log = EventLog(nats, cluster=settings.cluster)
+    stack.push_async_callback(event_log.aclose)
+    await event_log.ensure_stream()
+    return nats, event_log
+
+
+def _start_loops(
+    loops: Loops,
+    settings: EniManagerSettings,
+    tools: Tools,
+    reconciler: Reconciler,
+    store: Redis,
+    readiness: Readiness,
+) -> None:
+    loops.every(
+        "subnets",
+        _watch_cloud(tools.subnets, readiness),
+        interval_s=settings.subnets_interval_s,
+    )
+    loops.every(
+        "store",
+        _watch_store(store, settings, readiness),
+        interval_s=settings.round_interval_s,
+    )
+    loops.keep("follower", tools.follower.run)
+    loops.keep("shards", reconciler.run)
 
 
 def _build_tools(

@@ -113,7 +113,7 @@ class NodeWorker:
 
     async def _round(self) -> None:
         if self.book.node.has_joined:
-            for kind in (IntentKind.ADD_ENI, IntentKind.ASSIGN, IntentKind.UNASSIGN):
+            for kind in (IntentKind.UNASSIGN, IntentKind.ADD_ENI, IntentKind.ASSIGN):
                 await self._finish(kind)
         else:  # begun for an instance that this node no longer is
             await self.book.write(drop=list(self.book.image.intents.values()))

@@ -100,6 +100,11 @@ class LimitsDocument(Document):
     enis_per_vpc: Annotated[int, Field(ge=0)] = 1000
     addresses_per_detached_eni: Annotated[int, Field(ge=1, le=256)] = 30
     migrates_to_detached_eni: bool = False
+    reserves_used_addresses: bool = True
+    reserved_per_subnet: Annotated[int, Field(ge=0)] = 1000
+    attach_needs_security_group: bool = False
+    eips_per_account: Annotated[int, Field(ge=0, le=254)] = 20
+    eips_per_day: Annotated[int, Field(ge=0)] = 40
     rates_per_s: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Calls of an account per action; the documented ones where absent."""
 
@@ -112,6 +117,8 @@ class Topology(Document):
     subnets: Annotated[list[SubnetDocument], Field(min_length=1)]
     instances: list[InstanceDocument] = []
     foreign_addresses: list[ForeignAddressDocument] = []
+    security_groups: list[Annotated[str, Field(pattern=f"^sg-{_ID_TAIL}$")]] = []
+    """Those that exist; where none is named, every one does."""
     limits: LimitsDocument = LimitsDocument()
     latency: WeatherDocument = WeatherDocument()
     seed: int | None = None
@@ -203,6 +210,13 @@ def _check_unique(values: list[str], place: str, field: str) -> None:
 
 def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
     """The model that a checked topology describes."""
+    cloud = empty_cloud(topology, now=now)
+    populate(cloud, topology, now=now, source=source)
+    return cloud
+
+
+def empty_cloud(topology: Topology, *, now: datetime) -> Cloud:
+    """Its settings and subnets alone."""
     limits = topology.limits
     cloud = Cloud(
         region=topology.region,
@@ -211,8 +225,14 @@ def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
             enis_per_vpc=limits.enis_per_vpc,
             addresses_per_detached_eni=limits.addresses_per_detached_eni,
             migrates_to_detached_eni=limits.migrates_to_detached_eni,
+            reserves_used_addresses=limits.reserves_used_addresses,
+            reserved_per_subnet=limits.reserved_per_subnet,
+            attach_needs_security_group=limits.attach_needs_security_group,
+            eips_per_account=limits.eips_per_account,
+            eips_per_day=limits.eips_per_day,
         ),
         names=Names(random.Random(topology.seed)),
+        security_groups=frozenset(topology.security_groups),
     )
     for subnet in topology.subnets:
         cloud.subnets[SubnetId(subnet.id)] = Subnet(
@@ -223,9 +243,13 @@ def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
             zone=Zone(subnet.zone),
             created_at=now,
         )
+    return cloud
+
+
+def populate(cloud: Cloud, topology: Topology, *, now: datetime, source: str) -> None:
+    """Put in what the topology begins with."""
     _take_foreign(cloud, topology, now=now, source=source)
     _launch_all(cloud, topology, now=now, source=source)
-    return cloud
 
 
 def _take_foreign(cloud: Cloud, topology: Topology, *, now: datetime, source: str) -> None:

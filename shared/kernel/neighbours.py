@@ -1,4 +1,4 @@
-"""Permanent neighbours: whose MAC an address has, without asking."""
+"""Permanent neighbours: whose MAC an address has, without asking; and who answers ARP when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from .conversation import (
     NLM_F_ACK,
@@ -23,6 +24,7 @@ from .encoding import ipv4, mac, neighbour_header
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
+_RTM_SETNEIGHTBL: Final = 67
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
 _PERMANENT: Final = 0x80
@@ -78,6 +80,24 @@ def neighbours(conversation: Conversation) -> list[Neighbour]:
             )
         )
     return found
+
+
+def answer_proxied_arp_at_once(link: int) -> Request:
+    """The kernel keeps a proxy's answer back for up to 0.8 s, and first pings are lost.
+
+    The sysctl that changes this is hidden in user namespaces; the neighbour table's own message
+    is not.
+    """
+    message = ndtmsg()
+    message["family"] = socket.AF_INET
+    parameters = {"attrs": [("NDTPA_IFINDEX", link), ("NDTPA_PROXY_DELAY", 0)]}
+    message["attrs"] = [("NDTA_NAME", "arp_cache"), ("NDTA_PARMS", parameters)]
+    return Request(
+        what=f"no ARP delay on link {link}",
+        kind=_RTM_SETNEIGHTBL,
+        flags=NLM_F_REQUEST | NLM_F_ACK,
+        message=message,
+    )
 
 
 def _neighbour(link: int, address: IPv4Address, *, state: int = 0) -> bytes:

@@ -13,7 +13,8 @@ import pytest
 
 from services.eni_manager.adapters.memory_cloud import MemoryCloud
 from services.eni_manager.adapters.pace import Unpaced
-from services.eni_manager.adapters.tencent import TencentAccess, TencentCloud
+from services.eni_manager.adapters.tencent import TencentCloud
+from services.eni_manager.adapters.tencent_access import TencentAccess
 from shared.cloud.errors import (
     CloudAway,
     CloudDenied,

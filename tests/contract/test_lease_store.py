@@ -1,101 +1,24 @@
-"""What every store of leases promises: once in memory, once as scripts on a real server."""
+"""What every store of leases promises of its steps, in memory and on a real server."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import IPv4Address
 
 import pytest
-from redis.asyncio import Redis
 
-from services.allocator.adapters.redis_leases import RedisLeases
-from services.allocator.domain.leases import AcquireStatus, ArriveStatus, Lease, RetainStatus
-from services.allocator.domain.ports import ReportedView
+from services.allocator.domain.leases import AcquireStatus, ArriveStatus, RetainStatus
 from shared.addresses import AddressState
-from shared.errors import EpochLost, NotRegistered, Stale
-from shared.ids import ClusterName, EniId, Generation, Incarnation, NodeName, generation
+from shared.ids import EniId, Generation, generation
 from tests.support.lease_requests import NodeVoice, attachment, identity
-from tests.support.memory_leases import MemoryLeases
-from tests.support.servers import RedisServer
-
-Store = MemoryLeases | RedisLeases
-ONE, TWO = NodeName("node-1"), NodeName("10.0.0.2")
-
-
-@pytest.fixture
-def memory_store() -> MemoryLeases:
-    return MemoryLeases()
-
-
-@pytest.fixture
-async def redis_store(redis_server: RedisServer) -> AsyncIterator[RedisLeases]:
-    client = Redis.from_url(redis_server.url)
-    try:
-        yield RedisLeases(client, ClusterName("test"))
-    finally:
-        await client.aclose()
-
-
-@pytest.fixture(params=["memory_store", "redis_store"])
-def closed(request: pytest.FixtureRequest) -> Store:
-    """No epoch was ever opened here."""
-    found: Store = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-async def store(closed: Store) -> Store:
-    """Epoch 1 is open and in use."""
-    await opened(closed, 1)
-    return closed
-
-
-@pytest.fixture
-async def one(store: Store) -> NodeVoice:
-    return await voice(store, ONE)
-
-
-@pytest.fixture
-async def two(store: Store) -> NodeVoice:
-    return await voice(store, TWO)
-
-
-async def opened(store: Store, number: int, *, empty: bool = False) -> None:
-    assert await store.claim(number, empty=empty)
-    assert await store.open(number)
-    store.use_epoch(number)
-
-
-async def voice(
-    store: Store, node: NodeName, *, nonce: str = "start", last: int = 0
-) -> NodeVoice:
-    incarnation = await store.register(node, last=Incarnation(last), nonce=nonce)
-    return NodeVoice(node, incarnation)
-
-
-async def bound(store: Store, by: NodeVoice, pod: str = "web-0", at: str = "10.0.0.9") -> Lease:
-    step = await store.acquire(by.claim(pod, candidate=at))
-    assert step.status is AcquireStatus.BOUND
-    assert step.lease is not None
-    return step.lease
-
-
-async def retained(store: Store, by: NodeVoice, pod: str = "web-0") -> Lease:
-    lease = await bound(store, by, pod)
-    step = await store.retain(
-        by.fence(), lease.identity, str(attachment("s1")), lease.generation
-    )
-    assert step.lease is not None
-    return step.lease
-
-
-async def moving(store: Store, one: NodeVoice, two: NodeVoice) -> Lease:
-    await retained(store, one)
-    step = await store.acquire(two.claim("web-0", uid="uid-2", sandbox="s2"))
-    assert step.status is AcquireStatus.MUST_MOVE
-    assert step.lease is not None
-    return step.lease
+from tests.support.lease_steps import (
+    ONE,
+    TWO,
+    Store,
+    bound,
+    moving,
+    retained,
+)
 
 
 async def test_the_candidate_becomes_the_lease(store: Store, one: NodeVoice) -> None:
@@ -157,6 +80,16 @@ async def test_another_uid_waits_for_the_holder(
     asking = one if node == "one" else two
 
     step = await store.acquire(asking.claim("web-0", uid="uid-2", sandbox="s2"))
+
+    assert (step.status, step.lease) == (AcquireStatus.HOLDER_ALIVE, lease)
+
+
+async def test_the_same_uid_on_another_node_waits_too(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await bound(store, one)
+
+    step = await store.acquire(two.claim("web-0"))
 
     assert (step.status, step.lease) == (AcquireStatus.HOLDER_ALIVE, lease)
 
@@ -280,62 +213,6 @@ async def test_a_newer_step_keeps_its_mark(store: Store, one: NodeVoice) -> None
     assert [lease.identity for lease in await store.unjournaled(10)] == [first.identity]
 
 
-async def test_a_second_start_with_the_nonce_is_the_same_start(store: Store) -> None:
-    first = await store.register(ONE, last=Incarnation(0), nonce="a")
-    repeated = await store.register(ONE, last=Incarnation(0), nonce="a")
-    next_life = await store.register(ONE, last=Incarnation(0), nonce="b")
-    ahead = await store.register(ONE, last=Incarnation(7), nonce="c")
-
-    assert [first, repeated, next_life, ahead] == [1, 1, 2, 8]
-    assert await store.nodes() == [ONE]
-
-
-async def test_an_earlier_life_is_refused(store: Store, one: NodeVoice) -> None:
-    await voice(store, ONE, nonce="again")
-
-    with pytest.raises(Stale, match="incarnation 1"):
-        await store.acquire(one.claim("web-0", candidate="10.0.0.9"))
-
-    assert await store.find(identity("web-0")) is None
-
-
-async def test_a_life_that_never_registered_is_told_to(store: Store) -> None:
-    stranger = NodeVoice(ONE, Incarnation(1))
-
-    with pytest.raises(NotRegistered):
-        await store.acquire(stranger.claim("web-0", candidate="10.0.0.9"))
-
-
-async def test_what_lies_below_the_mark_is_refused(store: Store, one: NodeVoice) -> None:
-    late = one.claim("web-0", candidate="10.0.0.9")
-    await store.acquire(one.claim("web-1"))
-
-    with pytest.raises(Stale, match="sequence 1"):
-        await store.acquire(late)
-
-
-async def test_what_is_unsettled_is_heard_out_of_order(store: Store, one: NodeVoice) -> None:
-    late = one.claim("web-0", candidate="10.0.0.9")
-    await store.acquire(one.claim("web-1", fence=one.fence(lowest_unsettled=1)))
-
-    step = await store.acquire(late)
-
-    assert step.status is AcquireStatus.BOUND
-
-
-async def test_the_newest_report_of_an_address_counts(store: Store, one: NodeVoice) -> None:
-    nine, ten = IPv4Address("10.0.0.9"), IPv4Address("10.0.0.10")
-    late = one.fence(lowest_unsettled=1)
-    views = [ReportedView(address=nine, body="{}"), ReportedView(address=ten, body="{}")]
-
-    await store.report(one.fence(lowest_unsettled=1), views, [], is_whole=True)
-    await store.report(one.fence(lowest_unsettled=1), [], [nine], is_whole=False)
-    with pytest.raises(Stale):
-        await store.report(late, views, [], is_whole=True)
-
-    assert [view.address for view in await store.reported(ONE)] == [ten]
-
-
 async def test_how_long_it_is_kept_is_kept(store: Store, one: NodeVoice) -> None:
     span = timedelta(minutes=5)
 
@@ -357,61 +234,3 @@ async def test_all_leases_are_listed_once(store: Store, one: NodeVoice) -> None:
         listed += page
 
     assert sorted(lease.identity.name for lease in listed) == [f"web-{n}" for n in range(7)]
-
-
-async def test_no_step_is_heard_before_an_epoch_is_open(closed: Store) -> None:
-    with pytest.raises(EpochLost):
-        await closed.register(ONE, last=Incarnation(0), nonce="a")
-
-
-async def test_an_allocator_of_an_older_epoch_is_refused(store: Store, one: NodeVoice) -> None:
-    await opened(store, 2)
-    store.use_epoch(1)
-
-    with pytest.raises(EpochLost):
-        await store.acquire(one.claim("web-0", candidate="10.0.0.9"))
-
-    assert await store.find(identity("web-0")) is None
-
-
-async def test_a_new_epoch_beats_every_generation_before(store: Store, one: NodeVoice) -> None:
-    before = await bound(store, one, "web-0", "10.0.0.9")
-
-    await opened(store, 2)
-    after = await bound(store, one, "web-1", "10.0.0.10")
-
-    assert after.generation > before.generation
-    assert after.generation == generation(2, 1)
-
-
-async def test_an_overtaken_recovery_writes_nothing(store: Store, one: NodeVoice) -> None:
-    lease = await bound(store, one)
-    await store.claim(3, empty=True)
-
-    assert not await store.claim(2, empty=True)
-    assert not await store.restore(2, [lease])
-    assert not await store.open(2)
-    assert await store.find(lease.identity) is None
-
-
-async def test_what_a_rebuild_restores_is_as_it_was(store: Store, one: NodeVoice) -> None:
-    lease = await bound(store, one)
-
-    await store.claim(2, empty=True)
-    await store.restore(2, [lease])
-    await store.open(2)
-    store.use_epoch(2)
-
-    assert await store.find(lease.identity) == lease
-    again = await voice(store, ONE, nonce="again", last=one.incarnation)
-    taken = await store.acquire(again.claim("web-1", candidate=str(lease.address)))
-    assert taken.status is AcquireStatus.CANDIDATE_TAKEN
-
-
-async def test_a_rebuilt_store_hears_nobody_who_has_not_registered_again(
-    store: Store, one: NodeVoice
-) -> None:
-    await opened(store, 2, empty=True)
-
-    with pytest.raises(NotRegistered):
-        await store.acquire(one.claim("web-0", candidate="10.0.0.9"))

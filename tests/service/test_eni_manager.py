@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
-import pytest
-
-from shared.addresses import AddressState
-from shared.errors import CloudRefused, QuotaReached, Stale, WrongSubnet
-from shared.ids import Identity
 from shared.messages.clusters import (
     NODE_LIST,
     SUBNET_LIST,
     NodeListRequest,
     SubnetListRequest,
 )
-from tests.support.eni_world import EniWorld, MoveArguments, eni_world, eventually
+from tests.support.eni_world import EniWorld, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
-
-WEB_0 = Identity("default", "web-0", "berth")
-
-
-def secondary(agent: StandInAgent) -> list[str]:
-    return sorted(each.eni for each in agent.enis.values() if not each.is_primary)
-
-
-async def a_fixed_address(world: EniWorld, agent: StandInAgent) -> IPv4Address:
-    """An address that the agent has handed to a fixed lease: no more its own."""
-    address = sorted(agent.idle)[0]
-    del agent.owned[address]
-    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-    return address
 
 
 async def test_a_node_that_joins_gets_an_eni_and_warm_stock(world: EniWorld) -> None:
@@ -76,12 +55,14 @@ async def test_what_is_idle_above_the_maximum_is_taken_back(
         agent.waiting = 0
         await agent.want_until(idle=2)
 
-        [eni] = secondary(agent)
+        [eni] = agent.secondary
 
         async def cloud_agrees() -> bool:
             return set(await world.cloud.addresses(eni)) == {str(it) for it in agent.owned}
 
         await eventually(cloud_agrees)
+
+        assert len(agent.owned) == 2
 
 
 async def test_a_quota_that_is_reached_is_told_with_its_numbers(world: EniWorld) -> None:
@@ -153,7 +134,7 @@ async def test_a_full_subnet_is_followed_by_the_next_of_the_zone(
 
         await agent.want_until(idle=210, timeout_s=20)
 
-        assert len(secondary(agent)) == 2
+        assert len(agent.secondary) == 2
 
 
 async def test_a_zone_without_a_subnet_is_told_when_the_node_joins(world: EniWorld) -> None:
@@ -176,127 +157,6 @@ async def test_an_instance_that_does_not_exist_is_told(world: EniWorld) -> None:
     assert "ins-nine" in answer.problem
 
 
-async def test_a_fixed_address_moves_to_the_node_that_its_lease_names(world: EniWorld) -> None:
-    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
-    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
-    address = await a_fixed_address(world, one)
-
-    moved = await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-    assert moved.eni.eni in secondary(two)
-    assert str(address) in await world.cloud.addresses(moved.eni.eni)
-    assert str(address) not in await world.cloud.addresses(secondary(one)[0])
-
-
-async def test_a_move_that_is_asked_again_has_the_same_answer(world: EniWorld) -> None:
-    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
-    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
-    address = await a_fixed_address(world, one)
-    asked = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
-
-    first = await world.move(WEB_0, address, **asked)
-    again = await world.move(WEB_0, address, **asked)
-
-    assert again == first
-
-
-async def test_a_move_makes_room_by_recalling_one_idle_address(world: EniWorld) -> None:
-    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
-    two.waiting = 2
-    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=5))
-    address = await a_fixed_address(world, one)
-
-    moved = await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-    assert len(two.owned) == 4
-    assert len(await world.cloud.addresses(moved.eni.eni)) == 5
-
-
-async def test_a_move_without_room_says_what_is_needed(world: EniWorld) -> None:
-    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
-    two.waiting = 2
-    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=5))
-    two.bind(5)
-    address = await a_fixed_address(world, one)
-
-    with pytest.raises(
-        QuotaReached, match=r"subnet-a \(zone zone-1\): node node-2 has no room"
-    ):
-        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-
-async def test_an_address_that_no_eni_has_is_assigned_by_name(world: EniWorld) -> None:
-    two = await world.agent("node-2", "ins-two")
-    await two.want_until(idle=3)
-    address = IPv4Address("10.0.1.200")
-    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-    moved = await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-    assert str(address) in await world.cloud.addresses(moved.eni.eni)
-
-
-async def test_an_address_that_a_stranger_took_is_named(world: EniWorld) -> None:
-    two = await world.agent("node-2", "ins-two")
-    await two.want_until(idle=3)
-    address = IPv4Address("10.0.1.200")
-    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-    await world.cloud.admin(
-        "POST",
-        "foreign-addresses",
-        {"subnet": "subnet-a", "address": str(address), "type": "CLB"},
-    )
-
-    with pytest.raises(CloudRefused, match=r"10\.0\.1\.200 .* taken by somebody else .* CLB"):
-        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-
-@pytest.mark.parametrize(
-    ("state", "generation", "to_node"),
-    [
-        (AddressState.RETAINED, 7, "node-2"),
-        (AddressState.MOVING, 8, "node-2"),
-        (AddressState.MOVING, 7, "node-1"),
-    ],
-)
-async def test_only_the_leases_own_moving_step_authorises_a_move(
-    world: EniWorld, state: AddressState, generation: int, to_node: str
-) -> None:
-    two = await world.agent("node-2", "ins-two")
-    await two.want_until(idle=3)
-    address = IPv4Address("10.0.1.200")
-    await world.lease_moves(
-        WEB_0, address, subnet="subnet-a", to_node=to_node, generation=generation, state=state
-    )
-
-    with pytest.raises(Stale):
-        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-
-    assert str(address) not in await world.cloud.addresses(secondary(two)[0])
-
-
-async def test_a_move_to_another_zone_names_the_zone_that_is_needed(
-    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
-) -> None:
-    async with (
-        eni_world(
-            nats_server, redis_server, tmp_path, subnets=["subnet-a", "subnet-b"]
-        ) as world,
-        world.manager(),
-    ):
-        far = await world.agent("node-3", "ins-far")
-        await far.want_until(idle=3)
-        address = IPv4Address("10.0.1.200")
-        await world.lease_moves(
-            WEB_0, address, subnet="subnet-a", to_node="node-3", generation=7
-        )
-
-        with pytest.raises(
-            WrongSubnet, match="subnet-a in zone zone-1; node node-3 is in zone"
-        ):
-            await world.move(WEB_0, address, subnet="subnet-a", to_node="node-3", generation=7)
-
-
 async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     await agent.want_until(idle=3)
@@ -307,7 +167,7 @@ async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
 
     [node] = nodes.nodes
     assert (node.node, node.zone, node.enis_max) == ("node-1", "zone-1", 1)
-    listed = [each.addresses for each in node.enis if each.eni == secondary(agent)[0]]
+    listed = [each.addresses for each in node.enis if each.eni == agent.secondary[0]]
     assert listed == [sorted(agent.owned)]
     [subnet] = subnets.subnets
     assert (subnet.subnet, subnet.free) == ("subnet-a", subnet.total - 2 - 1 - 3)

@@ -80,6 +80,11 @@ class StandInAgent:
     def idle(self) -> set[IPv4Address]:
         return set(self.owned) - self.bound
 
+    @property
+    def secondary(self) -> list[str]:
+        """Its ENIs that carry pods."""
+        return sorted(each.eni for each in self.enis.values() if not each.is_primary)
+
     async def want(self) -> Wanted:
         request = WantRequest(
             deadline=datetime.now(UTC) + timedelta(seconds=NODE_WANT.timeout_s),
@@ -98,7 +103,7 @@ class StandInAgent:
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 
-    async def want_until(self, idle: int, *, timeout_s: float = 10.0) -> None:
+    async def want_until(self, idle: int, *, timeout_s: float = 20.0) -> None:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         async with asyncio.timeout(timeout_s):
             while len(self.idle) != idle:

@@ -13,6 +13,7 @@ import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +48,17 @@ _WRONG_LAST_SEQUENCE: Final = 10071
 _STREAM_EXISTS: Final = 10058
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the journal holds of an identity, and where: one is nothing without the other."""
+
+    sequence: int
+    generation: Generation
+
+
+_NOTHING: Final = _Known(0, Generation(0))
+
+
 class JetStreamJournal:
     """The journal of one cluster."""
 
@@ -59,7 +71,7 @@ class JetStreamJournal:
         self._reads = JournalReads(nats, self._stream, timeout_s=_TIMEOUT_S)
         self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
         self._epoch: JournalEpoch | None = None
-        self._known: OrderedDict[Identity, int] = OrderedDict()
+        self._known: OrderedDict[Identity, _Known] = OrderedDict()
         self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._batches = 0
@@ -134,9 +146,15 @@ class JetStreamJournal:
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        if not await self._learn(leases):
+        await self._learn([lease.identity for lease in leases])
+        known = [self._known[lease.identity] for lease in leases]
+        # A newer step is never overwritten, however its sequence came to be known.
+        if any(
+            last.generation >= lease.generation
+            for last, lease in zip(known, leases, strict=True)
+        ):
             return False
-        expected = [self._known[lease.identity] for lease in leases]
+        expected = [last.sequence for last in known]
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         try:
@@ -171,7 +189,7 @@ class JetStreamJournal:
             raise Unavailable(f"the journal: {answer['error'].get('description')}")
         first = int(answer["seq"]) - len(leases)
         for number, lease in enumerate(leases):
-            self._remember(lease.identity, first + number)
+            self._remember(lease.identity, _Known(first + number, lease.generation))
         return True
 
     async def _write_alone(self, lease: Lease) -> None:
@@ -180,42 +198,36 @@ class JetStreamJournal:
         refused_at = -1
         while True:
             stored = await self._read(subject)
-            sequence = _sequence(stored) if stored is not None else 0
-            if stored is not None:
-                known = decode_lease(lease.identity.token, stored.data or b"")
-                if known.generation >= lease.generation:
-                    return
-            if sequence == refused_at:  # nobody else wrote it: the epoch was what was refused
+            last = _NOTHING if stored is None else _known(lease.identity, stored)
+            self._remember(lease.identity, last)
+            if last.generation >= lease.generation:
+                return
+            if last.sequence == refused_at:  # nobody else wrote it: the epoch was refused
                 raise EpochLost("the journal's epoch is not the one this allocator opened")
-            self._remember(lease.identity, sequence)
             if await self._commit([lease]):
                 return
-            refused_at = sequence
+            refused_at = last.sequence
 
-    async def _learn(self, leases: list[Lease]) -> bool:
-        """The last sequence of each, in one question for those that are not known.
-
-        False: one of them is journaled already, or a newer step is; nothing may replace that.
-        """
+    async def _learn(self, identities: list[Identity]) -> None:
+        """What the journal holds of each, in one question for those that are not known."""
         subjects = {
-            journal_lease_subject(self._cluster, lease.identity): lease
-            for lease in leases
-            if lease.identity not in self._known
+            journal_lease_subject(self._cluster, identity): identity
+            for identity in identities
+            if identity not in self._known
         }
         if not subjects:
-            return True
+            return
         stored = await self._reads.last_of(list(subjects))
-        is_newest = True
-        for subject, lease in subjects.items():
+        for subject, identity in subjects.items():
             found = stored.get(subject)
-            self._remember(lease.identity, 0 if found is None else found.sequence)
+            last = _NOTHING
             if found is not None:
-                known = decode_lease(lease.identity.token, found.data)
-                is_newest = is_newest and known.generation < lease.generation
-        return is_newest
+                lease = decode_lease(identity.token, found.data)
+                last = _Known(found.sequence, lease.generation)
+            self._remember(identity, last)
 
-    def _remember(self, identity: Identity, sequence: int) -> None:
-        self._known[identity] = sequence
+    def _remember(self, identity: Identity, last: _Known) -> None:
+        self._known[identity] = last
         self._known.move_to_end(identity)
         while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
@@ -234,13 +246,26 @@ class JetStreamJournal:
             is_open=bool(body["is_open"]),
             opened_at=datetime.fromisoformat(body["at"]),
             revision=_sequence(stored),
+            is_rewrite=bool(body.get("is_rewrite", False)),
         )
 
     async def put_epoch(
-        self, number: int, *, is_open: bool, at: datetime, after: JournalEpoch | None
+        self,
+        number: int,
+        *,
+        is_open: bool,
+        at: datetime,
+        after: JournalEpoch | None,
+        is_rewrite: bool = False,
     ) -> JournalEpoch | None:
         revision = after.revision if after is not None else 0
-        body = {"v": 1, "number": number, "is_open": is_open, "at": at.isoformat()}
+        body = {
+            "v": 1,
+            "number": number,
+            "is_open": is_open,
+            "at": at.isoformat(),
+            "is_rewrite": is_rewrite,
+        }
         try:
             stored = await self._js.publish(
                 journal_epoch_subject(self._cluster),
@@ -254,7 +279,11 @@ class JetStreamJournal:
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise Unavailable(f"the journal did not answer: {error}") from error
         return JournalEpoch(
-            number=number, is_open=is_open, opened_at=at, revision=int(stored.seq)
+            number=number,
+            is_open=is_open,
+            opened_at=at,
+            revision=int(stored.seq),
+            is_rewrite=is_rewrite,
         )
 
     async def highest(self) -> Generation:
@@ -297,6 +326,11 @@ class JetStreamJournal:
 
 def _batch_headers(identifier: str, number: int) -> dict[str, str]:
     return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
+
+
+def _known(identity: Identity, stored: RawStreamMsg) -> _Known:
+    lease = decode_lease(identity.token, stored.data or b"")
+    return _Known(_sequence(stored), lease.generation)
 
 
 def _sequence(stored: RawStreamMsg) -> int:

@@ -152,7 +152,9 @@ class RedisLeases:
 
     async def unjournaled(self, limit: int) -> list[Lease]:
         try:
-            _, marked = await self._store.hscan(self._unjournaled, 0, count=limit)
+            cursor, marked = await self._store.hscan(self._unjournaled, 0, count=limit)
+            while cursor and not marked:  # the first pages run empty as marks are taken off
+                cursor, marked = await self._store.hscan(self._unjournaled, cursor, count=limit)
             tokens = list(marked)
             bodies = await self._store.hmget(self._fixed, tokens) if tokens else []
         except (RedisError, OSError) as error:

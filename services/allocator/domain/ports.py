@@ -100,6 +100,7 @@ class JournalEpoch:
     is_open: bool
     opened_at: datetime
     revision: int
+    is_rewrite: bool = False  # being written anew from the store: not whole until it is open
 
 
 class Journal(Protocol):
@@ -112,7 +113,13 @@ class Journal(Protocol):
     async def epoch(self) -> JournalEpoch | None: ...
 
     async def put_epoch(
-        self, number: int, *, is_open: bool, at: datetime, after: JournalEpoch | None
+        self,
+        number: int,
+        *,
+        is_open: bool,
+        at: datetime,
+        after: JournalEpoch | None,
+        is_rewrite: bool = False,
     ) -> JournalEpoch | None:
         """Compare-and-set on the record read before; None when somebody else was first."""
         ...

@@ -10,7 +10,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeVar
 
@@ -19,13 +18,16 @@ from pydantic import ValidationError
 from tencentcloud.common.common_client_async import CommonClient
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.common.profile.client_profile import ClientProfile
-from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.vpc.v20170312 import models
 from tencentcloud.vpc.v20170312.vpc_client_async import VpcClient
 
 from services.eni_manager.adapters import tencent_shapes as shapes
 from services.eni_manager.adapters.pace import Pace
+from services.eni_manager.adapters.tencent_access import (
+    TencentAccess,
+    profile,
+    refuse_other_types,
+)
 from services.eni_manager.adapters.tencent_errors import error_of_code
 from shared.cloud.errors import (
     CloudAway,
@@ -45,32 +47,17 @@ _CVM_VERSION: Final = "2017-03-12"
 _PAGES_MAX: Final = 100  # of 100 objects; an account that has more ENIs has another limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TencentAccess:
-    """Where the API answers and as whom; the key is never shown."""
-
-    secret_id: str
-    secret_key: str
-    region: str
-    protocol: str  # http | https
-    endpoint: str | None  # HOST[:PORT] for every service; None: the cloud's own
-    timeout_s: float
-
-    def __repr__(self) -> str:
-        return f"TencentAccess(region={self.region!r}, endpoint={self.endpoint!r})"
-
-
 class TencentCloud:
     """Implements CloudApi. One pair of clients, connections kept alive."""
 
     def __init__(self, access: TencentAccess, pace: Pace) -> None:
         credential = Credential(access.secret_id, access.secret_key)
-        self._vpc = VpcClient(credential, access.region, _profile(access))
+        self._vpc = VpcClient(credential, access.region, profile(access))
         self._cvm = CommonClient(
-            "cvm", _CVM_VERSION, credential, access.region, _profile(access)
+            "cvm", _CVM_VERSION, credential, access.region, profile(access)
         )
         for client in (self._vpc, self._cvm):
-            client.http_client.event_hooks = {"response": [_refuse_other_types]}
+            client.http_client.event_hooks = {"response": [refuse_other_types]}
         self._timeout_s = access.timeout_s
         self._pace = pace
 
@@ -250,29 +237,6 @@ def _failure(action: str, error: Exception) -> CloudError:
         text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
         return error_of_code(action, str(error.code), text[:300], str(error.requestId or ""))
     return CloudAway(action, "NoAnswer", str(error) or type(error).__name__)
-
-
-async def _refuse_other_types(response: httpx.Response) -> None:
-    found = response.headers.get("Content-Type", "")
-    if response.status_code == httpx.codes.OK and found != "application/json":
-        raise httpx.RemoteProtocolError(f"Content-Type {found!r}: want application/json")
-
-
-def _profile(access: TencentAccess) -> ClientProfile:
-    http = HttpProfile(
-        protocol=access.protocol,
-        endpoint=access.endpoint,
-        reqMethod="POST",
-        reqTimeout=access.timeout_s,
-        keepAlive=True,
-    )
-    return ClientProfile(
-        signMethod="TC3-HMAC-SHA256",
-        httpProfile=http,
-        language="en-US",
-        disable_region_breaker=True,  # another region's endpoint knows nothing of our VPC
-        request_client="berth",
-    )
 
 
 def _filter(name: str, values: list[str]) -> Any:

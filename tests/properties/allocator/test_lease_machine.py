@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
+from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.domain.leases import (
     AcquireStatus,
@@ -32,7 +33,6 @@ from services.allocator.domain.leases import (
 from shared.errors import BerthError
 from shared.ids import ClusterName, EniId, Incarnation, NodeName
 from tests.support.lease_requests import NodeVoice, attachment
-from tests.support.memory_leases import MemoryLeases
 from tests.support.servers import RedisServer
 
 NODES = ("node-1", "10.0.0.2")

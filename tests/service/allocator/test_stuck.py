@@ -58,9 +58,6 @@ async def _registered(agent: Agent) -> None:
     raise AssertionError("the allocator never opened an epoch")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a refused move leaves the lease moving to a node it cannot reach"
-)
 async def test_a_pod_that_comes_home_after_a_refused_move_gets_its_address(
     agents: tuple[Agent, Agent],
 ) -> None:
@@ -75,9 +72,6 @@ async def test_a_pod_that_comes_home_after_a_refused_move_gets_its_address(
     assert back.address == first.address
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a negative span is stored, and no reader of leases gets past it"
-)
 async def test_a_span_that_is_not_allowed_is_refused_before_it_is_stored(
     agents: tuple[Agent, Agent],
 ) -> None:
@@ -93,9 +87,6 @@ async def test_a_span_that_is_not_allowed_is_refused_before_it_is_stored(
     assert page.leases == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only the first page of marks is ever read, and it runs empty"
-)
 async def test_a_large_backlog_of_unjournaled_steps_is_worked_off(redis: Redis) -> None:
     tokens = [identity(f"web-{number}").token for number in range(MARKS)]
     body = '{"v":1,"a":"10.0.0.1","s":"retained","g":"1","sn":"s","t":1}'

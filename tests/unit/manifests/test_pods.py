@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 
 from berth.manifests.pods import PodSpec, file_name, pod_json, pods_of, reborn
 from berth.manifests.reader import parse_manifest, read_manifest
 from shared.ids import NodeName, PodName
+from tests.support.paths import EXAMPLE
 
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -24,7 +24,7 @@ spec:
 
 
 def busybox() -> list[PodSpec]:
-    manifest = read_manifest(Path("deploy/examples/statefulset.yaml"))
+    manifest = read_manifest(EXAMPLE)
     return pods_of(manifest, random.Random(7))
 
 
@@ -33,7 +33,7 @@ def deployed(name: str) -> list[PodSpec]:
 
 
 def test_a_stateful_set_counts_its_pods_from_its_first_ordinal() -> None:
-    text = Path("deploy/examples/statefulset.yaml").read_text()
+    text = EXAMPLE.read_text()
     later = text.replace("  replicas: 3", "  replicas: 2\n  ordinals: {start: 5}")
 
     from_zero = busybox()

@@ -1,0 +1,153 @@
+"""Whom a store of leases does not hear: late agents, older epochs, overtaken recoveries."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from services.allocator.adapters.memory_leases import MemoryLeases
+from services.allocator.domain.leases import AcquireStatus
+from services.allocator.domain.ports import ReportedView
+from shared.errors import EpochLost, NotRegistered, Stale
+from shared.ids import Incarnation, generation
+from tests.support.lease_requests import NodeVoice, identity
+from tests.support.lease_steps import (
+    ONE,
+    Store,
+    bound,
+    opened,
+    reconnected,
+    voice,
+)
+
+
+async def test_a_second_start_with_the_nonce_is_the_same_start(store: Store) -> None:
+    first = await store.register(ONE, last=Incarnation(0), nonce="a")
+    repeated = await store.register(ONE, last=Incarnation(0), nonce="a")
+    next_life = await store.register(ONE, last=Incarnation(0), nonce="b")
+    ahead = await store.register(ONE, last=Incarnation(7), nonce="c")
+
+    assert [first, repeated, next_life, ahead] == [1, 1, 2, 8]
+    assert await store.nodes() == [ONE]
+
+
+async def test_an_earlier_life_is_refused(store: Store, one: NodeVoice) -> None:
+    await voice(store, ONE, nonce="again")
+
+    with pytest.raises(Stale, match="incarnation 1"):
+        await store.acquire(one.claim("web-0", candidate="10.0.0.9"))
+
+    assert await store.find(identity("web-0")) is None
+
+
+async def test_a_life_that_never_registered_is_told_to(store: Store) -> None:
+    stranger = NodeVoice(ONE, Incarnation(1))
+
+    with pytest.raises(NotRegistered):
+        await store.acquire(stranger.claim("web-0", candidate="10.0.0.9"))
+
+
+async def test_what_lies_below_the_mark_is_refused(store: Store, one: NodeVoice) -> None:
+    late = one.claim("web-0", candidate="10.0.0.9")
+    await store.acquire(one.claim("web-1"))
+
+    with pytest.raises(Stale, match="sequence 1"):
+        await store.acquire(late)
+
+
+async def test_what_is_unsettled_is_heard_out_of_order(store: Store, one: NodeVoice) -> None:
+    late = one.claim("web-0", candidate="10.0.0.9")
+    await store.acquire(one.claim("web-1", fence=one.fence(lowest_unsettled=1)))
+
+    step = await store.acquire(late)
+
+    assert step.status is AcquireStatus.BOUND
+
+
+async def test_the_newest_report_of_an_address_counts(store: Store, one: NodeVoice) -> None:
+    nine, ten = IPv4Address("10.0.0.9"), IPv4Address("10.0.0.10")
+    late = one.fence(lowest_unsettled=1)
+    views = [ReportedView(address=nine, body="{}"), ReportedView(address=ten, body="{}")]
+
+    await store.report(one.fence(lowest_unsettled=1), views, [], is_whole=True)
+    await store.report(one.fence(lowest_unsettled=1), [], [nine], is_whole=False)
+    with pytest.raises(Stale):
+        await store.report(late, views, [], is_whole=True)
+
+    assert [view.address for view in await store.reported(ONE)] == [ten]
+
+
+async def test_no_step_is_heard_before_an_epoch_is_open(closed: Store) -> None:
+    with pytest.raises(EpochLost):
+        await closed.register(ONE, last=Incarnation(0), nonce="a")
+
+
+async def test_an_allocator_of_an_older_epoch_is_refused(store: Store, one: NodeVoice) -> None:
+    await opened(store, 2)
+    store.use_epoch(1)
+
+    with pytest.raises(EpochLost):
+        await store.acquire(one.claim("web-0", candidate="10.0.0.9"))
+
+    assert await store.find(identity("web-0")) is None
+
+
+async def test_a_restarted_server_is_not_the_one_the_epoch_was_opened_on(
+    store: Store, one: NodeVoice, request: pytest.FixtureRequest
+) -> None:
+    lease = await bound(store, one)
+
+    if isinstance(store, MemoryLeases):
+        store.restart()
+    else:
+        await request.getfixturevalue("redis_server").restart()
+        await reconnected(store)
+
+    with pytest.raises(EpochLost):
+        await store.acquire(one.claim("web-0"))
+    assert await store.find(lease.identity) == lease
+    assert not (await store.epoch()).is_same_server
+
+
+async def test_a_new_epoch_beats_every_generation_before(store: Store, one: NodeVoice) -> None:
+    before = await bound(store, one, "web-0", "10.0.0.9")
+
+    await opened(store, 2)
+    after = await bound(store, one, "web-1", "10.0.0.10")
+
+    assert after.generation > before.generation
+    assert after.generation == generation(2, 1)
+
+
+async def test_an_overtaken_recovery_writes_nothing(store: Store, one: NodeVoice) -> None:
+    lease = await bound(store, one)
+    await store.claim(3, empty=True)
+
+    assert not await store.claim(2, empty=True)
+    assert not await store.restore(2, [lease])
+    assert not await store.open(2)
+    assert await store.find(lease.identity) is None
+
+
+async def test_what_a_rebuild_restores_is_as_it_was(store: Store, one: NodeVoice) -> None:
+    lease = await bound(store, one)
+
+    await store.claim(2, empty=True)
+    await store.restore(2, [lease])
+    await store.open(2)
+    store.use_epoch(2)
+
+    assert await store.find(lease.identity) == lease
+    again = await voice(store, ONE, nonce="again", last=one.incarnation)
+    taken = await store.acquire(again.claim("web-1", candidate=str(lease.address)))
+    assert taken.status is AcquireStatus.CANDIDATE_TAKEN
+
+
+async def test_a_rebuilt_store_hears_nobody_who_has_not_registered_again(
+    store: Store, one: NodeVoice
+) -> None:
+    await opened(store, 2, empty=True)
+
+    with pytest.raises(NotRegistered):
+        await store.acquire(one.claim("web-0", candidate="10.0.0.9"))

@@ -1,0 +1,147 @@
+"""Moves of fixed addresses, over a real bus, a real store and the simulated cloud's API."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from shared.addresses import AddressState
+from shared.errors import CloudRefused, QuotaReached, Stale, WrongSubnet
+from shared.ids import Identity
+from tests.support.eni_world import EniWorld, MoveArguments, eni_world
+from tests.support.servers import NatsServer, RedisServer
+from tests.support.standin_agent import StandInAgent
+
+WEB_0 = Identity("default", "web-0", "berth")
+
+
+async def a_fixed_address(world: EniWorld, agent: StandInAgent) -> IPv4Address:
+    """An address that the agent has handed to a fixed lease: no more its own."""
+    address = sorted(agent.idle)[0]
+    del agent.owned[address]
+    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+    return address
+
+
+async def test_a_fixed_address_moves_to_the_node_that_its_lease_names(world: EniWorld) -> None:
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
+    address = await a_fixed_address(world, one)
+
+    moved = await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+    assert moved.eni.eni in two.secondary
+    assert str(address) in await world.cloud.addresses(moved.eni.eni)
+    assert str(address) not in await world.cloud.addresses(one.secondary[0])
+
+
+async def test_a_move_that_is_asked_again_has_the_same_answer(world: EniWorld) -> None:
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
+    address = await a_fixed_address(world, one)
+    asked = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
+
+    first = await world.move(WEB_0, address, **asked)
+    again = await world.move(WEB_0, address, **asked)
+
+    assert again == first
+
+
+async def test_a_move_makes_room_by_recalling_one_idle_address(world: EniWorld) -> None:
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    two.waiting = 2
+    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=5))
+    address = await a_fixed_address(world, one)
+
+    moved = await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+    assert len(two.owned) == 4
+    assert len(await world.cloud.addresses(moved.eni.eni)) == 5
+
+
+async def test_a_move_without_room_says_what_is_needed(world: EniWorld) -> None:
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    two.waiting = 2
+    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=5))
+    two.bind(5)
+    address = await a_fixed_address(world, one)
+
+    with pytest.raises(
+        QuotaReached, match=r"subnet-a \(zone zone-1\): node node-2 has no room"
+    ):
+        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+
+async def test_an_address_that_no_eni_has_is_assigned_by_name(world: EniWorld) -> None:
+    two = await world.agent("node-2", "ins-two")
+    await two.want_until(idle=3)
+    address = IPv4Address("10.0.1.200")
+    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+    moved = await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+    assert str(address) in await world.cloud.addresses(moved.eni.eni)
+
+
+async def test_an_address_that_a_stranger_took_is_named(world: EniWorld) -> None:
+    two = await world.agent("node-2", "ins-two")
+    await two.want_until(idle=3)
+    address = IPv4Address("10.0.1.200")
+    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+    await world.cloud.admin(
+        "POST",
+        "foreign-addresses",
+        {"subnet": "subnet-a", "address": str(address), "type": "CLB"},
+    )
+
+    with pytest.raises(CloudRefused, match=r"10\.0\.1\.200 .* taken by somebody else .* CLB"):
+        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+
+@pytest.mark.parametrize(
+    ("state", "generation", "to_node"),
+    [
+        (AddressState.RETAINED, 7, "node-2"),
+        (AddressState.MOVING, 8, "node-2"),
+        (AddressState.MOVING, 7, "node-1"),
+    ],
+)
+async def test_only_the_leases_own_moving_step_authorises_a_move(
+    world: EniWorld, state: AddressState, generation: int, to_node: str
+) -> None:
+    two = await world.agent("node-2", "ins-two")
+    await two.want_until(idle=3)
+    address = IPv4Address("10.0.1.200")
+    await world.lease_moves(
+        WEB_0, address, subnet="subnet-a", to_node=to_node, generation=generation, state=state
+    )
+
+    with pytest.raises(Stale):
+        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+    assert str(address) not in await world.cloud.addresses(two.secondary[0])
+
+
+async def test_a_move_to_another_zone_names_the_zone_that_is_needed(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with (
+        eni_world(
+            nats_server, redis_server, tmp_path, subnets=["subnet-a", "subnet-b"]
+        ) as world,
+        world.manager(),
+    ):
+        far = await world.agent("node-3", "ins-far")
+        await far.want_until(idle=3)
+        address = IPv4Address("10.0.1.200")
+        await world.lease_moves(
+            WEB_0, address, subnet="subnet-a", to_node="node-3", generation=7
+        )
+
+        with pytest.raises(
+            WrongSubnet, match="subnet-a in zone zone-1; node node-3 is in zone"
+        ):
+            await world.move(WEB_0, address, subnet="subnet-a", to_node="node-3", generation=7)

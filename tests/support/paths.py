@@ -1,0 +1,8 @@
+"""Files of the source tree that tests read, from whatever folder they run in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+EXAMPLE: Final = Path(__file__).resolve().parents[2] / "deploy/examples/statefulset.yaml"
