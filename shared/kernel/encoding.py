@@ -1,7 +1,7 @@
 """Netlink messages as bytes: links, addresses, routes, rules, neighbours; sent often.
 
 A library that builds a message field by field takes 0.4 ms for one; a pod's wire has nine of
-them and is to be made in one millisecond altogether. What is read back is decoded by pyroute2.
+them and is to be made in one millisecond altogether. Long dumps are read here too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _LINK: Final = struct.Struct("=BxHiII")  # ifinfomsg
 _ADDRESS: Final = struct.Struct("=BBBBi")  # ifaddrmsg
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")  # rtmsg, and the fib_rule_hdr of the same shape
 _NEIGHBOUR: Final = struct.Struct("=BxxxiHBB")  # ndmsg
+_KIND_MASK: Final = 0x3FFF  # without the marks "nested" and "network byte order"
 _U32: Final = struct.Struct("=I")
 
 
@@ -75,3 +76,19 @@ def neighbour_header(family: int, index: int, *, state: int = 0, flags: int = 0)
 def _short(table: int) -> int:
     """A table's number in the header, where one byte is left for it; else the attribute's."""
     return table if table < 256 else 0
+
+
+def attributes(data: bytes, offset: int) -> dict[int, bytes]:
+    """Payloads by kind, of a dump's message from `offset` on: thousands are read at a time."""
+    found = {}
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _KIND_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def number(payload: bytes | None) -> int | None:
+    return None if payload is None else int(_U32.unpack_from(payload)[0])

@@ -20,7 +20,7 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import attribute, link_header, mac, text, u32
+from .encoding import attribute, attributes, link_header, mac, number, text, u32
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
@@ -31,12 +31,15 @@ NUD_PERMANENT: Final = 0x80
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
 _IFLA_LINKINFO: Final = 18
 _IFLA_NET_NS_FD: Final = 28
 _INFO_KIND: Final = 1
 _INFO_DATA: Final = 2
 _VETH_PEER: Final = 1
 
+_HEADER: Final = struct.Struct("=BxHiII")  # ifinfomsg, behind the netlink header
+_NLMSG_BYTES: Final = 16
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_GLINK: Final = 0xA
 _CHANGE: Final = NLM_F_REQUEST | NLM_F_ACK
@@ -133,18 +136,19 @@ def links(conversation: Conversation) -> list[Link]:
     """Every link of the namespace."""
     found = []
     for data in conversation.dump(RTM_GETLINK, ifinfmsg()):
-        message = ifinfmsg(data)
-        message.decode()
-        info = message.get_attr("IFLA_LINKINFO")
+        _, _, index, flags, _ = _HEADER.unpack_from(data, _NLMSG_BYTES)
+        has = attributes(data, _NLMSG_BYTES + _HEADER.size)
+        info = attributes(has.get(_IFLA_LINKINFO, b""), 0)
+        kind = info.get(_INFO_KIND)
         found.append(
             Link(
-                index=int(message["index"]),
-                name=str(message.get_attr("IFLA_IFNAME")),
-                mac=str(message.get_attr("IFLA_ADDRESS") or ""),
-                mtu=int(message.get_attr("IFLA_MTU") or 0),
-                is_up=bool(message["flags"] & IFF_UP),
-                kind=info.get_attr("IFLA_INFO_KIND") if info is not None else None,
-                peer_index=message.get_attr("IFLA_LINK"),
+                index=index,
+                name=has[_IFLA_IFNAME].rstrip(b"\0").decode(),
+                mac=has.get(_IFLA_ADDRESS, b"").hex(":"),
+                mtu=number(has.get(_IFLA_MTU)) or 0,
+                is_up=bool(flags & IFF_UP),
+                kind=kind.rstrip(b"\0").decode() if kind is not None else None,
+                peer_index=number(has.get(_IFLA_LINK)),
             )
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -20,7 +21,7 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import attribute, ipv4, route_header, rule_header, u32
+from .encoding import attribute, attributes, ipv4, number, route_header, rule_header, u32
 
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
@@ -36,6 +37,8 @@ SCOPE_UNIVERSE: Final = 0
 SCOPE_LINK: Final = 253
 _SCOPE_NOWHERE: Final = 255
 
+_HEADER: Final = struct.Struct("=BBBBBBBBI")  # rtmsg and fib_rule_hdr
+_START: Final = 16  # bytes of the netlink header before it
 _RTA_DST: Final = 1
 _RTA_OIF: Final = 4
 _RTA_GATEWAY: Final = 5
@@ -135,20 +138,19 @@ def routes(conversation: Conversation) -> list[Route]:
     wanted["family"] = socket.AF_INET
     found = []
     for data in conversation.dump(RTM_GETROUTE, wanted):
-        message = rtmsg(data)
-        message.decode()
-        if message["type"] not in (_UNICAST, _UNREACHABLE) or message["flags"] & _CACHED:
+        _, to_length, _, _, table, protocol, _, kind, flags = _HEADER.unpack_from(data, _START)
+        if kind not in (_UNICAST, _UNREACHABLE) or flags & _CACHED:
             continue
-        destination = message.get_attr("RTA_DST") or "0.0.0.0"
+        has = attributes(data, _START + _HEADER.size)
         found.append(
             Route(
-                to=IPv4Network(f"{destination}/{message['dst_len']}"),
-                link=message.get_attr("RTA_OIF"),
-                gateway=_address(message.get_attr("RTA_GATEWAY")),
-                source=_address(message.get_attr("RTA_PREFSRC")),
-                table=int(message.get_attr("RTA_TABLE") or message["table"]),
-                is_onlink=bool(message["flags"] & _ONLINK),
-                protocol=int(message["proto"]),
+                to=IPv4Network((has.get(_RTA_DST, bytes(4)), to_length)),
+                link=number(has.get(_RTA_OIF)),
+                gateway=_address(has.get(_RTA_GATEWAY)),
+                source=_address(has.get(_RTA_PREFSRC)),
+                table=number(has.get(_RTA_TABLE)) or table,
+                is_onlink=bool(flags & _ONLINK),
+                protocol=protocol,
             )
         )
     return found
@@ -160,19 +162,21 @@ def rules(conversation: Conversation) -> list[Rule]:
     wanted["family"] = socket.AF_INET
     found = []
     for data in conversation.dump(RTM_GETRULE, wanted):
-        message = fibmsg(data)
-        message.decode()
-        if message["action"] != _TO_TABLE:
+        _, to_length, source_length, _, table, _, _, action, _ = _HEADER.unpack_from(
+            data, _START
+        )
+        if action != _TO_TABLE:
             continue
+        has = attributes(data, _START + _HEADER.size)
         found.append(
             Rule(
-                priority=int(message.get_attr("FRA_PRIORITY") or 0),
-                table=int(message.get_attr("FRA_TABLE") or message["table"]),
-                source=_network(message.get_attr("FRA_SRC"), message["src_len"]),
-                to=_network(message.get_attr("FRA_DST"), message["dst_len"]),
-                mark=message.get_attr("FRA_FWMARK"),
-                mask=message.get_attr("FRA_FWMASK"),
-                protocol=_rule_protocol(message.get_attr("FRA_PROTOCOL")),
+                priority=number(has.get(_FRA_PRIORITY)) or 0,
+                table=number(has.get(_FRA_TABLE)) or table,
+                source=_network(has.get(_FRA_SRC), source_length),
+                to=_network(has.get(_FRA_DST), to_length),
+                mark=number(has.get(_FRA_FWMARK)),
+                mask=number(has.get(_FRA_FWMASK)),
+                protocol=has.get(_FRA_PROTOCOL, b"\0")[0],
             )
         )
     return found
@@ -221,18 +225,9 @@ def _rule(rule: Rule) -> bytes:
     return message
 
 
-def _address(text: str | None) -> IPv4Address | None:
-    return IPv4Address(text) if text is not None else None
+def _address(packed: bytes | None) -> IPv4Address | None:
+    return IPv4Address(packed) if packed is not None else None
 
 
-def _network(text: str | None, length: int) -> IPv4Network | None:
-    return IPv4Network(f"{text}/{length}") if text is not None else None
-
-
-def _rule_protocol(value: object) -> int:
-    # pyroute2 leaves the one byte of FRA_PROTOCOL as it comes, by release.
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str):
-        return int(value.split(":")[0], 16)
-    return value[0] if isinstance(value, bytes) and value else 0
+def _network(packed: bytes | None, length: int) -> IPv4Network | None:
+    return IPv4Network((packed, length)) if packed is not None else None

@@ -13,7 +13,7 @@ import sys
 from typing import Any, Final
 
 from berth.programs import base_environment, python_module
-from tests.bench import acquire, cni, recovery
+from tests.bench import acquire, cni, recovery, report
 from tests.bench.figures import Family
 from tests.bench.plugins import install_baseline
 
@@ -58,6 +58,7 @@ def _measure_all() -> None:
             _say(line)
             body = json.loads(line)
             found[body["figure"]] = body
+    report.write([figure for family in FAMILIES for figure in family.figures], found)
 
 
 def _lines(names: list[str]) -> list[str]:

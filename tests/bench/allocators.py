@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 
 from berth.programs import base_environment, python_module
 from services.allocator.config import AllocatorSettings
@@ -140,3 +141,13 @@ async def rate(bodies: list[bytes], send: Callable[[bytes], Awaitable[None]]) ->
         for number in range(IN_FLIGHT):
             senders.create_task(sender(), name=f"sender {number}")
     return len(bodies) / (time.perf_counter() - began_s)
+
+
+async def until_served(send: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
+    """Ask until somebody answers: a process that starts tells of nothing by itself."""
+    async with asyncio.timeout(ANSWER_S):
+        while True:
+            try:
+                return await send(body)
+            except NoRespondersError:
+                await asyncio.sleep(0.02)

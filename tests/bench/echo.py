@@ -8,18 +8,23 @@ from typing import Final
 
 import nats
 import uvloop
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 SUBJECT: Final = "bench.echo"
 
 
-async def serve() -> None:
-    client = await nats.connect(os.environ["BERTH_NATS_URL"])
+async def respond(client: Client) -> None:
+    """Become one of the queue group's responders."""
 
     async def echo(message: Msg) -> None:
         await message.respond(message.data)
 
     await client.subscribe(SUBJECT, queue="echo", cb=echo)
+
+
+async def serve() -> None:
+    await respond(await nats.connect(os.environ["BERTH_NATS_URL"]))
     await asyncio.Event().wait()
 
 

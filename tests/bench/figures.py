@@ -33,15 +33,6 @@ class Measured:
     def ratio(self) -> float | None:
         return None if not self.baseline else self.value / self.baseline
 
-    @property
-    def is_met(self) -> bool | None:
-        """Whether the aim was met; None when there was nothing to compare with."""
-        judged = self.ratio if self.figure.is_ratio else self.value
-        if judged is None:
-            return None
-        aim = self.figure.aim
-        return judged >= aim if self.figure.higher_is_better else judged <= aim
-
     def line(self) -> str:
         """The one JSON line that a program reads."""
         return json.dumps(

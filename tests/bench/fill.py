@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from redis.asyncio import Redis
@@ -74,17 +74,17 @@ class LeaseFill:
         await self.redis.hincrby(lease_key(CLUSTER, "epoch"), "counter", many)
         for start in range(0, many, _BATCH):
             batch = [lease(number) for number in range(start, min(many, start + _BATCH))]
-            await self.redis.hset(
-                lease_key(CLUSTER, "fixed"),
-                mapping={each.identity.token: encode_lease(each) for each in batch},
-            )
+            records = {each.identity.token: encode_lease(each) for each in batch}
+            await self.redis.hset(lease_key(CLUSTER, "fixed"), mapping=dict[Any, Any](records))
             await self.redis.hset(
                 lease_key(CLUSTER, "addresses"),
-                mapping={str(each.address): each.identity.token for each in batch},
+                mapping=dict[Any, Any](
+                    (str(each.address), each.identity.token) for each in batch
+                ),
             )
             for each in batch:
                 subject = journal_lease_subject(CLUSTER, each.identity)
-                await self._client.publish(subject, encode_lease(each).encode())
+                await self._client.publish(subject, records[each.identity.token].encode())
             await self._client.flush(timeout=30)
 
     async def bytes_per_lease(self) -> dict[str, float]:

@@ -7,7 +7,6 @@ with stock. Prints the agent's process id once it serves; ends when its standard
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from berth.programs import base_environment
+from berth.programs import base_environment, python_module
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
 from shared.bus.server import RequestServer
@@ -55,7 +54,7 @@ _MACS: Final = {"eth0": "20:90:6f:00:00:01", "eth1": "20:90:6f:00:00:02"}
 
 
 class Peer:
-    """Allocator and eni_manager as far as this node needs them: everything is granted."""
+    """Allocator and eni_manager as far as this agent needs them: everything is granted."""
 
     def __init__(self, bus: BusClient, addresses: int) -> None:
         self._bus = bus
@@ -138,7 +137,7 @@ def _start_agent(folder: Path, nats_url: str) -> subprocess.Popen[bytes]:
     }
     with (folder / "agent.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "services.node_agent.main"],
+            python_module("services.node_agent.main"),
             env=environment,
             stdout=log,
             stderr=log,
@@ -162,7 +161,7 @@ async def _run(folder: Path, addresses: int, nats_url: str) -> None:
     try:
         async with asyncio.timeout(_READY_S):
             await peer.feed()
-            while not (folder / SOCKET).exists():  # noqa: ASYNC110 - a file tells of nothing
+            while not (folder / SOCKET).exists():  # noqa: ASYNC110 # a folder tells of nothing
                 await asyncio.sleep(0.02)
         sys.stdout.write(f"{agent.pid}\n")
         sys.stdout.flush()
@@ -177,7 +176,6 @@ def main() -> None:
     folder, addresses = Path(sys.argv[1]), int(sys.argv[2])
     isolate()
     _build_links()
-    os.environ.pop("BERTH_NATS_URL", None)
     with nats_server() as server:
         asyncio.run(_run(folder, addresses, server.url))
 

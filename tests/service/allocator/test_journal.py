@@ -180,6 +180,18 @@ async def test_one_overtaken_step_does_not_fail_those_beside_it(journals: Journa
     }
 
 
+async def test_replicas_that_journal_the_same_steps_at_once_both_succeed(
+    journals: Journals,
+) -> None:
+    steps = [step(number, pod=f"web-{number}") for number in range(1, 201)]
+
+    await asyncio.gather(
+        *(each.write([one]) for one in steps for each in (journals.one, journals.two))
+    )
+
+    assert await journals.held() == {one.identity.name: one for one in steps}
+
+
 async def test_two_steps_of_one_identity_end_as_the_newer(journals: Journals) -> None:
     await asyncio.gather(*(journals.one.write([step(n)]) for n in (1, 2, 3)))
 

