@@ -7,6 +7,7 @@ import logging
 import random
 import uuid
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
@@ -23,7 +24,9 @@ from .adapters.endpoints import BusMover, handlers
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .config import AllocatorSettings
+from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
+from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 
 log = logging.getLogger(__name__)
@@ -71,12 +74,22 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             claim_timeout_s=settings.claim_timeout_s,
         )
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
-        allocator = Allocator(leases, journal, BusMover(client), events, epochs, clock)
-        stack.push_async_callback(allocator.drain)
+        steps = DurableSteps(leases, journal, events, epochs)
+        stack.push_async_callback(steps.drain)
+        allocator = Allocator(
+            leases,
+            steps,
+            BusMover(client),
+            events,
+            clock,
+            default_expires_after=_span(settings.default_expires_after_s),
+        )
+        reaper = Reaper(leases, steps, clock, _limits(settings))
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
             nats,
@@ -89,6 +102,16 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         readiness.clear(BUS_CONDITION, "draining")
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds is not None else None
+
+
+def _limits(settings: AllocatorSettings) -> ReaperLimits:
+    return ReaperLimits(
+        batch_max=settings.reap_batch_max, retry=timedelta(seconds=settings.reap_retry_s)
+    )
 
 
 if __name__ == "__main__":

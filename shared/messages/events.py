@@ -23,6 +23,7 @@ class LeaseEvent(Message):
     eni: str | None
     generation: int
     at: AwareDatetime
+    reason: str | None = None  # given by the person who had it done
 
 
 class EniEvent(Message):

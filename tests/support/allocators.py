@@ -38,9 +38,15 @@ CLOCK = SystemClock()
 PATIENCE = timedelta(seconds=10)
 
 
-def settings(nats: NatsServer, redis: RedisServer) -> AllocatorSettings:
-    return AllocatorSettings(
-        cluster=CLUSTER, nats_url=nats.url, redis_url=redis.url, claim_timeout_s=1.0
+def settings(nats: NatsServer, redis: RedisServer, **changes: object) -> AllocatorSettings:
+    return AllocatorSettings.model_validate(
+        {
+            "cluster": CLUSTER,
+            "nats_url": nats.url,
+            "redis_url": redis.url,
+            "claim_timeout_s": 1.0,
+        }
+        | changes
     )
 
 

@@ -6,16 +6,17 @@ of leases, a server whose identity changes when it restarts, and the fence of ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
     AcquireStatus,
     ArriveStatus,
     Claim,
+    ExpireStatus,
     FencedBy,
     Lease,
     RetainStatus,
@@ -57,6 +58,7 @@ class Books:
     claim: int = 0
     fixed: dict[Identity, Lease] = field(default_factory=dict)
     unjournaled: dict[Identity, Generation] = field(default_factory=dict)
+    put_off: dict[Identity, datetime] = field(default_factory=dict)  # what the reaper took
     marks: dict[NodeName, Mark] = field(default_factory=dict)
     reported: dict[NodeName, dict[IPv4Address, ReportedView]] = field(default_factory=dict)
 
@@ -64,7 +66,8 @@ class Books:
 class MemoryLeases:
     """One process' view of a store in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
         self._books = Books()
         self._server = 1
         self._number: int | None = None
@@ -145,6 +148,33 @@ class MemoryLeases:
         if not is_holder or lease.generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
         return self._keep(RetainStatus.RETAINED, replace(lease, state=AddressState.RETAINED))
+
+    async def now(self) -> datetime:
+        return self._now()
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        self._check_epoch()
+        moments = {
+            identity: self._books.put_off.get(identity, due)
+            for identity, lease in self._books.fixed.items()
+            if (due := _due(lease)) is not None
+        }
+        taken = sorted(
+            (each for each in moments if moments[each] <= by), key=moments.__getitem__
+        )
+        self._books.put_off |= dict.fromkeys(taken[:limit], by + retry)
+        return [self._books.fixed[identity] for identity in taken[:limit]]
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ExpireStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(ExpireStatus.EXPIRED, lease)
+        if lease.expires_at is None or lease.expires_at > by:
+            return self._as_is(ExpireStatus.KEPT, lease)
+        return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
 
     async def report(
         self,
@@ -236,7 +266,7 @@ class MemoryLeases:
             moving_to=None,
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
-            since=datetime.now(UTC),
+            since=self._now(),
             expires_after=claim.expires_after,
         )
         return self._keep(AcquireStatus.BOUND, lease)
@@ -256,10 +286,11 @@ class MemoryLeases:
         books = self._books
         books.counter += 1
         kept = replace(
-            lease, generation=generation(books.number, books.counter), since=datetime.now(UTC)
+            lease, generation=generation(books.number, books.counter), since=self._now()
         )
         books.fixed[lease.identity] = kept
         books.unjournaled[lease.identity] = kept.generation
+        books.put_off.pop(lease.identity, None)
         return Step(status=status, lease=kept, is_journaled=False)
 
     def _as_is(self, status: Status, lease: Lease) -> Step[Status]:
@@ -281,6 +312,10 @@ class MemoryLeases:
             raise _refusal("stale", fence)
         mark.low = max(mark.low, fence.lowest_unsettled)
         return mark
+
+
+def _due(lease: Lease) -> datetime | None:
+    return lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
 
 
 def _refusal(status: str, fence: FencedBy) -> BerthError:

@@ -1,13 +1,15 @@
 """Implements LeaseStore and EpochStore on Redis: one script a step, one flush for many steps.
 
 Keys, all below ``berth:{<cluster>}:lease:``: ``epoch``; ``fixed`` (token → record),
-``addresses`` (address → token), ``unjournaled`` (token → generation), ``nodes``;
+``addresses`` (address → token), ``unjournaled`` (token → generation), ``expiries`` (tokens by
+the moment at which the reaper looks at them), ``nodes``;
 ``mark:<node>`` (the fence) and ``reported:<node>``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeVar
@@ -19,6 +21,7 @@ from services.allocator.domain.leases import (
     AcquireStatus,
     ArriveStatus,
     Claim,
+    ExpireStatus,
     FencedBy,
     Lease,
     RetainStatus,
@@ -60,6 +63,7 @@ class RedisLeases:
         self._fixed = lease_key(cluster, "fixed")
         self._addresses = lease_key(cluster, "addresses")
         self._unjournaled = lease_key(cluster, "unjournaled")
+        self._expiries = lease_key(cluster, "expiries")
         self._nodes = lease_key(cluster, "nodes")
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:
@@ -82,6 +86,7 @@ class RedisLeases:
                 self._fixed,
                 self._addresses,
                 self._unjournaled,
+                self._expiries,
             ],
             [
                 *_fence(claim.fence),
@@ -105,7 +110,7 @@ class RedisLeases:
     ) -> Step[ArriveStatus]:
         reply = await self._step(
             "arrive",
-            [self._epoch, self._fixed, self._unjournaled],
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
             [identity.token, str(generation), node, eni],
             fence=None,
         )
@@ -116,11 +121,45 @@ class RedisLeases:
     ) -> Step[RetainStatus]:
         reply = await self._step(
             "retain",
-            [self._epoch, self._mark(fence.node), self._fixed, self._unjournaled],
+            [
+                self._epoch,
+                self._mark(fence.node),
+                self._fixed,
+                self._unjournaled,
+                self._expiries,
+            ],
             [*_fence(fence), identity.token, attachment, str(generation)],
             fence=fence,
         )
         return _read_step(RetainStatus, identity, reply)
+
+    async def now(self) -> datetime:
+        try:
+            seconds, microseconds = await self._store.time()
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"the store: {error}") from error
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        reply = await self._step(
+            "take_due",
+            [self._epoch, self._fixed, self._expiries],
+            [_milliseconds(by), limit, _milliseconds(by + retry)],
+            fence=None,
+        )
+        return [
+            decode_lease(token, body)
+            for token, body in zip(reply[1::2], reply[2::2], strict=True)
+        ]
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        reply = await self._step(
+            "expire",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, _milliseconds(by)],
+            fence=None,
+        )
+        return _read_step(ExpireStatus, identity, reply)
 
     async def report(
         self,
@@ -219,7 +258,14 @@ class RedisLeases:
         prefix = lease_key(self._cluster, "mark:")
         reply = await self._scripts.run(
             "claim_epoch",
-            [self._epoch, self._nodes, self._fixed, self._addresses, self._unjournaled],
+            [
+                self._epoch,
+                self._nodes,
+                self._fixed,
+                self._addresses,
+                self._unjournaled,
+                self._expiries,
+            ],
             [number, "1" if empty else "0", prefix],
         )
         return bool(reply)
@@ -230,7 +276,9 @@ class RedisLeases:
             for lease in leases[start : start + _RESTORE_MAX]:
                 arguments += [lease.identity.token, str(lease.address), encode_lease(lease)]
             if not await self._scripts.run(
-                "restore", [self._epoch, self._fixed, self._addresses], arguments
+                "restore",
+                [self._epoch, self._fixed, self._addresses, self._expiries],
+                arguments,
             ):
                 return False
         return True
@@ -277,6 +325,10 @@ class RedisLeases:
 
 def _fence(fence: FencedBy) -> tuple[int, int, int]:
     return fence.incarnation, fence.sequence, fence.lowest_unsettled
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def _text(value: bytes | str) -> str:

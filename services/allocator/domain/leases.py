@@ -43,6 +43,14 @@ class Lease:
         assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
         assert (self.moving_to is not None) == (self.state is AddressState.MOVING)
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends by itself; None: never, or a pod has it or waits for it."""
+        waits = self.state in (AddressState.RETAINED, AddressState.PARKED)
+        if not waits or self.expires_after is None:
+            return None
+        return self.since + self.expires_after
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FencedBy:
@@ -104,6 +112,14 @@ class RetainStatus(StrEnum):
 
     RETAINED = "retained"
     SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
+
+
+class ExpireStatus(StrEnum):
+    """What became of a lease that seemed due."""
+
+    EXPIRED = "expired"
+    KEPT = "kept"  # not due (any more): a pod came back, or it is kept for longer
     UNKNOWN = "unknown"
 
 

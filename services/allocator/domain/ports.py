@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
 
-from .leases import AcquireStatus, ArriveStatus, Claim, FencedBy, Lease, RetainStatus, Step
+from .leases import (
+    AcquireStatus,
+    ArriveStatus,
+    Claim,
+    ExpireStatus,
+    FencedBy,
+    Lease,
+    RetainStatus,
+    Step,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,21 @@ class LeaseStore(Protocol):
     async def retain(
         self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
     ) -> Step[RetainStatus]: ...
+
+    async def now(self) -> datetime:
+        """The store's clock, the only one that leases are measured by."""
+        ...
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        """Leases that are due to expire, and expired ones that are to be handed over.
+
+        Who took one has until `by` + `retry`; after that it is due again.
+        """
+        ...
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        """`by` is a moment that the store's clock has reached."""
+        ...
 
     async def report(
         self,
