@@ -15,12 +15,13 @@ from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.messages.base import ServiceName
+from shared.messages.moves import ADDRESS_RECLAIM
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
 from shared.store.connection import STORE_CONDITION, check_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
-from .adapters.endpoints import BusMover, handlers
+from .adapters.endpoints import BusEniManager, handlers
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .config import AllocatorSettings
@@ -74,17 +75,18 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             claim_timeout_s=settings.claim_timeout_s,
         )
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
+        eni_manager = BusEniManager(client)
         steps = DurableSteps(leases, journal, events, epochs)
         stack.push_async_callback(steps.drain)
         allocator = Allocator(
             leases,
             steps,
-            BusMover(client),
+            eni_manager,
             events,
             clock,
             default_expires_after=_span(settings.default_expires_after_s),
         )
-        reaper = Reaper(leases, steps, clock, _limits(settings))
+        reaper = Reaper(leases, journal, steps, eni_manager, clock, _limits(settings))
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
@@ -110,7 +112,9 @@ def _span(seconds: float | None) -> timedelta | None:
 
 def _limits(settings: AllocatorSettings) -> ReaperLimits:
     return ReaperLimits(
-        batch_max=settings.reap_batch_max, retry=timedelta(seconds=settings.reap_retry_s)
+        batch_max=settings.reap_batch_max,
+        retry=timedelta(seconds=settings.reap_retry_s),
+        reclaim_timeout=timedelta(seconds=ADDRESS_RECLAIM.timeout_s),
     )
 
 

@@ -24,7 +24,7 @@ from shared.messages.leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE
+from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
     NODE_REGISTER,
@@ -57,6 +57,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_GET.name: _OPERATOR,
     LEASE_LIST.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
+    ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     STOCK_OFFER.name: _ENI_MANAGER,

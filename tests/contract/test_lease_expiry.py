@@ -6,10 +6,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from services.allocator.domain.leases import AcquireStatus, ExpireStatus, Lease, RetainStatus
+from services.allocator.domain.leases import (
+    AcquireStatus,
+    ExpireStatus,
+    ForgetStatus,
+    Lease,
+    RetainStatus,
+)
 from shared.addresses import AddressState
 from shared.errors import EpochLost
-from shared.ids import EniId, Identity
+from shared.ids import EniId, Generation, Identity
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import ONE, TWO, Store
 
@@ -258,3 +264,74 @@ async def test_an_allocator_of_an_older_epoch_ends_nothing(
 
     assert await store.find(lease.identity) == lease
     assert lease.node == ONE
+
+
+async def expired(store: Store, by: NodeVoice) -> Lease:
+    lease = await gone(store, by)
+    step = await store.expire(lease.identity, lease.since + SPAN)
+    assert step.lease is not None
+    return step.lease
+
+
+async def test_a_forgotten_lease_leaves_nothing(store: Store, one: NodeVoice) -> None:
+    lease = await expired(store, one)
+
+    status = await store.forget(lease.identity, lease.generation)
+
+    assert status is ForgetStatus.FORGOTTEN
+    assert await store.find(lease.identity) is None
+    assert await store.unjournaled(10) == []
+    assert await due(store, lease.since + timedelta(days=1)) == []
+
+
+async def test_a_lease_is_forgotten_once(store: Store, one: NodeVoice) -> None:
+    lease = await expired(store, one)
+    await store.forget(lease.identity, lease.generation)
+
+    assert await store.forget(lease.identity, lease.generation) is ForgetStatus.UNKNOWN
+
+
+async def test_a_forgotten_leases_address_may_be_another_identitys(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await expired(store, one)
+    await store.forget(lease.identity, lease.generation)
+
+    step = await store.acquire(two.claim("web-1", candidate=str(lease.address)))
+
+    assert step.status is AcquireStatus.BOUND
+
+
+async def test_an_identity_whose_lease_was_forgotten_gets_a_new_one(
+    store: Store, one: NodeVoice
+) -> None:
+    lease = await expired(store, one)
+    await store.forget(lease.identity, lease.generation)
+
+    step = await store.acquire(one.claim("web-0", candidate="10.0.0.10", uid="uid-2"))
+
+    assert step.status is AcquireStatus.BOUND
+    assert step.lease is not None
+    assert str(step.lease.address) == "10.0.0.10"
+    assert step.lease.generation > lease.generation
+    assert await store.forget(lease.identity, lease.generation) is ForgetStatus.SUPERSEDED
+
+
+async def test_only_an_expired_lease_is_forgotten(store: Store, one: NodeVoice) -> None:
+    lease = await gone(store, one)
+
+    status = await store.forget(lease.identity, lease.generation)
+
+    assert status is ForgetStatus.SUPERSEDED
+    assert await store.find(lease.identity) == lease
+
+
+async def test_a_lease_expired_in_another_generation_is_not_forgotten(
+    store: Store, one: NodeVoice
+) -> None:
+    lease = await expired(store, one)
+
+    status = await store.forget(lease.identity, Generation(lease.generation - 1))
+
+    assert status is ForgetStatus.SUPERSEDED
+    assert await store.find(lease.identity) == lease

@@ -9,6 +9,7 @@ from services.allocator.domain.leases import Lease
 from services.allocator.service import Allocator
 from shared.bus.client import BusClient
 from shared.bus.server import Handler
+from shared.errors import Unavailable
 from shared.messages.base import Endpoint, EniFields, IdentityFields
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -17,7 +18,7 @@ from shared.messages.leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE, MoveRequest
+from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM, MoveRequest, ReclaimRequest
 from shared.messages.nodes import NODE_REGISTER
 
 
@@ -33,8 +34,8 @@ def handlers(allocator: Allocator) -> dict[Endpoint[Any, Any], Handler[Any, Any]
     }
 
 
-class BusMover:
-    """Has the eni_manager move an address."""
+class BusEniManager:
+    """Has the eni_manager move an address, or take it back."""
 
     def __init__(self, client: BusClient) -> None:
         self._client = client
@@ -54,3 +55,17 @@ class BusMover:
             ),
         )
         return moved.eni
+
+    async def reclaim(self, lease: Lease, deadline: datetime) -> None:
+        if lease.node is None:
+            raise Unavailable(f"{lease.address} of {lease.identity} is parked: no node has it")
+        await self._client.call(
+            ADDRESS_RECLAIM,
+            ReclaimRequest(
+                deadline=deadline,
+                identity=IdentityFields.of(lease.identity),
+                address=lease.address,
+                node=lease.node,
+                generation=lease.generation,
+            ),
+        )

@@ -18,6 +18,7 @@ from services.allocator.domain.leases import (
     Claim,
     ExpireStatus,
     FencedBy,
+    ForgetStatus,
     Lease,
     RetainStatus,
     Status,
@@ -175,6 +176,18 @@ class MemoryLeases:
         if lease.expires_at is None or lease.expires_at > by:
             return self._as_is(ExpireStatus.KEPT, lease)
         return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        self._check_epoch()
+        books, lease = self._books, self._books.fixed.get(identity)
+        if lease is None:
+            return ForgetStatus.UNKNOWN
+        if lease.state is not AddressState.EXPIRED or lease.generation != generation:
+            return ForgetStatus.SUPERSEDED
+        del books.fixed[identity]
+        books.unjournaled.pop(identity, None)
+        books.put_off.pop(identity, None)
+        return ForgetStatus.FORGOTTEN
 
     async def report(
         self,

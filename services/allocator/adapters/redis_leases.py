@@ -23,6 +23,7 @@ from services.allocator.domain.leases import (
     Claim,
     ExpireStatus,
     FencedBy,
+    ForgetStatus,
     Lease,
     RetainStatus,
     Step,
@@ -160,6 +161,21 @@ class RedisLeases:
             fence=None,
         )
         return _read_step(ExpireStatus, identity, reply)
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        reply = await self._step(
+            "forget",
+            [
+                self._epoch,
+                self._fixed,
+                self._addresses,
+                self._unjournaled,
+                self._expiries,
+            ],
+            [identity.token, str(generation)],
+            fence=None,
+        )
+        return ForgetStatus(reply[0].decode())
 
     async def report(
         self,

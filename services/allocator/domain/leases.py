@@ -123,6 +123,14 @@ class ExpireStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class ForgetStatus(StrEnum):
+    """What became of a lease that was handed over."""
+
+    FORGOTTEN = "forgotten"
+    SUPERSEDED = "superseded"  # it is not expired in this generation
+    UNKNOWN = "unknown"  # it is gone already
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step(Generic[Status]):
     """A step's answer. `is_journaled` is about the lease as it is returned."""

@@ -16,6 +16,7 @@ from .leases import (
     Claim,
     ExpireStatus,
     FencedBy,
+    ForgetStatus,
     Lease,
     RetainStatus,
     Step,
@@ -65,6 +66,10 @@ class LeaseStore(Protocol):
 
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         """`by` is a moment that the store's clock has reached."""
+        ...
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        """After its tombstone is journaled: a rebuild must not bring it back."""
         ...
 
     async def report(
@@ -132,6 +137,10 @@ class Journal(Protocol):
 
     async def write(self, leases: Sequence[Lease]) -> None:
         """Durable when it returns. Raises EpochLost for a writer of an older epoch."""
+        ...
+
+    async def bury(self, lease: Lease) -> None:
+        """Leave a tombstone in the place of an expired lease: durable when it returns."""
         ...
 
     async def epoch(self) -> JournalEpoch | None: ...

@@ -162,6 +162,12 @@ class LeaseMachine(RuleBasedStateMachine):
         by = datetime.now(UTC) + ahead
         self.ask(lambda store: store.expire(lease.identity, by))
 
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.forget(lease.identity, lease.generation))
+
     @rule(ahead=AHEAD, is_put_off=st.booleans())
     def take_due(self, ahead: timedelta, is_put_off: bool) -> None:
         by = datetime.now(UTC) + ahead

@@ -17,6 +17,7 @@ from services.allocator.epochs import EPOCH_CONDITION, EpochKeeper
 from services.allocator.reaper import Reaper, ReaperLimits
 from shared.addresses import AddressState
 from shared.bus.connection import connect_bus
+from shared.errors import Unavailable
 from shared.ids import NodeName
 from shared.messages.events import Event, LeaseEvent
 from shared.telemetry.health import Readiness
@@ -27,6 +28,7 @@ from tests.support.servers import NatsServer
 
 NODE = NodeName("node-1")
 SPAN = timedelta(minutes=5)
+RETRY = timedelta(seconds=10)
 
 
 class Clocks:
@@ -62,13 +64,21 @@ class World:
             claim_timeout_s=1.0,
         )
         self.events: list[LeaseEvent] = []
+        self.reclaimed: list[Lease] = []
+        self.is_eni_manager_away = False
         self.steps = DurableSteps(self.store, self.journal, self, self.keeper)
-        self.reaper = Reaper(
-            self.store,
-            self.steps,
-            self.clocks,
-            ReaperLimits(batch_max=64, retry=timedelta(seconds=10)),
+        self.reaper = self.another_reaper()
+
+    def another_reaper(self, *, batch_max: int = 64) -> Reaper:
+        limits = ReaperLimits(
+            batch_max=batch_max, retry=RETRY, reclaim_timeout=timedelta(seconds=5)
         )
+        return Reaper(self.store, self.journal, self.steps, self, self.clocks, limits)
+
+    async def reclaim(self, lease: Lease, deadline: datetime) -> None:
+        if self.is_eni_manager_away:
+            raise Unavailable("nobody serves address.reclaim")
+        self.reclaimed.append(lease)
 
     def tell(self, event: Event, *, message_id: str) -> None:
         if isinstance(event, LeaseEvent):
@@ -119,11 +129,15 @@ async def test_a_lease_ends_when_its_time_is_over_and_not_before(
     await world.reaper.round()
 
     assert before == [AddressState.RETAINED]
-    assert await world.states() == [AddressState.EXPIRED]
+    assert await world.states() == []
+    assert [(lease.state, str(lease.address)) for lease in world.reclaimed] == [
+        (AddressState.EXPIRED, "10.0.0.9")
+    ]
 
 
 async def test_an_expiry_is_journaled_and_told(world: World, node: NodeVoice) -> None:
     await world.gone(node, "web-0", "10.0.0.9")
+    world.is_eni_manager_away = True
 
     world.clocks.passed = SPAN
     await world.reaper.round()
@@ -141,13 +155,11 @@ async def test_an_expiry_is_journaled_and_told(world: World, node: NodeVoice) ->
 async def test_a_look_ends_no_more_than_its_batch(world: World, node: NodeVoice) -> None:
     for number in range(5):
         await world.gone(node, f"web-{number}", f"10.0.0.{10 + number}")
-    limits = ReaperLimits(batch_max=2, retry=timedelta(seconds=10))
-    reaper = Reaper(world.store, world.steps, world.clocks, limits)
     world.clocks.passed = SPAN
 
-    await reaper.round()
+    await world.another_reaper(batch_max=2).round()
 
-    assert (await world.states()).count(AddressState.EXPIRED) == 2
+    assert await world.states() == [AddressState.RETAINED] * 3
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
@@ -183,4 +195,86 @@ async def test_a_jump_that_ran_over_a_span_does_not_end_a_lease_early(
     await world.reaper.round()
 
     assert held == [AddressState.RETAINED]
-    assert await world.states() == [AddressState.EXPIRED]
+    assert await world.states() == []
+
+
+async def test_a_lease_that_nobody_takes_back_stays_expired_until_somebody_does(
+    world: World, node: NodeVoice
+) -> None:
+    await world.gone(node, "web-0", "10.0.0.9")
+    world.is_eni_manager_away = True
+    world.clocks.passed = SPAN
+    await world.reaper.round()
+    await world.reaper.round()
+    while_away = await world.states()
+
+    world.is_eni_manager_away = False
+    world.clocks.passed = SPAN + RETRY
+    await world.reaper.round()
+
+    assert while_away == [AddressState.EXPIRED]
+    assert await world.states() == []
+    assert [event.verb for event in world.events] == ["expired", "released"]
+
+
+async def test_an_expiry_that_was_not_journaled_is_journaled_before_the_hand_over(
+    world: World, node: NodeVoice
+) -> None:
+    lease = await world.gone(node, "web-0", "10.0.0.9")
+    world.clocks.passed = SPAN
+    await world.store.expire(lease.identity, world.clocks.store_now())
+    world.is_eni_manager_away = True
+
+    await world.another_reaper().round()
+
+    [journaled] = [lease async for lease in world.journal.leases()]
+    assert journaled.state is AddressState.EXPIRED
+
+
+async def test_a_hand_over_that_stopped_after_its_tombstone_is_finished(
+    world: World, node: NodeVoice
+) -> None:
+    lease = await world.gone(node, "web-0", "10.0.0.9")
+    world.clocks.passed = SPAN
+    step = await world.store.expire(lease.identity, world.clocks.store_now())
+    assert step.lease is not None
+    await world.journal.write([step.lease])
+    await world.journal.bury(step.lease)
+
+    await world.another_reaper().round()
+
+    assert await world.states() == []
+    assert [each async for each in world.journal.leases()] == []
+
+
+async def test_a_rebuild_after_the_tombstone_does_not_bring_the_lease_back(
+    world: World, node: NodeVoice
+) -> None:
+    lease = await world.gone(node, "web-0", "10.0.0.9")
+    world.clocks.passed = SPAN
+    step = await world.store.expire(lease.identity, world.clocks.store_now())
+    assert step.lease is not None
+    await world.journal.write([step.lease])
+    await world.journal.bury(step.lease)
+
+    world.store.empty()
+    await world.keeper.open()
+
+    assert await world.states() == []
+
+
+async def test_a_rebuild_before_the_tombstone_hands_the_lease_over_again(
+    world: World, node: NodeVoice
+) -> None:
+    lease = await world.gone(node, "web-0", "10.0.0.9")
+    world.clocks.passed = SPAN
+    step = await world.store.expire(lease.identity, world.clocks.store_now())
+    assert step.lease is not None
+    await world.journal.write([step.lease])
+
+    world.store.empty()
+    await world.keeper.open()
+    await world.another_reaper().round()
+
+    assert [each.generation for each in world.reclaimed] == [step.lease.generation]
+    assert await world.states() == []
