@@ -190,10 +190,13 @@ def _unknown(where: str, name: str, known: frozenset[str]) -> str:
 
 def _first_problem(kind: type[ServiceSettings], error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    name = str(problem["loc"][0]) if problem["loc"] else kind.section
+    reason = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:  # settings that do not go together: the reason names them
+        return f"settings of {kind.section}: {reason}"
+    name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return _unknown(f"{kind.section}.{name}", name, frozenset(kind.model_fields))
     shown = repr(problem["input"])[:120]
     if "password" in name or "secret" in name:
         shown = "(hidden)"
-    return f"setting {name} (BERTH_{name.upper()}): {shown} is not allowed: {problem['msg']}"
+    return f"setting {name} (BERTH_{name.upper()}): {shown} is not allowed: {reason}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -25,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     global why_no_namespaces
     if can_administer():
         return
+    # Inside, this user is called root, and pytest's own folder may be the real root's.
+    temporary = Path(tempfile.gettempdir(), f"berth-tests-of-{os.geteuid()}")
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(temporary)
     try:
         isolate()
     except OSError as error:

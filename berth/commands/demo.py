@@ -11,6 +11,7 @@ import typer
 from berth.commands.options import Json, RunDir
 from berth.commands.output import show_json
 from berth.demo.run import DemoOptions, run_demo
+from berth.playground.topology import default_topology, read_topology
 
 
 def demo(
@@ -22,6 +23,10 @@ def demo(
             help="A file of StatefulSets, Deployments, Pods; default: the example.",
         ),
     ] = None,
+    topology: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML: subnets and instances; default: three nodes."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave all of it up, to look around.")
     ] = False,
@@ -29,7 +34,11 @@ def demo(
 ) -> None:
     """Run a manifest's pods on a simulated cloud, delete one, bring it back: same address."""
     options = DemoOptions(
-        run_dir=run_dir.absolute(), manifest=manifest, keep=keep, is_quiet=as_json
+        run_dir=run_dir.absolute(),
+        manifest=manifest,
+        topology=read_topology(topology) if topology is not None else default_topology(),
+        keep=keep,
+        is_quiet=as_json,
     )
     outcome = asyncio.run(run_demo(options))
     if as_json:

@@ -22,7 +22,7 @@ from berth.operator import open_operator
 from berth.playground.detached import start_detached, stop_detached
 from berth.playground.playground import Playground, ProgressStep, StartOptions
 from berth.playground.state import PlaygroundState, default_playground_dir
-from berth.playground.topology import default_topology
+from berth.playground.topology import Topology
 from shared.ids import PodName
 
 from .cast import Cast
@@ -42,6 +42,7 @@ EXIT_INTERRUPTED: Final = 130  # as a shell says it: 128 + SIGINT
 class DemoOptions:
     run_dir: Path
     manifest: Path | None
+    topology: Topology
     keep: bool
     is_quiet: bool
 
@@ -136,14 +137,16 @@ async def _playground(options: DemoOptions, report: Report) -> AsyncIterator[Pla
 
     start = StartOptions(cooling_s=COOLING_S)
     if not options.keep:
-        playground = await Playground.start(run_dir=options.run_dir, options=start, report=step)
+        playground = await Playground.start(
+            run_dir=options.run_dir, topology=options.topology, options=start, report=step
+        )
         try:
             yield playground.state
         finally:
             await playground.stop()
         return
     state = start_detached(
-        run_dir=options.run_dir, topology=default_topology(), options=start, report=step
+        run_dir=options.run_dir, topology=options.topology, options=start, report=step
     )
     try:
         yield state

@@ -81,7 +81,7 @@ def _check_resource(spec: PodBodyShape, resource: str, path: str) -> None:
     if not holders:
         raise InvalidInput(
             f"{path}.containers[0].resources: {resource} is missing, but the pod is annotated "
-            f'{NETWORKS}; allowed: "1" in requests and in limits'
+            f'{NETWORKS}; allowed: "1"'
         )
     if len(holders) > 1:
         raise InvalidInput(
@@ -90,15 +90,14 @@ def _check_resource(spec: PodBodyShape, resource: str, path: str) -> None:
         )
     container = spec.containers[holders[0]]
     resources_path = f"{path}.containers[{holders[0]}].resources"
-    _check_quantity(container.resources.requests, resource, f"{resources_path}.requests")
     _check_quantity(container.resources.limits, resource, f"{resources_path}.limits")
+    if resource in container.resources.requests:  # else the API server takes it from the limits
+        _check_quantity(container.resources.requests, resource, f"{resources_path}.requests")
 
 
 def _check_quantity(quantities: dict[str, object], resource: str, path: str) -> None:
     if resource not in quantities:
-        raise InvalidInput(
-            f'{path}: {resource} is missing; allowed: "1" in requests and in limits'
-        )
+        raise InvalidInput(f'{path}: {resource} is missing; allowed: "1"')
     value = quantities[resource]
     is_one = value == "1" or (isinstance(value, int) and value == 1 and value is not True)
     if not is_one:

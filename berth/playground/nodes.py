@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from berth.playground.state import NodeState
 from berth.playground.topology import PlannedNode
-from shared.errors import Unavailable
+from shared.errors import Refused, Unavailable
 from shared.ids import InstanceId, encode_token
+
+_LONGEST_SOCKET: Final = "agent.sock.00000000"  # as it is called until it listens
+_SOCKET_PATH_BYTES_MAX: Final = 107  # sun_path, with its final zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +56,26 @@ class _Ready(BaseModel):
     instances: dict[str, _ReadyInstance] = {}
 
 
+def check_paths(run_dir: Path, nodes: Iterable[PlannedNode]) -> None:
+    """Raise Refused where a node's socket would have a longer path than the kernel takes."""
+    for node in nodes:
+        path = _folder(run_dir, node) / "run" / _LONGEST_SOCKET
+        excess = len(os.fsencode(path)) - _SOCKET_PATH_BYTES_MAX
+        if excess > 0:
+            raise Refused(
+                f"run_dir {run_dir}: {excess} bytes too long for the socket of node"
+                f" {node.name}; choose a shorter --run-dir"
+            )
+
+
+def _folder(run_dir: Path, node: PlannedNode) -> Path:
+    return run_dir / "nodes" / encode_token(node.name)
+
+
 def make_node(run_dir: Path, node: PlannedNode, doors: InstanceDoors) -> NodeState:
     """Folders of its own for one node's agent, pods and CNI configuration."""
     door = doors.door(node.instance)
-    folder = run_dir / "nodes" / encode_token(node.name)
+    folder = _folder(run_dir, node)
     state = NodeState(
         name=node.name,
         instance=node.instance,

@@ -23,7 +23,7 @@ from berth.playground import services
 from berth.playground.keys import CloudAccount, KeyRing, PlaygroundKeys, make_keys
 from berth.playground.leftovers import end_left_children
 from berth.playground.nats_server import nats_process
-from berth.playground.nodes import InstanceDoors, make_node
+from berth.playground.nodes import InstanceDoors, check_paths, make_node
 from berth.playground.ports import LOOPBACK, take_port
 from berth.playground.processes import Process, ProcessSpec
 from berth.playground.state import (
@@ -100,6 +100,8 @@ class Playground:
     ) -> Playground:
         """Start everything. Raises in one line, and then nothing of it is left."""
         playground = cls(run_dir, topology or default_topology(), options or StartOptions())
+        if not playground._options.wireless:
+            check_paths(run_dir, playground._topology.nodes)
         playground._take_folder()
         try:
             await playground._start(report)

@@ -14,6 +14,7 @@ from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.errors import BerthError
 from shared.ids import NodeName
+from shared.messages.clusters import NODE_LIST, NodeListRequest
 from shared.messages.nodes import AGENT_INVENTORY, InventoryRequest
 
 _ASK_S: Final = 1.0
@@ -48,9 +49,22 @@ def agent_ready(bus: BusClient, node: NodeName, configuration: Path) -> Probe:
             )
         except BerthError as error:
             return str(error)
-        return None if configuration.exists() else f"{configuration.name} is not there yet"
+        return None if configuration.exists() else await _problem(bus, node)
 
     return ask
+
+
+async def _problem(bus: BusClient, node: NodeName) -> str:
+    """Why no ENI of the node carries pods yet, as far as the eni_manager can tell."""
+    deadline = SystemClock().now() + timedelta(seconds=_ASK_S)
+    try:
+        listed = await bus.call(NODE_LIST, NodeListRequest(deadline=deadline))
+    except BerthError as error:
+        return str(error)
+    known = next((each for each in listed.nodes if each.node == node), None)
+    if known is None or known.problem is None:
+        return "no ENI of the node carries pods yet"
+    return known.problem
 
 
 def file_ready(file: Path) -> Probe:

@@ -15,12 +15,19 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import berth
 from shared.errors import NotFound, Refused
 from shared.ids import ClusterName, InstanceId, NodeName, Zone
 from shared.settings import default_run_dir
 
 STATE_FILE: Final = "playground.json"
 LOCK_FILE: Final = "playground.lock"
+
+# Found from any directory, and (-P) never in the caller's own: it may hold a folder `shared`.
+_ENTER: Final = (
+    f"import sys; sys.path.insert(0, {str(Path(berth.__file__).resolve().parent.parent)!r});"
+    " from shared.kernel.enter import main; main()"
+)
 
 
 class _Document(BaseModel):
@@ -56,9 +63,8 @@ class NodeState(_Document):
         if self.namespace_pid is None:
             raise Refused(f"node {self.name}: the cloud was started without a network")
         place = ["--netns", str(self.netns_path)] if self.netns_path is not None else []
-        # -P: a folder named like one of our packages in the caller's directory is not imported.
-        python = [sys.executable, "-P", "-m", "shared.kernel.enter"]
-        return [*python, "--pid", str(self.namespace_pid), *place, "--", *argv]
+        pid = str(self.namespace_pid)
+        return [sys.executable, "-P", "-c", _ENTER, "--pid", pid, *place, "--", *argv]
 
 
 class PlaygroundState(_Document):

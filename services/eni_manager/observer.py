@@ -42,6 +42,7 @@ class Observer:
 
     async def observe(self) -> None:
         """Bring the book up to date. Raises what the node cannot be served for."""
+        await self._tools.call(self._book.check_term, self._tools.subnets.ensure)
         sight = await self._look()
         self._check(sight)
         await self._book.change_node(

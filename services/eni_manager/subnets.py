@@ -19,6 +19,7 @@ class SubnetBook:
         self._cloud = cloud
         self._named = tuple(subnets)
         self._known: dict[SubnetId, Subnet] = {}
+        self._was_told = False
         self._refreshing = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -27,8 +28,14 @@ class SubnetBook:
                 list(dict.fromkeys((*self._named, *self._known)))
             )
             self._known = {each.subnet: each for each in found}
+            self._was_told = True
         for each in self.container():
             SUBNET_FREE_ADDRESSES.labels(each.subnet).set(each.free)
+
+    async def ensure(self) -> None:
+        """Have asked the cloud at least once: before that nothing can be said of a zone."""
+        if not self._was_told:
+            await self.refresh()
 
     def container(self) -> list[Subnet]:
         """Those that pods may have addresses of."""

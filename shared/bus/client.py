@@ -26,7 +26,7 @@ Out = TypeVar("Out", bound=Message)
 
 _FIRST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 0.5
-_ATTEMPT_S_MAX: Final = 30.0
+_ATTEMPT_S_MAX: Final = 3.0  # a request to a process just killed is lost: ask another
 # Another replica may have room, or have the epoch open already.
 _RETRIED: Final = frozenset({ErrorCode.BUSY, ErrorCode.EPOCH_LOST})
 

@@ -36,39 +36,50 @@ def inbox_prefix(client_name: str) -> str:
     return f"_INBOX_{encode_token(client_name)}"
 
 
+class _Watch:
+    """What nats-py calls back: quiet until the first connection, and once it is closing."""
+
+    def __init__(self, client: Client, url: str, readiness: Readiness | None) -> None:
+        self._client = client
+        self._url = url
+        self._readiness = readiness
+        self._was_connected = False
+        self.last_error: Exception | None = None
+
+    def connected(self) -> None:
+        self._was_connected = True
+        if self._readiness is not None:
+            self._readiness.set(BUS_CONDITION)
+
+    async def lost(self) -> None:
+        if not self._was_connected or self._client.is_draining or self._client.is_closed:
+            return
+        log.warning("bus lost")
+        if self._readiness is not None:
+            self._readiness.clear(BUS_CONDITION, "not connected")
+
+    async def found(self) -> None:
+        log.info("bus found again")
+        if self._readiness is not None:
+            self._readiness.set(BUS_CONDITION)
+
+    async def failed(self, error: Exception) -> None:
+        self.last_error = error
+        if self._was_connected:
+            # nats-py repeats an unreachable server's error at every attempt: `lost` said it.
+            if not isinstance(error, OSError):
+                log.warning("bus error", extra={"error": str(error)})
+        elif "authorization" in str(error).lower():
+            # Raised out of connect(): the same key would be refused again and again.
+            raise Refused(f"nats_url {self._url}: the bus refuses this key: {error}") from error
+
+
 async def connect_bus(
     settings: ServiceSettings, *, client_name: str, readiness: Readiness | None = None
 ) -> Client:
     """Connect, or raise Unavailable / Refused in one line that names the address."""
-
-    async def lost() -> None:
-        log.warning("bus lost")
-        if readiness is not None:
-            readiness.clear(BUS_CONDITION, "not connected")
-
-    async def found() -> None:
-        log.info("bus found again")
-        if readiness is not None:
-            readiness.set(BUS_CONDITION)
-
-    last_error: Exception | None = None
-    was_connected = False
-
-    async def failed(error: Exception) -> None:
-        nonlocal last_error
-        last_error = error
-        if not was_connected:
-            if "authorization" in str(error).lower():
-                # Raised out of connect(): the same key would be refused again and again.
-                raise Refused(
-                    f"nats_url {settings.nats_url}: the bus refuses this key: {error}"
-                ) from error
-            return
-        # nats-py repeats an unreachable server's error at every attempt: `lost` said it once.
-        if not isinstance(error, OSError):
-            log.warning("bus error", extra={"error": str(error)})
-
     client = Client()
+    watch = _Watch(client, settings.nats_url, readiness)
     try:
         # A client that reconnects for ever would also try its first connection for ever.
         async with asyncio.timeout(settings.nats_connect_timeout_s):
@@ -85,24 +96,20 @@ async def connect_bus(
                 ping_interval=_PING_S,
                 pending_size=_PENDING_BYTES_MAX,
                 drain_timeout=_DRAIN_S,
-                disconnected_cb=lost,
-                reconnected_cb=found,
-                error_cb=failed,
+                disconnected_cb=watch.lost,
+                reconnected_cb=watch.found,
+                error_cb=watch.failed,
             )
-    except Refused:
+    except (Refused, OSError, nats.errors.Error) as error:
         with suppress(Exception):
             await client.close()
-        raise
-    except (OSError, nats.errors.Error) as error:
-        with suppress(Exception):
-            await client.close()
-        reason = str(error) or str(last_error or type(error).__name__)
+        if isinstance(error, Refused):
+            raise
+        reason = str(error) or str(watch.last_error or type(error).__name__)
         raise Unavailable(
             f"nats_url {settings.nats_url}: the bus does not answer: {reason}"
         ) from error
-    was_connected = True
-    if readiness is not None:
-        readiness.set(BUS_CONDITION)
+    watch.connected()
     return client
 
 

@@ -62,6 +62,8 @@ async def test_what_is_idle_above_the_maximum_is_taken_back(
 
         await eventually(cloud_agrees)
 
+        assert len(agent.owned) == 2
+
 
 async def test_a_quota_that_is_reached_is_told_with_its_numbers(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")

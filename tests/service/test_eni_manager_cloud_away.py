@@ -39,9 +39,11 @@ async def test_it_is_ready_once_the_cloud_has_answered(world: EniWorld) -> None:
     async with world.manager():
 
         async def is_ready() -> bool:
-            return await readiness(world) == (200, "ok\n")
+            return (await readiness(world))[0] == 200
 
         await eventually(is_ready)
+
+        assert await readiness(world) == (200, "ok\n")
 
 
 async def test_a_wrong_key_is_told_by_readiness_and_the_service_goes_on(
@@ -67,10 +69,11 @@ async def test_a_subnet_that_does_not_exist_is_told_by_readiness(world: EniWorld
     async with world.manager():
 
         async def is_told() -> bool:
-            status, text = await readiness(world)
-            return status == 503 and "no such subnets: subnet-none" in text
+            return "no such subnets: subnet-none" in (await readiness(world))[1]
 
         await eventually(is_told)
+
+        assert (await readiness(world))[0] == 503
 
 
 async def test_calls_that_are_throttled_fail_or_stay_unanswered_are_made_up_for(

@@ -65,7 +65,7 @@ async def test_a_join_that_was_killed_is_finished_with_the_same_eni(
     agent = await world.agent("node-1", "ins-one")
     await slow(world, action, 1500)
     first = await world.process()
-    wanting = asyncio.create_task(agent.want(), name="want")
+    wanting = asyncio.create_task(agent.want_until(idle=3, timeout_s=30), name="want")
     await wait_for_call(world, 1)
 
     first.kill()

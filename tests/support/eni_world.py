@@ -179,7 +179,7 @@ class EniWorld:
         return process
 
 
-async def eventually(is_so: Callable[[], Awaitable[bool]], *, timeout_s: float = 10.0) -> None:
+async def eventually(is_so: Callable[[], Awaitable[bool]], *, timeout_s: float = 20.0) -> None:
     """Until the world is as claimed; the cloud tells of nothing by itself, so it is asked."""
     async with asyncio.timeout(timeout_s):
         for _ in range(round(timeout_s / _POLL_S)):

@@ -103,7 +103,7 @@ class StandInAgent:
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 
-    async def want_until(self, idle: int, *, timeout_s: float = 10.0) -> None:
+    async def want_until(self, idle: int, *, timeout_s: float = 20.0) -> None:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         async with asyncio.timeout(timeout_s):
             while len(self.idle) != idle:

@@ -33,8 +33,8 @@ class FixedLease:
     moving_to: NodeName | None
 
 
-def check_authorised(move: Move, lease: FixedLease | None) -> None:
-    """Only the lease's own moving step, to this node, allows the cloud call. Raises Stale."""
+def check_authorised(move: Move, lease: FixedLease | None) -> FixedLease:
+    """The lease whose own moving step, to this node, allows the cloud call. Raises Stale."""
     if lease is None:
         raise Stale(f"{move.identity} has no lease: a move needs its moving step")
     if lease.state is not AddressState.MOVING or lease.generation != move.generation:
@@ -47,6 +47,7 @@ def check_authorised(move: Move, lease: FixedLease | None) -> None:
             f"the lease of {move.identity} moves {lease.address} to node {lease.moving_to}, not"
             f" {move.address} to {move.to_node}"
         )
+    return lease
 
 
 def choose_eni(subnet: SubnetId, enis: Sequence[EniRoom]) -> EniId | None:

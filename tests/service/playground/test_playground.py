@@ -13,22 +13,35 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from berth.main import main
 from berth.operator import open_operator
 from berth.playground.playground import Playground, ProgressStep, StartOptions
 from berth.playground.state import read_state, started_at
 from berth.playground.topology import parse
+from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.errors import InvalidInput, Refused
+from shared.ids import NodeName
 from shared.messages.clusters import SUBNET_LIST, SubnetListRequest
+from shared.messages.nodes import AGENT_INVENTORY, InventoryRequest
 from tests.support.left_behind import processes_with
 
 WIRELESS = StartOptions(wireless=True)
 PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    """A folder that is yet to be made, with a path short enough for sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="berth-") as folder:
+        yield Path(folder) / "run"
 
 
 async def command(run_dir: Path, *words: str) -> tuple[int, str, str]:
@@ -44,15 +57,14 @@ async def command(run_dir: Path, *words: str) -> tuple[int, str, str]:
     return process.returncode, said.decode(), complained.decode()
 
 
-async def test_it_starts_in_order_serves_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_it_starts_in_order_serves_and_leaves_nothing(run_dir: Path) -> None:
     steps: list[ProgressStep] = []
-    run_dir = tmp_path / "playground"
 
     playground = await Playground.start(run_dir=run_dir, options=WIRELESS, report=steps.append)
     try:
         state = read_state(run_dir)
         async with open_operator(state) as bus:
-            deadline = SystemClock().now().replace(microsecond=0).replace(year=2099)
+            deadline = SystemClock().now() + timedelta(seconds=5)
             listed = await bus.call(SUBNET_LIST, SubnetListRequest(deadline=deadline))
         secrets = list((run_dir / "keys").iterdir())
         modes = {stat.S_IMODE(file.stat().st_mode) for file in secrets}
@@ -75,8 +87,7 @@ async def test_it_starts_in_order_serves_and_leaves_nothing(tmp_path: Path) -> N
     assert processes_with(str(run_dir)) == set()
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
-    run_dir = tmp_path / "playground"
+async def test_a_start_that_is_cancelled_leaves_nothing(run_dir: Path) -> None:
     for moment in ("keys", "bus", "store", "cloud"):
         reached = asyncio.Event()
 
@@ -98,9 +109,8 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["nats_port", "redis_port", "cloud_port"])
 async def test_a_port_in_use_is_one_line_and_nothing_is_left(
-    tmp_path: Path, option: str
+    run_dir: Path, option: str
 ) -> None:
-    run_dir = tmp_path / "playground"
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken: int = other.getsockname()[1]
         options = StartOptions(**{"wireless": True, option: taken})  # type: ignore[arg-type] # one of its ports
@@ -124,8 +134,16 @@ async def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-async def test_up_and_down_in_the_background(tmp_path: Path) -> None:
-    run_dir = tmp_path / "playground"
+async def test_a_folder_with_too_long_a_path_is_named_at_once(tmp_path: Path) -> None:
+    run_dir = tmp_path / ("x" * 100)
+
+    with pytest.raises(Refused, match="too long for the socket of node node-1"):
+        await Playground.start(run_dir=run_dir)
+
+    assert not run_dir.exists()
+
+
+async def test_up_and_down_in_the_background(run_dir: Path) -> None:
 
     status, said, complained = await command(run_dir, "up", "--wireless", "--json")
     try:
@@ -151,8 +169,25 @@ async def test_up_and_down_in_the_background(tmp_path: Path) -> None:
     assert processes_with(str(run_dir)) == set()
 
 
-async def test_what_a_killed_supervisor_left_is_cleaned_up(tmp_path: Path) -> None:
-    run_dir = tmp_path / "playground"
+async def test_ctrl_c_while_it_starts_undoes_the_start(run_dir: Path) -> None:
+    starting = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "berth.main", "up", "--wireless", "--run-dir", str(run_dir)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert starting.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await starting.stdout.readline()).startswith(b"store"):
+            assert starting.returncode is None
+
+        starting.send_signal(signal.SIGINT)
+        await starting.communicate()
+
+    assert starting.returncode == 130
+    assert not run_dir.exists()
+    assert processes_with(str(run_dir)) == set()
+
+
+async def test_what_a_killed_supervisor_left_is_cleaned_up(run_dir: Path) -> None:
     await command(run_dir, "up", "--wireless")
     state = read_state(run_dir)
 
@@ -164,8 +199,7 @@ async def test_what_a_killed_supervisor_left_is_cleaned_up(tmp_path: Path) -> No
     assert processes_with(str(run_dir)) == set()
 
 
-async def test_a_killed_service_comes_back(tmp_path: Path) -> None:
-    run_dir = tmp_path / "playground"
+async def test_a_killed_service_comes_back(run_dir: Path) -> None:
     playground = await Playground.start(run_dir=run_dir, options=WIRELESS)
     try:
         process = playground.process("eni-manager")
@@ -178,6 +212,43 @@ async def test_a_killed_service_comes_back(tmp_path: Path) -> None:
         assert process.pid == known["eni-manager"] != first
     finally:
         await playground.stop()
+
+
+@pytest.mark.kernel
+async def test_every_node_joins_and_gets_stock(run_dir: Path) -> None:
+    playground = await Playground.start(run_dir=run_dir)
+    try:
+        async with open_operator(playground.state) as bus:
+            async with asyncio.timeout(PATIENCE_S):
+                stock = {
+                    node.name: await first_stock(bus, node.name)
+                    for node in playground.state.nodes
+                }
+        inside = await asyncio.create_subprocess_exec(
+            *playground.state.node("node-1").enter(["cat", "/proc/net/dev"]),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        links, _ = await asyncio.wait_for(inside.communicate(), PATIENCE_S)
+    finally:
+        await playground.stop()
+
+    networks = {name: address.rpartition(".")[0] for name, address in stock.items()}
+    assert networks == {"node-1": "10.0.101", "node-2": "10.0.101", "node-3": "10.0.102"}
+    assert len(set(stock.values())) == 3
+    assert b"eth1:" in links, "the ENI is inside the instance"
+    assert not run_dir.exists()
+    assert processes_with(str(run_dir)) == set()
+
+
+async def first_stock(bus: BusClient, node: NodeName) -> str:
+    """The first address that the node's agent owns; waits for the offer to arrive."""
+    while True:
+        deadline = SystemClock().now() + timedelta(seconds=5)
+        request = InventoryRequest(node=node, deadline=deadline)
+        inventory = await bus.call(AGENT_INVENTORY, request, node)
+        if inventory.addresses:
+            return str(inventory.addresses[0].address)
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +265,19 @@ async def test_a_killed_service_comes_back(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-async def test_where_nothing_runs_a_command_says_so_in_one_line(
-    tmp_path: Path, words: Sequence[str]
+def test_where_nothing_runs_a_command_says_so_in_one_line(
+    run_dir: Path,
+    words: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status, said, complained = await command(tmp_path / "nowhere", *words)
+    monkeypatch.setattr(sys, "argv", ["berth", *words, "--run-dir", str(run_dir)])
 
-    assert status == 1
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said, complained = capsys.readouterr()
+    assert ended.value.code == 1
     assert said == ""
     assert complained.startswith("berth: nothing runs in")
     assert complained.count("\n") == 1

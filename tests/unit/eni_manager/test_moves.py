@@ -36,7 +36,7 @@ LEASE = FixedLease(
 
 
 def test_the_leases_own_moving_step_authorises_a_move() -> None:
-    check_authorised(MOVE, LEASE)
+    assert check_authorised(MOVE, LEASE) is LEASE
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,12 @@ def test_a_pod_without_annotation_and_resource_takes_the_default_network() -> No
     assert network.policy is DeletePolicy.IMMEDIATE
 
 
+def test_requests_follow_the_limits_as_at_the_api_server() -> None:
+    limits_alone = STATEFUL_SET.split("            requests:")[0]
+
+    assert names(parse_manifest(limits_alone)) == ["StatefulSet default/web x2"]
+
+
 def test_replicas_are_one_when_not_named() -> None:
     assert names(parse_manifest(changed("  replicas: 2\n", ""))) == [
         "StatefulSet default/web x1"
@@ -194,21 +200,21 @@ REFUSED: Final = {
     "annotation without resource": (
         STATEFUL_SET.split("          resources:")[0],
         f"document 1: spec.template.spec.containers[0].resources: {ENI_IP} is missing, but the "
-        f'pod is annotated {NETWORKS}; allowed: "1" in requests and in limits',
+        f'pod is annotated {NETWORKS}; allowed: "1"',
     ),
     "resource without annotation": (
         changed(f"        {NETWORKS}: tke-route-eni\n", ""),
         f"document 1: spec.template.metadata.annotations: {NETWORKS} is missing, but a "
         f"container asks for {ENI_IP}; allowed: tke-route-eni or tke-direct-eni",
     ),
-    "resource in limits only": (
-        STATEFUL_SET.split("            requests:")[0],
-        f"document 1: spec.template.spec.containers[0].resources.requests: {ENI_IP} is "
-        'missing; allowed: "1" in requests and in limits',
+    "resource in requests only": (
+        STATEFUL_SET.replace(f'            limits:\n              {ENI_IP}: "1"\n', ""),
+        f"document 1: spec.template.spec.containers[0].resources.limits: {ENI_IP} is "
+        'missing; allowed: "1"',
     ),
     "two addresses": (
         STATEFUL_SET.replace(f'{ENI_IP}: "1"', f'{ENI_IP}: "2"'),
-        f"document 1: spec.template.spec.containers[0].resources.requests[{ENI_IP}]: '2' is "
+        f"document 1: spec.template.spec.containers[0].resources.limits[{ENI_IP}]: '2' is "
         'not allowed; allowed: "1"',
     ),
     "the other mode's resource": (
