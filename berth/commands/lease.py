@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from typing import Annotated, Final
 
 import typer
 
 from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
-from berth.commands.output import show, show_json
+from berth.commands.output import say, show, show_json
 from shared.addresses import AddressState
 from shared.bus.client import BusClient
+from shared.errors import InvalidInput
 from shared.ids import Identity
 from shared.messages.base import IdentityFields
 from shared.messages.leases import (
+    LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LeaseForgetRequest,
+    LeaseForgotten,
     LeaseGetRequest,
     LeaseListRequest,
     LeaseView,
@@ -71,6 +78,61 @@ def show_lease(
     else:
         rows = [{"field": field, "value": value} for field, value in lease_row(lease).items()]
         show(rows, ("field", "value"), title=str(identity), as_json=False)
+
+
+@app.command("release")
+def release_lease(
+    pod: PodArgument,
+    run_dir: RunDir,
+    network: Annotated[str, typer.Option(help="The CNI network's name.")] = NETWORK,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while a pod uses it; needs --reason.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; the audit keeps it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """End a fixed lease now: its address goes back, the pod's next address is another."""
+    if force and not reason:
+        raise InvalidInput.of("--reason", reason, "a text, when --force is given")
+    name = parse_pod(pod)
+    identity = Identity(name.namespace, name.name, network)
+
+    async def question(bus: BusClient) -> LeaseForgotten:
+        request = LeaseForgetRequest(
+            identity=IdentityFields.of(identity),
+            generation=await _generation(bus, identity),
+            force=force,
+            reason=reason,
+            by=_who(),
+            deadline=deadline_of(LEASE_FORGET),
+        )
+        return await bus.call(LEASE_FORGET, request)
+
+    ended = ask(run_dir, question)
+    if as_json:
+        show_json(ended)
+    else:
+        say(f"{ended.address} is no longer {identity}'s; it goes back to its node's stock")
+
+
+async def _generation(bus: BusClient, identity: Identity) -> int:
+    """What is acted on is what is seen now: a lease that changes meanwhile is left alone."""
+    request = LeaseGetRequest(
+        identity=IdentityFields.of(identity), deadline=deadline_of(LEASE_GET)
+    )
+    lease = (await bus.call(LEASE_GET, request)).lease
+    if lease.generation is None:
+        raise InvalidInput.of(
+            "pod", str(identity), "one with a fixed lease: this address ends with its pod"
+        )
+    return lease.generation
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 async def fetch_leases(

@@ -27,6 +27,7 @@ from .adapters.redis_leases import RedisLeases
 from .config import AllocatorSettings
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
+from .operations import LeaseOperations
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 
@@ -100,7 +101,11 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             in_flight_max=settings.in_flight_max,
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
-        await server.serve_all(ServiceName.ALLOCATOR, _DESCRIPTION, handlers(allocator))
+        await server.serve_all(
+            ServiceName.ALLOCATOR,
+            _DESCRIPTION,
+            handlers(allocator, LeaseOperations(leases, steps)),
+        )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         readiness.clear(BUS_CONDITION, "draining")

@@ -19,6 +19,7 @@ from shared.messages.clusters import NODE_LIST, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
+    LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
     LEASE_RELEASE,
@@ -56,6 +57,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_REPORT.name: _AGENT,
     LEASE_GET.name: _OPERATOR,
     LEASE_LIST.name: _OPERATOR,
+    LEASE_FORGET.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,

@@ -10,6 +10,7 @@ from services.allocator.domain.leases import (
     AcquireStatus,
     ExpireStatus,
     ForgetStatus,
+    GiveUpStatus,
     Lease,
     RetainStatus,
 )
@@ -17,7 +18,7 @@ from shared.addresses import AddressState
 from shared.errors import EpochLost
 from shared.ids import EniId, Generation, Identity
 from tests.support.lease_requests import NodeVoice, attachment, identity
-from tests.support.lease_steps import ONE, TWO, Store
+from tests.support.lease_steps import ONE, TWO, Store, bound, moving
 
 SPAN = timedelta(minutes=5)
 RETRY = timedelta(seconds=10)
@@ -335,3 +336,62 @@ async def test_a_lease_expired_in_another_generation_is_not_forgotten(
 
     assert status is ForgetStatus.SUPERSEDED
     assert await store.find(lease.identity) == lease
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_person_may_end_a_retained_lease(
+    store: Store, one: NodeVoice, force: bool
+) -> None:
+    lease = await gone(store, one, span=None)
+
+    step = await store.give_up(lease.identity, lease.generation, force=force)
+    again = await store.give_up(lease.identity, lease.generation, force=force)
+
+    assert (step.status, step.is_journaled) == (GiveUpStatus.EXPIRED, False)
+    assert step.lease is not None
+    assert step.lease.state is AddressState.EXPIRED
+    assert (again.status, again.lease) == (GiveUpStatus.EXPIRED, step.lease)
+    assert await due(store, step.lease.since) == [lease.identity]
+
+
+async def test_a_lease_that_a_pod_holds_is_given_up_only_by_force(
+    store: Store, one: NodeVoice
+) -> None:
+    lease = await bound(store, one)
+
+    asked = await store.give_up(lease.identity, lease.generation, force=False)
+    forced = await store.give_up(lease.identity, lease.generation, force=True)
+    late = await store.retain(
+        one.fence(), lease.identity, str(attachment("s1")), lease.generation
+    )
+
+    assert (asked.status, asked.lease) == (GiveUpStatus.IN_USE, lease)
+    assert forced.status is GiveUpStatus.EXPIRED
+    assert late.status is RetainStatus.SUPERSEDED
+
+
+async def test_a_lease_on_its_way_is_not_given_up(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await moving(store, one, two)
+
+    step = await store.give_up(lease.identity, lease.generation, force=True)
+
+    assert (step.status, step.lease) == (GiveUpStatus.MOVING, lease)
+
+
+async def test_a_lease_that_has_changed_since_it_was_seen_is_left_alone(
+    store: Store, one: NodeVoice
+) -> None:
+    lease = await gone(store, one)
+    back = await store.acquire(one.claim("web-0", uid="uid-2", sandbox="s2"))
+
+    step = await store.give_up(lease.identity, lease.generation, force=True)
+
+    assert (step.status, step.lease) == (GiveUpStatus.SUPERSEDED, back.lease)
+
+
+async def test_giving_up_what_is_not_there_says_so(store: Store) -> None:
+    step = await store.give_up(identity("nobody"), Generation(1), force=True)
+
+    assert (step.status, step.lease) == (GiveUpStatus.UNKNOWN, None)

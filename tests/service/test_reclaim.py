@@ -306,6 +306,34 @@ async def test_a_late_question_for_a_forgotten_lease_is_stale(world: EniWorld) -
         assert set((await holds_of(world, "node-1")).values()) == {"given"}
 
 
+async def test_what_a_pod_still_uses_is_offered_once_the_pod_has_ended(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    async with world.manager():
+        await agent.want_until(idle=3)
+        eni = agent.owned[sorted(agent.idle)[0]]
+        address = await lease_expires(world, agent, generation=7)
+        agent.fixed[address] = eni  # its lease was ended by force, and it has not heard so
+        offers = agent.offers
+        await reclaim(world, address, generation=7)
+        await forget(world, address)
+
+        async def is_refused() -> bool:
+            return (
+                agent.offers > offers
+                and (await holds_of(world, "node-1"))[str(address)] == "given"
+            )
+
+        await eventually(is_refused)
+        del agent.fixed[address]
+        agent.incarnation += 1  # looked at anew
+
+        await agent.want_until(idle=3)
+
+        assert address in agent.owned
+
+
 async def is_expired(world: EniWorld) -> bool:
     return any(each.state is AddressState.EXPIRED for each in (await leases_of(world)).values())
 

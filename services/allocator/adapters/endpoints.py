@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from services.allocator.domain.leases import Lease
+from services.allocator.operations import LeaseOperations
 from services.allocator.service import Allocator
 from shared.bus.client import BusClient
 from shared.bus.server import Handler
@@ -13,6 +14,7 @@ from shared.errors import Unavailable
 from shared.messages.base import Endpoint, EniFields, IdentityFields
 from shared.messages.leases import (
     LEASE_ACQUIRE,
+    LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
     LEASE_RELEASE,
@@ -22,7 +24,9 @@ from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM, MoveRequest, Re
 from shared.messages.nodes import NODE_REGISTER
 
 
-def handlers(allocator: Allocator) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
+def handlers(
+    allocator: Allocator, operations: LeaseOperations
+) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
     """Which use case answers which subject."""
     return {
         NODE_REGISTER: allocator.register,
@@ -31,6 +35,7 @@ def handlers(allocator: Allocator) -> dict[Endpoint[Any, Any], Handler[Any, Any]
         LEASE_REPORT: allocator.report,
         LEASE_GET: allocator.get,
         LEASE_LIST: allocator.page,
+        LEASE_FORGET: operations.forget,
     }
 
 

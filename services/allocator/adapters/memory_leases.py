@@ -19,6 +19,7 @@ from services.allocator.domain.leases import (
     ExpireStatus,
     FencedBy,
     ForgetStatus,
+    GiveUpStatus,
     Lease,
     RetainStatus,
     Status,
@@ -176,6 +177,23 @@ class MemoryLeases:
         if lease.expires_at is None or lease.expires_at > by:
             return self._as_is(ExpireStatus.KEPT, lease)
         return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=GiveUpStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(GiveUpStatus.EXPIRED, lease)
+        if lease.generation != generation:
+            return self._as_is(GiveUpStatus.SUPERSEDED, lease)
+        if lease.state is AddressState.MOVING:
+            return self._as_is(GiveUpStatus.MOVING, lease)
+        if lease.state is AddressState.BOUND_FIXED and not force:
+            return self._as_is(GiveUpStatus.IN_USE, lease)
+        return self._keep(GiveUpStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
         self._check_epoch()

@@ -24,6 +24,7 @@ from services.allocator.domain.leases import (
     ExpireStatus,
     FencedBy,
     ForgetStatus,
+    GiveUpStatus,
     Lease,
     RetainStatus,
     Step,
@@ -161,6 +162,17 @@ class RedisLeases:
             fence=None,
         )
         return _read_step(ExpireStatus, identity, reply)
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        reply = await self._step(
+            "give_up",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, str(generation), "1" if force else "0"],
+            fence=None,
+        )
+        return _read_step(GiveUpStatus, identity, reply)
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
         reply = await self._step(

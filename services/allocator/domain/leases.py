@@ -123,6 +123,16 @@ class ExpireStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class GiveUpStatus(StrEnum):
+    """What became of a person's wish to end a lease."""
+
+    EXPIRED = "expired"
+    IN_USE = "in_use"
+    MOVING = "moving"
+    SUPERSEDED = "superseded"  # it is not what the person saw
+    UNKNOWN = "unknown"
+
+
 class ForgetStatus(StrEnum):
     """What became of a lease that was handed over."""
 

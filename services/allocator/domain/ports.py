@@ -17,6 +17,7 @@ from .leases import (
     ExpireStatus,
     FencedBy,
     ForgetStatus,
+    GiveUpStatus,
     Lease,
     RetainStatus,
     Step,
@@ -66,6 +67,12 @@ class LeaseStore(Protocol):
 
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         """`by` is a moment that the store's clock has reached."""
+        ...
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        """End a lease before its time; by force, one that a pod holds."""
         ...
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:

@@ -27,6 +27,7 @@ from services.allocator.domain.leases import (
     ArriveStatus,
     Claim,
     ExpireStatus,
+    GiveUpStatus,
     Lease,
     RetainStatus,
     Step,
@@ -57,6 +58,7 @@ _GRANTED = frozenset(
         ArriveStatus.ARRIVED,
         RetainStatus.RETAINED,
         ExpireStatus.EXPIRED,
+        GiveUpStatus.EXPIRED,
     }
 )
 
@@ -161,6 +163,12 @@ class LeaseMachine(RuleBasedStateMachine):
         lease = data.draw(st.sampled_from(self.leases))
         by = datetime.now(UTC) + ahead
         self.ask(lambda store: store.expire(lease.identity, by))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), force=st.booleans())
+    def give_up(self, data: st.DataObject, force: bool) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.give_up(lease.identity, lease.generation, force=force))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
