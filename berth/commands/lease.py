@@ -12,6 +12,7 @@ import typer
 from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
 from berth.commands.output import say, show, show_json
 from shared.addresses import AddressState
+from shared.annotations import EXPIRED_DURATION_ALLOWED, parse_go_duration
 from shared.bus.client import BusClient
 from shared.errors import InvalidInput
 from shared.ids import Identity
@@ -20,10 +21,12 @@ from shared.messages.leases import (
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
     LeaseForgetRequest,
     LeaseForgotten,
     LeaseGetRequest,
     LeaseListRequest,
+    LeasePolicyRequest,
     LeaseView,
 )
 
@@ -113,6 +116,40 @@ def release_lease(
         show_json(ended)
     else:
         say(f"{ended.address} is no longer {identity}'s; it goes back to its node's stock")
+
+
+@app.command("policy")
+def set_policy(
+    pod: PodArgument,
+    run_dir: RunDir,
+    expires: Annotated[
+        str, typer.Option(metavar="DURATION|never", help="Such as 30m, counted from its end.")
+    ],
+    network: Annotated[str, typer.Option(help="The CNI network's name.")] = NETWORK,
+    as_json: Json = False,
+) -> None:
+    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+    span = None if expires == "never" else parse_go_duration(expires)
+    if span is None and expires != "never":
+        raise InvalidInput.of("--expires", expires, f"never, or {EXPIRED_DURATION_ALLOWED}")
+    name = parse_pod(pod)
+    identity = Identity(name.namespace, name.name, network)
+
+    async def question(bus: BusClient) -> LeaseView:
+        request = LeasePolicyRequest(
+            identity=IdentityFields.of(identity),
+            expires_after=span,
+            by=_who(),
+            deadline=deadline_of(LEASE_POLICY),
+        )
+        return (await bus.call(LEASE_POLICY, request)).lease
+
+    lease = ask(run_dir, question)
+    if as_json:
+        show_json(lease)
+    else:
+        kept = "for ever" if span is None else f"for {expires} once its pod has gone"
+        say(f"{lease.address} is kept for {identity} {kept}")
 
 
 async def _generation(bus: BusClient, identity: Identity) -> int:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from shared.errors import BerthError, InvalidInput, LeaseInUse, Moving, NotFound, Stale
 from shared.ids import Generation
-from shared.messages.leases import LeaseForgetRequest, LeaseForgotten
+from shared.messages.leases import (
+    LeaseForgetRequest,
+    LeaseForgotten,
+    LeasePolicyRequest,
+    LeasePolicySet,
+)
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
-from .domain.leases import GiveUpStatus, Lease
+from .domain.leases import GiveUpStatus, Lease, PolicyStatus
 from .domain.ports import LeaseStore
 from .durable_steps import DurableSteps
+from .views import check_span, view_of
 
 
 class LeaseOperations:
@@ -36,6 +42,27 @@ class LeaseOperations:
             await self._steps.make_durable(step.lease)
             self._steps.tell("expired", step.lease, reason=_audit(request))
         return LeaseForgotten(address=step.lease.address, generation=step.lease.generation)
+
+    async def set_policy(self, request: LeasePolicyRequest) -> LeasePolicySet:
+        """How long it is kept from now on, counted from the moment its pod went."""
+        span = None if request.expires_after is None else check_span(request.expires_after)
+        identity = request.identity.to_identity()
+        step = await self._steps.watched(self._leases.set_policy(identity, span))
+        ALLOCATOR_STEPS_TOTAL.labels("set_policy", step.status).inc()
+        if step.lease is None:
+            raise NotFound(f"{identity} has no fixed lease")
+        if step.status is PolicyStatus.MOVING:
+            raise Moving(
+                f"{step.lease.address} of {identity} is moving to node {step.lease.moving_to}:"
+                " try again"
+            )
+        if step.status is PolicyStatus.EXPIRED:
+            raise NotFound(f"the lease of {identity} has expired: it is being taken back")
+        if not step.is_journaled:
+            await self._steps.make_durable(step.lease)
+            kept = "for ever" if span is None else f"{span} after its pod"
+            self._steps.tell("policy_set", step.lease, reason=f"kept {kept}, by {request.by}")
+        return LeasePolicySet(lease=view_of(step.lease))
 
 
 def _refusal(status: GiveUpStatus, lease: Lease) -> BerthError:

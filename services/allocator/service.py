@@ -11,12 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from shared.addresses import AddressState
-from shared.annotations import (
-    EXPIRED_DURATION_ALLOWED,
-    EXPIRED_DURATION_MAX,
-    EXPIRED_DURATION_MIN,
-    DeletePolicy,
-)
+from shared.annotations import DeletePolicy
 from shared.clock import Clock
 from shared.errors import (
     InvalidInput,
@@ -26,7 +21,7 @@ from shared.errors import (
     WrongSubnet,
 )
 from shared.ids import EniId, Generation, Incarnation, NodeName, PodUid, SubnetId
-from shared.messages.base import EniFields, IdentityFields
+from shared.messages.base import EniFields
 from shared.messages.events import NodeEvent
 from shared.messages.leases import (
     Acquired,
@@ -59,6 +54,7 @@ from .domain.leases import (
 )
 from .domain.ports import LeaseStore, ReportedView
 from .durable_steps import DurableSteps, EventTeller
+from .views import check_span, view_of
 
 log = logging.getLogger(__name__)
 
@@ -134,12 +130,9 @@ class Allocator:
         raise Moving(f"the address of {claim.identity} keeps moving: try again")
 
     def _expires_after(self, request: AcquireRequest) -> timedelta | None:
-        asked = request.expires_after
-        if asked is None:
+        if request.expires_after is None:
             return self._default_expires_after
-        if not EXPIRED_DURATION_MIN <= asked <= EXPIRED_DURATION_MAX:
-            raise InvalidInput.of("expires_after", str(asked), EXPIRED_DURATION_ALLOWED)
-        return asked
+        return check_span(request.expires_after)
 
     async def _move(self, lease: Lease, deadline: datetime) -> EniFields:
         # The moving step is journaled by now: it alone authorises the cloud call.
@@ -208,7 +201,7 @@ class Allocator:
         identity = request.identity.to_identity()
         lease = await self._leases.find(identity)
         if lease is not None:
-            return LeaseFound(lease=_view(lease))
+            return LeaseFound(lease=view_of(lease))
         for node in await self._leases.nodes():
             for view in await self._reported(node):
                 if view.identity == request.identity and view.state is not AddressState.STOCK:
@@ -221,7 +214,7 @@ class Allocator:
             if not request.cursor.isdecimal():
                 raise InvalidInput.of("cursor", request.cursor, "one that a page returned")
             cursor, leases = await self._leases.leases(int(request.cursor), request.limit)
-            views = [_view(lease) for lease in leases]
+            views = [view_of(lease) for lease in leases]
             following = str(cursor) if cursor else await self._first_node(after=None)
         else:
             node = NodeName(request.cursor.removeprefix("node/"))
@@ -277,25 +270,9 @@ def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
         address=lease.address,
         eni=lease.eni,
         subnet=lease.subnet,
-        generation=lease.generation,
+        generation=lease.release_generation,
         candidate_taken=candidate is not None and candidate.address == lease.address,
         moved_eni=moved,
-    )
-
-
-def _view(lease: Lease) -> LeaseView:
-    return LeaseView(
-        identity=IdentityFields.of(lease.identity),
-        address=lease.address,
-        state=lease.state,
-        policy=DeletePolicy.NEVER,
-        node=lease.node,
-        eni=lease.eni,
-        subnet=lease.subnet,
-        pod_uid=lease.pod_uid,
-        generation=lease.generation,
-        since=lease.since,
-        expires_at=lease.expires_at,
     )
 
 

@@ -22,6 +22,7 @@ from shared.messages.leases import (
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
@@ -58,6 +59,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_GET.name: _OPERATOR,
     LEASE_LIST.name: _OPERATOR,
     LEASE_FORGET.name: _OPERATOR,
+    LEASE_POLICY.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,

@@ -13,7 +13,8 @@ EVENT_STREAM: Final = "BERTH_EVENTS"
 
 
 class LeaseEvent(Message):
-    """``event.lease.bound | retained | moving | moved | parked | expired | released``."""
+    """``event.lease.bound | retained | moving | moved | parked | expired | released |
+    policy_set``."""
 
     type: Literal["berth.v1.lease_event"] = "berth.v1.lease_event"
     verb: str

@@ -196,6 +196,20 @@ class LeaseForgotten(Message):
     generation: Annotated[int, Field(ge=1)]
 
 
+class LeasePolicyRequest(Request):
+    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+
+    type: Literal["berth.v1.lease_policy_request"] = "berth.v1.lease_policy_request"
+    identity: IdentityFields
+    expires_after: timedelta | None  # None: for ever
+    by: Name  # who asks, in their own words, for the audit
+
+
+class LeasePolicySet(Message):
+    type: Literal["berth.v1.lease_policy_set"] = "berth.v1.lease_policy_set"
+    lease: LeaseView
+
+
 LEASE_ACQUIRE: Final = Endpoint(
     name="node.<node>.lease.acquire",
     server=ServiceName.ALLOCATOR,
@@ -248,5 +262,14 @@ LEASE_FORGET: Final = Endpoint(
     outcome=LeaseForgotten,
     idempotency_key="identity, generation",
     on_timeout="maybe ended: ask again with the same generation",
+    timeout_s=5.0,
+)
+LEASE_POLICY: Final = Endpoint(
+    name="lease.policy",
+    server=ServiceName.ALLOCATOR,
+    request=LeasePolicyRequest,
+    outcome=LeasePolicySet,
+    idempotency_key="identity, expires_after",
+    on_timeout="maybe set: say it again",
     timeout_s=5.0,
 )

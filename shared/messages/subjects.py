@@ -20,6 +20,7 @@ from .leases import (
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
@@ -35,6 +36,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_GET,
     LEASE_LIST,
     LEASE_FORGET,
+    LEASE_POLICY,
     ADDRESS_MOVE,
     ADDRESS_RECLAIM,
     NODE_LIST,

@@ -17,6 +17,7 @@ from shared.messages.leases import (
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
@@ -36,6 +37,7 @@ def handlers(
         LEASE_GET: allocator.get,
         LEASE_LIST: allocator.page,
         LEASE_FORGET: operations.forget,
+        LEASE_POLICY: operations.set_policy,
     }
 
 

@@ -21,6 +21,7 @@ from services.allocator.domain.leases import (
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Status,
     Step,
@@ -147,9 +148,10 @@ class MemoryLeases:
         if lease.state is AddressState.RETAINED and is_its_own:
             return self._as_is(RetainStatus.RETAINED, lease)
         is_holder = lease.state is AddressState.BOUND_FIXED and is_its_own
-        if not is_holder or lease.generation != generation:
+        if not is_holder or lease.release_generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
-        return self._keep(RetainStatus.RETAINED, replace(lease, state=AddressState.RETAINED))
+        ended = replace(lease, state=AddressState.RETAINED, bound_generation=None)
+        return self._keep(RetainStatus.RETAINED, ended)
 
     async def now(self) -> datetime:
         return self._now()
@@ -193,7 +195,30 @@ class MemoryLeases:
             return self._as_is(GiveUpStatus.MOVING, lease)
         if lease.state is AddressState.BOUND_FIXED and not force:
             return self._as_is(GiveUpStatus.IN_USE, lease)
-        return self._keep(GiveUpStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+        ended = replace(lease, state=AddressState.EXPIRED, bound_generation=None)
+        return self._keep(GiveUpStatus.EXPIRED, ended)
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=PolicyStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.MOVING:
+            return self._as_is(PolicyStatus.MOVING, lease)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(PolicyStatus.EXPIRED, lease)
+        if lease.is_expiry_set and lease.expires_after == expires_after:
+            return self._as_is(PolicyStatus.SET, lease)
+        is_bound = lease.state is AddressState.BOUND_FIXED
+        changed = replace(
+            lease,
+            expires_after=expires_after,
+            is_expiry_set=True,
+            bound_generation=lease.release_generation if is_bound else None,
+        )
+        return self._keep(PolicyStatus.SET, changed, since=lease.since)
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
         self._check_epoch()
@@ -308,16 +333,21 @@ class MemoryLeases:
             state=AddressState.BOUND_FIXED,
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
-            expires_after=claim.expires_after,
+            expires_after=lease.expires_after if lease.is_expiry_set else claim.expires_after,
+            bound_generation=None,
         )
         return self._keep(AcquireStatus.BOUND, bound)
 
-    def _keep(self, status: Status, lease: Lease) -> Step[Status]:
+    def _keep(
+        self, status: Status, lease: Lease, *, since: datetime | None = None
+    ) -> Step[Status]:
         # Every step: a new generation, and a mark that it is not in the journal yet.
         books = self._books
         books.counter += 1
         kept = replace(
-            lease, generation=generation(books.number, books.counter), since=self._now()
+            lease,
+            generation=generation(books.number, books.counter),
+            since=since or self._now(),
         )
         books.fixed[lease.identity] = kept
         books.unjournaled[lease.identity] = kept.generation

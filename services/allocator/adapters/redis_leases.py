@@ -26,6 +26,7 @@ from services.allocator.domain.leases import (
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Step,
     unheard,
@@ -173,6 +174,18 @@ class RedisLeases:
             fence=None,
         )
         return _read_step(GiveUpStatus, identity, reply)
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        span = "" if expires_after is None else round(expires_after.total_seconds())
+        reply = await self._step(
+            "set_policy",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, span],
+            fence=None,
+        )
+        return _read_step(PolicyStatus, identity, reply)
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
         reply = await self._step(

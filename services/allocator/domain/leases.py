@@ -38,10 +38,17 @@ class Lease:
     attachment: str | None  # str(AttachmentKey) of the last bind
     since: datetime
     expires_after: timedelta | None
+    is_expiry_set: bool = False  # by a person: the pod's own word no longer counts
+    bound_generation: Generation | None = None  # of the bind, if a later step did not end it
 
     def __post_init__(self) -> None:
         assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
         assert (self.moving_to is not None) == (self.state is AddressState.MOVING)
+
+    @property
+    def release_generation(self) -> Generation:
+        """What the release of a bound lease must name."""
+        return self.bound_generation or self.generation
 
     @property
     def expires_at(self) -> datetime | None:
@@ -130,6 +137,15 @@ class GiveUpStatus(StrEnum):
     IN_USE = "in_use"
     MOVING = "moving"
     SUPERSEDED = "superseded"  # it is not what the person saw
+    UNKNOWN = "unknown"
+
+
+class PolicyStatus(StrEnum):
+    """What became of a person's word on how long a lease is kept."""
+
+    SET = "set"
+    MOVING = "moving"
+    EXPIRED = "expired"
     UNKNOWN = "unknown"
 
 

@@ -19,6 +19,7 @@ from .leases import (
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Step,
 )
@@ -73,6 +74,12 @@ class LeaseStore(Protocol):
         self, identity: Identity, generation: Generation, *, force: bool
     ) -> Step[GiveUpStatus]:
         """End a lease before its time; by force, one that a pod holds."""
+        ...
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        """How long it is kept once its pod went, whatever the pod says; None: for ever."""
         ...
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:

@@ -29,6 +29,7 @@ from services.allocator.domain.leases import (
     ExpireStatus,
     GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Step,
 )
@@ -59,6 +60,7 @@ _GRANTED = frozenset(
         RetainStatus.RETAINED,
         ExpireStatus.EXPIRED,
         GiveUpStatus.EXPIRED,
+        PolicyStatus.SET,
     }
 )
 
@@ -169,6 +171,12 @@ class LeaseMachine(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject, force: bool) -> None:
         lease = data.draw(st.sampled_from(self.leases))
         self.ask(lambda store: store.give_up(lease.identity, lease.generation, force=force))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), span=SPANS)
+    def set_policy(self, data: st.DataObject, span: timedelta | None) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.set_policy(lease.identity, span))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())

@@ -227,3 +227,23 @@ async def test_the_command_ends_a_lease_and_says_what_it_refuses(
     assert told.reason is not None
     assert told.reason.endswith(": its node is gone")
     assert (gone[0], gone[2]) == (1, "berth: default/web-0@berth has no lease\n")
+
+
+async def test_the_command_says_how_long_a_lease_is_kept(
+    world: World, nats_server: NatsServer
+) -> None:
+    await world.agent.acquire("web-0", candidate="10.0.0.10")
+    policy = ("lease", "policy", "default/web-0", "--expires")
+
+    too_short = await berth(nats_server, *policy, "4m")
+    no_span = await berth(nats_server, *policy, "soon")
+    done = await berth(nats_server, *policy, "30m")
+    told = await world.told("policy_set")
+
+    assert (too_short[0], no_span[0]) == (1, 1)
+    assert too_short[2].startswith("berth: expires_after: '0:04:00' is not allowed")
+    assert no_span[2].startswith("berth: --expires: 'soon' is not allowed")
+    assert (done[0], done[2]) == (0, "")
+    assert done[1].startswith("10.0.0.10 is kept for default/web-0@berth for 30m once")
+    assert told.reason is not None
+    assert told.reason.startswith("kept 0:30:00 after its pod, by ")

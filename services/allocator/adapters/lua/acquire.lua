@@ -23,7 +23,8 @@ local token, attachment, uid, node = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local function bind(record)
   record.s, record.g, record.t = 'bound_fixed', next_generation(KEYS[1], ARGV[1]), now_ms()
   record.n, record.u, record.c, record.to = node, uid, attachment, nil
-  record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil
+  record.b = nil
+  if not record.p then record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil end
   return { 'bound', keep(KEYS[3], KEYS[5], KEYS[6], token, record), '1' }
 end
 

@@ -16,4 +16,5 @@ if generation_of(record) ~= ARGV[3] then return { 'superseded', stored, '0' } en
 if record.s == 'moving' then return { 'moving', stored, '0' } end -- a cloud call is under way
 if record.s == 'bound_fixed' and ARGV[4] ~= '1' then return { 'in_use', stored, '0' } end
 record.s, record.g, record.t = 'expired', next_generation(KEYS[1], ARGV[1]), now_ms()
+record.b = nil
 return { 'expired', keep(KEYS[2], KEYS[3], KEYS[4], ARGV[2], record), '1' }

@@ -23,9 +23,18 @@ local function next_generation(key, number)
   return string.format('%.0f', tonumber(number) * 1099511627776 + counter)
 end
 
+local function text_of(generation)
+  if type(generation) == 'number' then return string.format('%.0f', generation) end
+  return generation
+end
+
 local function generation_of(record)
-  if type(record.g) == 'number' then return string.format('%.0f', record.g) end
-  return record.g
+  return text_of(record.g)
+end
+
+-- What the release of a bound lease must name: a later step need not have ended the bind.
+local function release_generation(record)
+  return text_of(record.b or record.g)
 end
 
 -- nil when this request may be heard, else why not. Raises the node's low-water mark.

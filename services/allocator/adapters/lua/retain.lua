@@ -20,8 +20,9 @@ if record.s == 'retained' and record.c == ARGV[6] then
   return { 'retained', stored, unjournaled }
 end
 local is_holder = record.s == 'bound_fixed' and record.c == ARGV[6]
-if not is_holder or generation_of(record) ~= ARGV[7] then
+if not is_holder or release_generation(record) ~= ARGV[7] then
   return { 'superseded', stored, '0' }
 end
 record.s, record.g, record.t = 'retained', next_generation(KEYS[1], ARGV[1]), now_ms()
+record.b = nil
 return { 'retained', keep(KEYS[3], KEYS[4], KEYS[5], ARGV[5], record), '1' }
