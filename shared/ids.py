@@ -26,19 +26,18 @@ Generation = NewType("Generation", int)  # epoch << GENERATION_BITS | counter; t
 
 GENERATION_BITS: Final = 40  # a million leases a second for twelve days in one epoch
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]")
+_OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def encode_token(name: str) -> str:
     """One subject or key token for any name: bytes outside [A-Za-z0-9_-] become %XX."""
     if not name:
         raise ValueError("a name must not be empty")
-    return "".join(
-        character
-        if _PLAIN.fullmatch(character)
-        else "".join(f"%{byte:02X}" for byte in character.encode())
-        for character in name
-    )
+    return _OTHER.sub(_escape, name)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
 def decode_token(token: str) -> str:

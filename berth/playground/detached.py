@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, Final, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -76,10 +78,11 @@ def start_detached(
     assert supervisor.stdin is not None, "asked for"
     assert supervisor.stdout is not None, "asked for"
     try:
-        with supervisor.stdin:
-            supervisor.stdin.write(order.model_dump_json().encode())
-        with supervisor.stdout:
-            _follow(supervisor.stdout, report)
+        with _ending_on_interrupt(supervisor):
+            with supervisor.stdin:
+                supervisor.stdin.write(order.model_dump_json().encode())
+            with supervisor.stdout:
+                _follow(supervisor.stdout, report)
     except BaseException:
         supervisor.terminate()  # a signal during the start undoes it
         supervisor.wait()
@@ -106,6 +109,32 @@ def stop_detached(run_dir: Path) -> None:
         if time.monotonic() > deadline:
             raise Unavailable(f"the supervisor {pid} did not end within {_DOWN_S:.0f} s")
         time.sleep(_LOOK_S)
+
+
+@contextmanager
+def _ending_on_interrupt(supervisor: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ctrl-C ends the supervisor, whatever this process is just doing.
+
+    An exception out of a signal's handler is lost where Python may not raise, so the handler
+    raises nothing: the block sees its supervisor end, and the interrupt is raised after it.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # somebody else in this process answers to Ctrl-C
+        return
+    was_interrupted = False
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal was_interrupted
+        was_interrupted = True
+        supervisor.terminate()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if was_interrupted:
+            raise KeyboardInterrupt
 
 
 def _follow(words: IO[bytes], report: Report) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from typing import Final
 
 from shared.clock import Clock
@@ -24,6 +25,7 @@ EPOCH_CONDITION: Final = "epoch"
 _POLL_S: Final = 0.1
 _RESTORE_BATCH: Final = 1000
 _UNJOURNALED_BATCH: Final = 256
+_RENEWALS: Final = 4  # of a claim, in the time after which it would count as left behind
 
 
 class EpochKeeper:
@@ -108,8 +110,11 @@ class EpochKeeper:
         )
         if not await self._store.claim(number, empty=not is_whole):
             return None
-        if not is_whole and not await self._restore(number):
-            return None
+        if not is_whole:
+            restored = await self._restore(claim)
+            if restored is None:
+                return None
+            claim = restored
         if not await self._store.open(number):
             return None
         self._journal.use_epoch(claim)
@@ -119,21 +124,35 @@ class EpochKeeper:
             number, is_open=True, at=self._clock.now(), after=claim
         )
 
-    async def _restore(self, number: int) -> bool:
+    async def _restore(self, claim: JournalEpoch) -> JournalEpoch | None:
+        """Put every lease back; the claim as renewed meanwhile, None when it was taken over."""
         count = 0
+        renewed_s = self._clock.monotonic_s()
+        async for batch in self._batches():
+            if not await self._store.restore(claim.number, batch):
+                return None
+            count += len(batch)
+            if self._clock.monotonic_s() - renewed_s > self._claim_timeout_s / _RENEWALS:
+                # A large rebuild is not a claimer that stands still.
+                renewed = await self._journal.put_epoch(
+                    claim.number, is_open=False, at=self._clock.now(), after=claim
+                )
+                if renewed is None:
+                    return None
+                claim, renewed_s = renewed, self._clock.monotonic_s()
+                log.info("restoring leases", extra={"count": count})
+        log.info("restored leases", extra={"count": count})
+        return claim
+
+    async def _batches(self) -> AsyncIterator[list[Lease]]:
         batch: list[Lease] = []
         async for lease in self._journal.leases():
             batch.append(lease)
             if len(batch) == _RESTORE_BATCH:
-                if not await self._store.restore(number, batch):
-                    return False
-                count += len(batch)
-                batch.clear()
-                log.info("restoring leases", extra={"count": count})
-        if batch and not await self._store.restore(number, batch):
-            return False
-        log.info("restored leases", extra={"count": count + len(batch)})
-        return True
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     async def _journal_all(self, *, is_rewrite: bool) -> None:
         """Journal what is not, or everything when the journal itself was lost."""

@@ -10,8 +10,22 @@ from typing import Annotated, ClassVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from services.vpc_simulator.model.enis import MAIN_ACCOUNT
 from shared.errors import InvalidInput
 from shared.settings import InvalidSettings, Seconds, ServiceSettings
+
+
+class AccountDocument(BaseModel):
+    """One more key that may call the API."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    secret_id: Annotated[str, Field(min_length=1)]
+
+    secret_key: Annotated[SecretStr, Field(min_length=1)]
+
+    account: Annotated[str, Field(pattern=r"^\d{1,20}$")] = MAIN_ACCOUNT
+    """Whose key it is. Rates, tokens, kept addresses and EIPs are an account's own."""
 
 
 class Secrets(BaseModel):
@@ -25,8 +39,22 @@ class Secrets(BaseModel):
     secret_key: Annotated[SecretStr, Field(min_length=1)]
     """What its calls are signed with."""
 
+    more: Annotated[tuple[AccountDocument, ...], Field(max_length=64)] = ()
+    """Keys of other accounts, or further ones of the same."""
+
     admin_token: SecretStr = SecretStr("")
     """Opens /admin/; without it, that door stays shut."""
+
+    def keys(self) -> dict[str, str]:
+        """Secret keys by secret id."""
+        found = {each.secret_id: each.secret_key.get_secret_value() for each in self.more}
+        return found | {self.secret_id: self.secret_key.get_secret_value()}
+
+    def account_names(self) -> dict[str, str]:
+        """Accounts by secret id."""
+        return {each.secret_id: each.account for each in self.more} | {
+            self.secret_id: MAIN_ACCOUNT
+        }
 
 
 class RelayDocument(BaseModel):
@@ -49,6 +77,10 @@ class SimulatorSettings(ServiceSettings):
 
     topology: Path | None = None
     """YAML file with the cloud to begin with; there is no cloud without one."""
+
+    state: Path | None = None
+    """JSON file in which the cloud is kept: loaded at the start if it is there, written at the
+    end and when an operator asks."""
 
     wireless: bool = False
     """A cloud without a packet: any number of instances, no network."""

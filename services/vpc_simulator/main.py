@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", metavar="ADDRESS:PORT", help="where the API answers")
     parser.add_argument("--topology", type=Path, metavar="FILE", help="YAML: the cloud")
     parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="JSON: loaded if there, saved at the end"
+    )
+    parser.add_argument(
         "--wireless", action="store_true", default=None, help="the API alone, no network"
     )
     parser.add_argument(
@@ -81,7 +84,8 @@ async def serving(settings: SimulatorSettings) -> AsyncIterator[str]:
         fabric: Fabric = network if network is not None else NoFabric()
         stack.push_async_callback(fabric.aclose)
 
-        world = build_world(topology, fabric, settings, secrets, SystemClock())
+        relays = network.relays if network is not None else lambda _: ()
+        world = build_world(topology, fabric, settings, secrets, SystemClock(), relays)
         if network is not None:
             network.offer(relays=_relays(settings), metadata=world.metadata.handle)
         health = HealthServer(world.readiness)
@@ -89,6 +93,8 @@ async def serving(settings: SimulatorSettings) -> AsyncIterator[str]:
         stack.push_async_callback(health.aclose)
 
         await furnish(fabric, world.cloud)
+        if settings.state is not None:
+            stack.callback(world.save_state)  # once nothing changes any more
         await stack.enter_async_context(_carrying_out(world, settings))
         url = await stack.enter_async_context(_listening(world, settings))
         stack.callback(world.readiness.clear, "api", "stopping")

@@ -10,12 +10,16 @@ import asyncio
 import logging
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
+
+from shared.ids import InstanceId
 
 log = logging.getLogger(__name__)
 
 Endpoint = tuple[str, int]  # IPv4 address, TCP port
+RelaysOf = Callable[[InstanceId], Sequence["Relay"]]
 
 _CHUNK_BYTES: Final = 64 * 1024
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
@@ -34,25 +38,30 @@ class RelayLimits:
 class Relay:
     """One listening socket and its connections. Made by `start`, ended by `aclose`."""
 
-    def __init__(self, target: Endpoint, limits: RelayLimits) -> None:
+    def __init__(self, listen: Endpoint, target: Endpoint, limits: RelayLimits) -> None:
+        self.listen = listen
         self._target = target
         self._limits = limits
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._is_open = asyncio.Event()
         self._is_open.set()
-        self._delay_s = 0.0
+        self.delay_s = 0.0
 
     @classmethod
     async def start(
         cls, listening: socket.socket, target: Endpoint, limits: RelayLimits
     ) -> Self:
         """The relay owns the socket from here on."""
-        relay = cls(target, limits)
+        relay = cls(listening.getsockname(), target, limits)
         relay._server = await asyncio.start_server(
             relay._accept, sock=listening, limit=limits.buffer_bytes
         )
         return relay
+
+    @property
+    def is_partitioned(self) -> bool:
+        return not self._is_open.is_set()
 
     @property
     def connections(self) -> int:
@@ -68,7 +77,7 @@ class Relay:
 
     def delay(self, seconds: float) -> None:
         """Keep every piece back so long, in both directions; 0 ends it."""
-        self._delay_s = seconds
+        self.delay_s = seconds
 
     async def cut(self) -> None:
         """Reset every connection there is; new ones are welcome."""
@@ -131,8 +140,8 @@ class Relay:
         writer.write_eof()
 
     async def _hold(self) -> None:
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         await self._is_open.wait()
 
 

@@ -119,7 +119,8 @@ async def furnish(fabric: Fabric, cloud: Cloud) -> None:
     for subnet in cloud.subnets.values():
         await fabric.set_subnet(subnet.id, subnet.cidr, subnet.gateway)
     for instance in cloud.instances.values():
-        await fabric.set_instance(instance.id)
+        if instance.has_network:
+            await fabric.set_instance(instance.id)
     for eni in cloud.enis.values():
         await fabric.set_eni(eni.port(cloud.link_of(eni)))
 

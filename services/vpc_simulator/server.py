@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from services.vpc_simulator.api.actions import Answer
 from services.vpc_simulator.api.admin import Admin
 from services.vpc_simulator.api.gateway import Gateway, GatewayLimits, Weather
 from services.vpc_simulator.api.metadata import Metadata
 from services.vpc_simulator.config import Secrets, SimulatorSettings
 from services.vpc_simulator.model.cloud import Cloud
+from services.vpc_simulator.model.enis import TaskId
 from services.vpc_simulator.model.tokens import ClientTokens
+from services.vpc_simulator.population import empty_cloud, populate
 from services.vpc_simulator.ports import Fabric
+from services.vpc_simulator.relay import RelaysOf
 from services.vpc_simulator.runner import TaskRunner
+from services.vpc_simulator.saved.world import load, save
 from services.vpc_simulator.topology import (
     Topology,
-    build_cloud,
     call_latencies,
     effect_latencies,
     rates,
 )
 from services.vpc_simulator.weather import Faults
 from shared.clock import Clock
+from shared.errors import InvalidInput
 from shared.telemetry.health import Readiness
 
 
@@ -34,6 +40,7 @@ class World:
     metadata: Metadata
     admin: Admin
     readiness: Readiness
+    save_state: Callable[[], None]
 
 
 def build_world(
@@ -42,9 +49,10 @@ def build_world(
     settings: SimulatorSettings,
     secrets: Secrets,
     clock: Clock,
+    relays: RelaysOf,
 ) -> World:
-    source = f"topology {settings.topology_file()}"
-    cloud = build_cloud(topology, now=clock.now(), source=source)
+    tokens = ClientTokens[Answer](kept_max=settings.client_tokens_kept_max)
+    cloud, unfinished = _open_cloud(topology, settings, tokens, clock)
     runner = TaskRunner(
         cloud,
         fabric,
@@ -63,14 +71,33 @@ def build_world(
         runner,
         weather,
         clock,
-        keys={secrets.secret_id: secrets.secret_key.get_secret_value()},
-        tokens=ClientTokens(kept_max=settings.client_tokens_kept_max),
+        keys=secrets.keys(),
+        accounts=secrets.account_names(),
+        tokens=tokens,
         limits=GatewayLimits(
             in_flight_max=settings.in_flight_max,
             body_read_timeout_s=settings.body_read_timeout_s,
         ),
     )
-    admin = Admin(cloud, runner, weather, clock, token=secrets.admin_token.get_secret_value())
+    for task in unfinished:
+        begun = cloud.tasks.get(task)
+        assert begun is not None, "a task that goes on is in the log"
+        runner.schedule(task, delay_s=weather.effects.draw(begun.action))
+
+    def save_state() -> None:
+        if settings.state is None:
+            raise InvalidInput("there is no file to save to: give --state FILE")
+        save(settings.state, cloud, tokens)
+
+    admin = Admin(
+        cloud,
+        runner,
+        weather,
+        clock,
+        token=secrets.admin_token.get_secret_value(),
+        relays_of=relays,
+        save_state=save_state,
+    )
     return World(
         cloud=cloud,
         runner=runner,
@@ -78,7 +105,20 @@ def build_world(
         metadata=Metadata(cloud),
         admin=admin,
         readiness=Readiness("api"),
+        save_state=save_state,
     )
+
+
+def _open_cloud(
+    topology: Topology, settings: SimulatorSettings, tokens: ClientTokens[Answer], clock: Clock
+) -> tuple[Cloud, list[TaskId]]:
+    """As it was saved, with the tasks to go on with; else as the topology has it."""
+    cloud = empty_cloud(topology, now=clock.now())
+    if settings.state is not None and settings.state.exists():
+        return cloud, load(settings.state, cloud, tokens)
+    source = f"topology {settings.topology_file()}"
+    populate(cloud, topology, now=clock.now(), source=source)
+    return cloud, []
 
 
 def build_app(world: World, settings: SimulatorSettings) -> web.Application:

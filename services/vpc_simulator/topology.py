@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from pathlib import Path
@@ -13,16 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.vpc_simulator.api.actions import ACTIONS
-from services.vpc_simulator.model.cloud import Cloud, Vpc
-from services.vpc_simulator.model.failures import ApiFailure
-from services.vpc_simulator.model.instance_operations import launch
-from services.vpc_simulator.model.instances import Instance
-from services.vpc_simulator.model.names import Names
-from services.vpc_simulator.model.quotas import InstanceQuota, Limits, default_quota
-from services.vpc_simulator.model.subnets import PREFIX_LENGTH_MAX, Subnet
+from services.vpc_simulator.model.subnets import PREFIX_LENGTH_MAX
 from services.vpc_simulator.weather import Latencies, Latency, Rates
 from shared.errors import InvalidInput
-from shared.ids import InstanceId, SubnetId, VpcId, Zone
 
 _ID_TAIL = r"[0-9a-z-]{1,60}"
 
@@ -100,6 +92,11 @@ class LimitsDocument(Document):
     enis_per_vpc: Annotated[int, Field(ge=0)] = 1000
     addresses_per_detached_eni: Annotated[int, Field(ge=1, le=256)] = 30
     migrates_to_detached_eni: bool = False
+    reserves_used_addresses: bool = True
+    reserved_per_subnet: Annotated[int, Field(ge=0)] = 1000
+    attach_needs_security_group: bool = False
+    eips_per_account: Annotated[int, Field(ge=0, le=254)] = 20
+    eips_per_day: Annotated[int, Field(ge=0)] = 40
     rates_per_s: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Calls of an account per action; the documented ones where absent."""
 
@@ -112,6 +109,8 @@ class Topology(Document):
     subnets: Annotated[list[SubnetDocument], Field(min_length=1)]
     instances: list[InstanceDocument] = []
     foreign_addresses: list[ForeignAddressDocument] = []
+    security_groups: list[Annotated[str, Field(pattern=f"^sg-{_ID_TAIL}$")]] = []
+    """Those that exist; where none is named, every one does."""
     limits: LimitsDocument = LimitsDocument()
     latency: WeatherDocument = WeatherDocument()
     seed: int | None = None
@@ -199,80 +198,6 @@ def _check_unique(values: list[str], place: str, field: str) -> None:
         if value in seen:
             raise InvalidInput.of(f"{place}: {field}", value, "a value that occurs once")
         seen.add(value)
-
-
-def build_cloud(topology: Topology, *, now: datetime, source: str) -> Cloud:
-    """The model that a checked topology describes."""
-    limits = topology.limits
-    cloud = Cloud(
-        region=topology.region,
-        vpc=Vpc(id=VpcId(topology.vpc.id), name=topology.vpc.name, cidr=topology.vpc.cidr),
-        limits=Limits(
-            enis_per_vpc=limits.enis_per_vpc,
-            addresses_per_detached_eni=limits.addresses_per_detached_eni,
-            migrates_to_detached_eni=limits.migrates_to_detached_eni,
-        ),
-        names=Names(random.Random(topology.seed)),
-    )
-    for subnet in topology.subnets:
-        cloud.subnets[SubnetId(subnet.id)] = Subnet(
-            id=SubnetId(subnet.id),
-            vpc=cloud.vpc.id,
-            name=subnet.name or subnet.id,
-            cidr=subnet.cidr,
-            zone=Zone(subnet.zone),
-            created_at=now,
-        )
-    _take_foreign(cloud, topology, now=now, source=source)
-    _launch_all(cloud, topology, now=now, source=source)
-    return cloud
-
-
-def _take_foreign(cloud: Cloud, topology: Topology, *, now: datetime, source: str) -> None:
-    for at, each in enumerate(topology.foreign_addresses):
-        try:
-            cloud.take_foreign(each.subnet, each.address, kind=each.type, now=now)
-        except ApiFailure as error:
-            raise InvalidInput.of(
-                f"{source}: foreign_addresses.{at}.address", str(each.address), error.message
-            ) from error
-
-
-def _launch_all(cloud: Cloud, topology: Topology, *, now: datetime, source: str) -> None:
-    """Instances that name their address first, so that no other is given it."""
-    order = sorted(enumerate(topology.instances), key=lambda each: each[1].address is None)
-    for at, document in order:
-        subnet = cloud.subnet(document.subnet)
-        try:
-            address = document.address or subnet.pick(1)[0]
-            launch(cloud, _instance(cloud, document, address, now), now=now)
-        except ApiFailure as error:
-            raise InvalidInput.of(
-                f"{source}: instances.{at}.address", str(document.address), error.message
-            ) from error
-
-
-def _instance(
-    cloud: Cloud, document: InstanceDocument, address: IPv4Address, now: datetime
-) -> Instance:
-    quota = default_quota(document.type, document.cpu)
-    if document.quota is not None:
-        quota = InstanceQuota(
-            enis=document.quota.enis, addresses_per_eni=document.quota.addresses_per_eni
-        )
-    return Instance(
-        id=InstanceId(document.id),
-        name=document.node or document.id,
-        vpc=cloud.vpc.id,
-        subnet=SubnetId(document.subnet),
-        zone=Zone(document.zone),
-        type=document.type,
-        cores=document.cpu,
-        memory_gib=document.memory_gib,
-        quota=quota,
-        primary_address=address,
-        created_at=now,
-    )
 
 
 def call_latencies(topology: Topology) -> Latencies:

@@ -47,10 +47,19 @@ class Rates:
 
     def __init__(self, per_s: Mapping[str, float]) -> None:
         self._per_s = dict(per_s)
+        self._of_account: dict[tuple[str, str], float] = {}
         self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
 
+    def set(self, per_s: Mapping[str, float], *, account: str | None) -> None:
+        """From now on, for one account or for all; an account's own beats that for all."""
+        for action, rate in per_s.items():
+            if account is None:
+                self._per_s[action] = rate
+            else:
+                self._of_account[account, action] = rate
+
     def allows(self, account: str, action: str, *, now_s: float) -> bool:
-        rate = self._per_s[action]
+        rate = self._of_account.get((account, action), self._per_s[action])
         depth = max(rate, 1.0)
         level, since_s = self._buckets.get((account, action), (depth, now_s))
         level = min(depth, level + (now_s - since_s) * rate)
@@ -61,18 +70,20 @@ class Rates:
 
 class FaultKind(StrEnum):
     THROTTLE = "throttle"  # refused before anything else
+    REFUSE = "refuse"  # with any code that the API documents, nothing happened
     INTERNAL_ERROR = "internal_error"  # refused, nothing happened
     TIMEOUT_BEFORE = "timeout_before"  # no answer, nothing happened
     TIMEOUT_AFTER = "timeout_after"  # no answer, but it happened
     DELAY = "delay"  # held on its way in, then served
+    STUCK = "stuck"  # accepted, then the task does not move for the hold time
     TASK_FAILED = "task_failed"  # accepted, then the task fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     kind: FaultKind
-    hold_s: float  # how long an answer is withheld, for the kinds that do
-    code: Code  # what a throttled call is told
+    hold_s: float  # how long an answer or a task is withheld, for the kinds that do
+    code: Code  # what a refused call is told
 
 
 class Faults:

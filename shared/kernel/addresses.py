@@ -18,10 +18,14 @@ from .conversation import (
     Conversation,
     Request,
 )
+from .encoding import address_header, ipv4, u32
 
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
+_IFA_ADDRESS: Final = 1
+_IFA_LOCAL: Final = 2
+_IFA_FLAGS: Final = 8
 _NO_PREFIX_ROUTE: Final = 0x200
 _EXISTS: Final = frozenset({errno.EEXIST})
 _MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
@@ -37,7 +41,7 @@ def add_address(index: int, address: IPv4Interface, *, with_route: bool = True) 
     """One that is there already is fine. Without route, the subnet is not reached by it."""
     message = _address(index, address)
     if not with_route:
-        message["attrs"].append(("IFA_FLAGS", _NO_PREFIX_ROUTE))
+        message += u32(_IFA_FLAGS, _NO_PREFIX_ROUTE)
     return Request(
         what=f"add address {address} to link {index}",
         kind=RTM_NEWADDR,
@@ -76,10 +80,6 @@ def link_addresses(conversation: Conversation) -> list[LinkAddress]:
     return found
 
 
-def _address(index: int, address: IPv4Interface) -> ifaddrmsg:
-    message = ifaddrmsg()
-    message["family"] = socket.AF_INET
-    message["prefixlen"] = address.network.prefixlen
-    message["index"] = index
-    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
-    return message
+def _address(index: int, address: IPv4Interface) -> bytes:
+    header = address_header(socket.AF_INET, address.network.prefixlen, index)
+    return header + ipv4(_IFA_LOCAL, address.ip) + ipv4(_IFA_ADDRESS, address.ip)

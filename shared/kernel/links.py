@@ -8,7 +8,7 @@ import fcntl
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
@@ -20,12 +20,22 @@ from .conversation import (
     Conversation,
     Request,
 )
+from .encoding import attribute, link_header, mac, text, u32
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 IFF_UP: Final = 0x1
 NUD_PERMANENT: Final = 0x80
+
+_IFLA_ADDRESS: Final = 1
+_IFLA_IFNAME: Final = 3
+_IFLA_MTU: Final = 4
+_IFLA_LINKINFO: Final = 18
+_IFLA_NET_NS_FD: Final = 28
+_INFO_KIND: Final = 1
+_INFO_DATA: Final = 2
+_VETH_PEER: Final = 1
 
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_GLINK: Final = 0xA
@@ -63,19 +73,18 @@ def add_veth(end: VethEnd, peer: VethEnd, *, mtu: int) -> Request:
     Both MACs are given here, because an address policy of the host's udev changes a MAC that
     the kernel chose. The kernel refuses a pair that is up when it is made.
     """
-    message = _link(end.index or 0)
-    message["attrs"] = [
-        *_end_attributes(end, mtu),
+    peer_body = link_header(peer.index or 0) + _end_attributes(peer, mtu)
+    message = b"".join(
         (
-            "IFLA_LINKINFO",
-            {
-                "attrs": [
-                    ("IFLA_INFO_KIND", "veth"),
-                    ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", _peer(peer, mtu))]}),
-                ]
-            },
-        ),
-    ]
+            link_header(end.index or 0),
+            _end_attributes(end, mtu),
+            attribute(
+                _IFLA_LINKINFO,
+                text(_INFO_KIND, "veth"),
+                attribute(_INFO_DATA, attribute(_VETH_PEER, peer_body)),
+            ),
+        )
+    )
     what = f"add veth {end.name} with peer {peer.name}"
     return Request(what=what, kind=RTM_NEWLINK, flags=_CREATE, message=message)
 
@@ -89,23 +98,23 @@ def set_down(index: int) -> Request:
 
 
 def set_mtu(index: int, mtu: int) -> Request:
-    return _set(index, f"mtu {mtu}", ("IFLA_MTU", mtu))
+    return _set(index, f"mtu {mtu}", u32(_IFLA_MTU, mtu))
 
 
-def set_mac(index: int, mac: str) -> Request:
-    return _set(index, f"mac {mac}", ("IFLA_ADDRESS", mac))
+def set_mac(index: int, address: str) -> Request:
+    return _set(index, f"mac {address}", mac(_IFLA_ADDRESS, address))
 
 
 def rename(index: int, name: str) -> Request:
     """Only a link that is down may change its name on older kernels."""
-    return _set(index, f"name {name}", ("IFLA_IFNAME", name))
+    return _set(index, f"name {name}", text(_IFLA_IFNAME, name))
 
 
 def move(index: int, netns: int, *, name: str | None = None) -> Request:
     """Into another namespace, by descriptor; it arrives down, under `name` if given."""
-    attributes: list[tuple[str, Any]] = [("IFLA_NET_NS_FD", netns)]
+    attributes = [u32(_IFLA_NET_NS_FD, netns)]
     if name is not None:
-        attributes.append(("IFLA_IFNAME", name))
+        attributes.append(text(_IFLA_IFNAME, name))
     return _set(index, "namespace", *attributes)
 
 
@@ -115,7 +124,7 @@ def delete_link(index: int) -> Request:
         what=f"delete link {index}",
         kind=RTM_DELLINK,
         flags=_CHANGE,
-        message=_link(index),
+        message=link_header(index),
         forgiven=_MISSING,
     )
 
@@ -162,37 +171,24 @@ def settle_carrier(probe: socket.socket, name: str) -> bool:
     return bool(struct.unpack_from("=II", value.raw)[1])
 
 
-def _link(index: int) -> ifinfmsg:
-    message = ifinfmsg()
-    message["index"] = index
-    return message
-
-
-def _end_attributes(end: VethEnd, mtu: int) -> list[tuple[str, Any]]:
-    attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", end.name), ("IFLA_MTU", mtu)]
+def _end_attributes(end: VethEnd, mtu: int) -> bytes:
+    attributes = text(_IFLA_IFNAME, end.name) + u32(_IFLA_MTU, mtu)
     if end.mac is not None:
-        attributes.append(("IFLA_ADDRESS", end.mac))
+        attributes += mac(_IFLA_ADDRESS, end.mac)
     if end.netns is not None:
-        attributes.append(("IFLA_NET_NS_FD", end.netns))
+        attributes += u32(_IFLA_NET_NS_FD, end.netns)
     return attributes
 
 
-def _peer(peer: VethEnd, mtu: int) -> dict[str, Any]:
-    return {"index": peer.index or 0, "attrs": _end_attributes(peer, mtu)}
-
-
 def _set_flags(index: int, flags: int, word: str) -> Request:
-    message = _link(index)
-    message["flags"] = flags
-    message["change"] = IFF_UP
+    message = link_header(index, flags=flags, change=IFF_UP)
     return Request(
         what=f"set link {index} {word}", kind=RTM_NEWLINK, flags=_CHANGE, message=message
     )
 
 
-def _set(index: int, what: str, *attributes: tuple[str, Any]) -> Request:
-    message = _link(index)
-    message["attrs"] = list(attributes)
+def _set(index: int, what: str, *attributes: bytes) -> Request:
+    message = link_header(index) + b"".join(attributes)
     return Request(
         what=f"set link {index} {what}", kind=RTM_NEWLINK, flags=_CHANGE, message=message
     )

@@ -1,4 +1,4 @@
-"""Permanent neighbours: whose MAC an address has, without asking."""
+"""Permanent neighbours: whose MAC an address has, without asking; and who answers ARP when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from .conversation import (
     NLM_F_ACK,
@@ -18,10 +19,14 @@ from .conversation import (
     Conversation,
     Request,
 )
+from .encoding import ipv4, mac, neighbour_header
 
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
+_RTM_SETNEIGHTBL: Final = 67
+_NDA_DST: Final = 1
+_NDA_LLADDR: Final = 2
 _PERMANENT: Final = 0x80
 _PROXY: Final = 0x08
 _MISSING: Final = frozenset({errno.ENOENT, errno.ENODEV})
@@ -36,9 +41,8 @@ class Neighbour:
 
 def add_neighbour(neighbour: Neighbour) -> Request:
     """Made, or put in the place of what was known of the address."""
-    message = _neighbour(neighbour.link, neighbour.address)
-    message["state"] = _PERMANENT
-    message["attrs"].append(("NDA_LLADDR", neighbour.mac))
+    message = _neighbour(neighbour.link, neighbour.address, state=_PERMANENT)
+    message += mac(_NDA_LLADDR, neighbour.mac)
     return Request(
         what=f"add neighbour {neighbour.address} on link {neighbour.link}",
         kind=RTM_NEWNEIGH,
@@ -78,9 +82,23 @@ def neighbours(conversation: Conversation) -> list[Neighbour]:
     return found
 
 
-def _neighbour(link: int, address: IPv4Address) -> ndmsg:
-    message = ndmsg()
+def answer_proxied_arp_at_once(link: int) -> Request:
+    """The kernel keeps a proxy's answer back for up to 0.8 s, and first pings are lost.
+
+    The sysctl that changes this is hidden in user namespaces; the neighbour table's own message
+    is not.
+    """
+    message = ndtmsg()
     message["family"] = socket.AF_INET
-    message["ifindex"] = link
-    message["attrs"] = [("NDA_DST", str(address))]
-    return message
+    parameters = {"attrs": [("NDTPA_IFINDEX", link), ("NDTPA_PROXY_DELAY", 0)]}
+    message["attrs"] = [("NDTA_NAME", "arp_cache"), ("NDTA_PARMS", parameters)]
+    return Request(
+        what=f"no ARP delay on link {link}",
+        kind=_RTM_SETNEIGHTBL,
+        flags=NLM_F_REQUEST | NLM_F_ACK,
+        message=message,
+    )
+
+
+def _neighbour(link: int, address: IPv4Address, *, state: int = 0) -> bytes:
+    return neighbour_header(socket.AF_INET, link, state=state) + ipv4(_NDA_DST, address)

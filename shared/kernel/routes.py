@@ -6,7 +6,7 @@ import errno
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Final
+from typing import Final
 
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -20,6 +20,7 @@ from .conversation import (
     Conversation,
     Request,
 )
+from .encoding import attribute, ipv4, route_header, rule_header, u32
 
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
@@ -34,6 +35,19 @@ DEFAULT: Final = IPv4Network("0.0.0.0/0")
 SCOPE_UNIVERSE: Final = 0
 SCOPE_LINK: Final = 253
 _SCOPE_NOWHERE: Final = 255
+
+_RTA_DST: Final = 1
+_RTA_OIF: Final = 4
+_RTA_GATEWAY: Final = 5
+_RTA_PREFSRC: Final = 7
+_RTA_TABLE: Final = 15
+_FRA_DST: Final = 1
+_FRA_SRC: Final = 2
+_FRA_PRIORITY: Final = 6
+_FRA_FWMARK: Final = 10
+_FRA_TABLE: Final = 15
+_FRA_FWMASK: Final = 16
+_FRA_PROTOCOL: Final = 21
 
 _UNICAST: Final = 1
 _BLACKHOLE: Final = 6
@@ -164,51 +178,46 @@ def rules(conversation: Conversation) -> list[Rule]:
     return found
 
 
-def _route(route: Route) -> rtmsg:
-    message = rtmsg()
-    message["family"] = socket.AF_INET
-    message["dst_len"] = route.to.prefixlen
-    message["table"] = route.table if route.table < 256 else 0
-    message["proto"] = route.protocol
-    message["flags"] = _ONLINK if route.is_onlink else 0
-    attributes: list[tuple[str, Any]] = [("RTA_TABLE", route.table)]
+def _route(route: Route) -> bytes:
+    is_reached = route.link is not None
+    message = route_header(
+        socket.AF_INET,
+        to_length=route.to.prefixlen,
+        table=route.table,
+        protocol=route.protocol,
+        scope=SCOPE_LINK if is_reached and not route.gateway else SCOPE_UNIVERSE,
+        kind=_UNICAST if is_reached else _UNREACHABLE,
+        flags=_ONLINK if route.is_onlink else 0,
+    ) + u32(_RTA_TABLE, route.table)
     if route.to.prefixlen:
-        attributes.append(("RTA_DST", str(route.to.network_address)))
-    if route.link is None:
-        message["type"] = _UNREACHABLE
-    else:
-        message["type"] = _UNICAST
-        message["scope"] = SCOPE_UNIVERSE if route.gateway else SCOPE_LINK
-        attributes.append(("RTA_OIF", route.link))
+        message += ipv4(_RTA_DST, route.to.network_address)
+    if route.link is not None:
+        message += u32(_RTA_OIF, route.link)
     if route.gateway is not None:
-        attributes.append(("RTA_GATEWAY", str(route.gateway)))
+        message += ipv4(_RTA_GATEWAY, route.gateway)
     if route.source is not None:
-        attributes.append(("RTA_PREFSRC", str(route.source)))
-    message["attrs"] = attributes
+        message += ipv4(_RTA_PREFSRC, route.source)
     return message
 
 
-def _rule(rule: Rule) -> fibmsg:
-    message = fibmsg()
-    message["family"] = socket.AF_INET
-    message["action"] = _TO_TABLE
-    message["table"] = rule.table if rule.table < 256 else 0
-    attributes: list[tuple[str, Any]] = [
-        ("FRA_TABLE", rule.table),
-        ("FRA_PRIORITY", rule.priority),
-        ("FRA_PROTOCOL", rule.protocol),
-    ]
+def _rule(rule: Rule) -> bytes:
+    message = rule_header(
+        socket.AF_INET,
+        to_length=rule.to.prefixlen if rule.to is not None else 0,
+        source_length=rule.source.prefixlen if rule.source is not None else 0,
+        table=rule.table,
+        action=_TO_TABLE,
+    )
+    message += u32(_FRA_TABLE, rule.table) + u32(_FRA_PRIORITY, rule.priority)
+    message += attribute(_FRA_PROTOCOL, bytes((rule.protocol,)))
     if rule.source is not None:
-        message["src_len"] = rule.source.prefixlen
-        attributes.append(("FRA_SRC", str(rule.source.network_address)))
+        message += ipv4(_FRA_SRC, rule.source.network_address)
     if rule.to is not None:
-        message["dst_len"] = rule.to.prefixlen
-        attributes.append(("FRA_DST", str(rule.to.network_address)))
+        message += ipv4(_FRA_DST, rule.to.network_address)
     if rule.mark is not None:
-        attributes.append(("FRA_FWMARK", rule.mark))
+        message += u32(_FRA_FWMARK, rule.mark)
     if rule.mask is not None:
-        attributes.append(("FRA_FWMASK", rule.mask))
-    message["attrs"] = attributes
+        message += u32(_FRA_FWMASK, rule.mask)
     return message
 
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import yaml
-from pydantic import SecretStr
 from tencentcloud.common.common_client_async import CommonClient
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception import TencentCloudSDKException
@@ -26,6 +26,9 @@ from services.vpc_simulator.main import serving
 SECRET_ID = "AKIDtests"
 SECRET_KEY = "tests-key"
 ADMIN_TOKEN = "tests-admin"
+FOREIGN_ID = "AKIDforeign"
+FOREIGN_KEY = "foreign-key"
+FOREIGN_ACCOUNT = "200000000002"
 REGION = "ap-guangzhou"
 CALL_TIMEOUT_S = 10
 
@@ -81,6 +84,18 @@ class SimulatedCloud:
         request.from_json_string(json.dumps(parameters))
         return await getattr(self.vpc, action)(request)
 
+    def foreign_vpc(self) -> vpc_client.VpcClient:
+        """Of another account, which shares the VPC."""
+        return vpc_client.VpcClient(
+            Credential(FOREIGN_ID, FOREIGN_KEY), REGION, profile(self.endpoint)
+        )
+
+    async def call_as_foreigner(self, action: str, **parameters: object) -> object:
+        """One action through the blocking client, by another account."""
+        request = getattr(models, f"{action}Request")()
+        request.from_json_string(json.dumps(parameters))
+        return await asyncio.to_thread(getattr(self.foreign_vpc(), action), request)
+
     async def refusal(self, action: str, **parameters: object) -> str:
         """The code that the SDK raises."""
         try:
@@ -134,9 +149,28 @@ class SimulatedCloud:
             return answer.status, await answer.json()
 
 
+def secret_file(folder: Path) -> Path:
+    """Our account and another one."""
+    path = folder / "secrets.yaml"
+    foreign = {"secret_id": FOREIGN_ID, "secret_key": FOREIGN_KEY, "account": FOREIGN_ACCOUNT}
+    secrets = {
+        "secret_id": SECRET_ID,
+        "secret_key": SECRET_KEY,
+        "admin_token": ADMIN_TOKEN,
+        "more": [foreign],
+    }
+    path.write_text(yaml.safe_dump(secrets), encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
 @asynccontextmanager
 async def simulated_cloud(
-    folder: Path, change: Callable[[dict[str, object]], None] = lambda _: None
+    folder: Path,
+    change: Callable[[dict[str, object]], None] = lambda _: None,
+    *,
+    wireless: bool = True,
+    **more: Any,
 ) -> AsyncIterator[SimulatedCloud]:
     document = dict(TOPOLOGY)
     change(document)
@@ -144,12 +178,11 @@ async def simulated_cloud(
     topology.write_text(yaml.safe_dump(document), encoding="utf-8")
     settings = SimulatorSettings(
         topology=topology,
-        wireless=True,
-        simulator_secret_id=SecretStr(SECRET_ID),
-        simulator_secret_key=SecretStr(SECRET_KEY),
-        simulator_admin_token=SecretStr(ADMIN_TOKEN),
+        wireless=wireless,
+        simulator_secret_file=secret_file(folder),
         body_bytes_max=4096,
         drain_grace_s=1.0,
+        **more,
     )
     credential = Credential(SECRET_ID, SECRET_KEY)
     async with serving(settings) as url:

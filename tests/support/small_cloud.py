@@ -7,10 +7,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 
-from services.vpc_simulator.model import address_operations, eni_operations, instance_operations
+from services.vpc_simulator.model import (
+    address_operations,
+    eip_operations,
+    eni_moves,
+    eni_operations,
+    instance_operations,
+    reservation_operations,
+)
+from services.vpc_simulator.model.eip_operations import NewEips
+from services.vpc_simulator.model.eips import Eip
 from services.vpc_simulator.model.eni_operations import NewAddress, NewEni
-from services.vpc_simulator.model.enis import Eni, TaskId
-from services.vpc_simulator.topology import build_cloud, parse_topology
+from services.vpc_simulator.model.enis import MAIN_ACCOUNT, Eni, TaskId
+from services.vpc_simulator.model.reservation_operations import NewReservations
+from services.vpc_simulator.model.subnets import Reservation
+from services.vpc_simulator.population import build_cloud
+from services.vpc_simulator.topology import parse_topology
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -126,6 +138,70 @@ class SmallCloud:
     def start(self, instance: str) -> TaskId:
         task = self.task()
         instance_operations.start(self.cloud, instance, task=task, now=NOW)
+        return task
+
+    def create_attached(self, instance: str, *, secondary_count: int = 0) -> tuple[Eni, TaskId]:
+        task = self.task()
+        subnet = self.cloud.instance(instance).subnet
+        new = NewEni(vpc="vpc-one", subnet=subnet, name="eni", secondary_count=secondary_count)
+        eni = eni_moves.create_attached_eni(
+            self.cloud, new, instance, attach_type=0, task=task, now=NOW
+        )
+        return eni, task
+
+    def move(self, eni: Eni, source: str, destination: str) -> TaskId:
+        task = self.task()
+        eni_moves.migrate_eni(
+            self.cloud, eni.id, source, destination, attach_type=0, task=task, now=NOW
+        )
+        return task
+
+    def reserve(
+        self, *addresses: IPv4Address, count: int = 0, account: str = MAIN_ACCOUNT
+    ) -> list[Reservation]:
+        new = NewReservations(
+            vpc="vpc-one",
+            subnet="subnet-a",
+            account=account,
+            addresses=addresses,
+            count=count,
+        )
+        return reservation_operations.reserve(self.cloud, new, now=NOW)
+
+    def unreserve(self, reservation: str, *, account: str = MAIN_ACCOUNT) -> None:
+        reservation_operations.release(self.cloud, "vpc-one", [reservation], account=account)
+
+    def allocate_eip(self) -> tuple[Eip, TaskId]:
+        task = self.task()
+        [eip], _ = eip_operations.allocate(
+            self.cloud, NewEips(account=MAIN_ACCOUNT), task=task, now=NOW
+        )
+        return eip, task
+
+    def associate(self, eip: Eip, eni: Eni, address: IPv4Address) -> TaskId:
+        task = self.task()
+        eip_operations.associate_with_address(
+            self.cloud,
+            eip.id,
+            eni.id,
+            address,
+            account=MAIN_ACCOUNT,
+            is_direct=False,
+            task=task,
+            now=NOW,
+        )
+        return task
+
+    def disassociate(self, eip: Eip) -> TaskId:
+        task = self.task()
+        eip_operations.disassociate(
+            self.cloud, eip.id, account=MAIN_ACCOUNT, task=task, now=NOW
+        )
+        return task
+
+    def release_eip(self, eip: Eip) -> TaskId:
+        task = self.task()
+        eip_operations.release(self.cloud, [eip.id], account=MAIN_ACCOUNT, task=task, now=NOW)
         return task
 
     def attached(self, instance: str = "ins-one", *, secondary_count: int = 0) -> Eni:

@@ -34,6 +34,7 @@ from shared.messages.subjects import (
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
 from .journal_entries import NOTHING, Entry, Known, generation_of, lease_of, rank_of
+from .journal_reads import JournalReads
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class JetStreamJournal:
         self._js = nats.jetstream(timeout=_TIMEOUT_S)
         self._cluster = cluster
         self._stream = journal_stream(cluster)
+        self._prefix = f"{journal_root(cluster)}.lease."
+        self._reads = JournalReads(nats, self._stream, timeout_s=_TIMEOUT_S)
         self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
         self._epoch: JournalEpoch | None = None
         self._known: OrderedDict[Identity, Known] = OrderedDict()
@@ -138,7 +141,8 @@ class JetStreamJournal:
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        known = [await self._last(entry.lease.identity) for entry in entries]
+        await self._learn([entry.lease.identity for entry in entries])
+        known = [self._known[entry.lease.identity] for entry in entries]
         # A newer step is never overwritten, however its sequence came to be known.
         if any(last.rank >= entry.rank for last, entry in zip(known, entries, strict=True)):
             return False
@@ -183,23 +187,36 @@ class JetStreamJournal:
     async def _write_alone(self, entry: Entry) -> None:
         """Equal is done, newer is superseded; else store it, or the epoch is lost."""
         identity = entry.lease.identity
-        stored = await self._read(journal_lease_subject(self._cluster, identity))
-        if stored is not None:
-            last = _known(identity, stored)
+        subject = journal_lease_subject(self._cluster, identity)
+        refused_at = -1
+        while True:
+            stored = await self._read(subject)
+            last = NOTHING if stored is None else _known(identity, stored)
             self._remember(identity, last)
             if last.rank >= entry.rank:
                 return
-        if not await self._commit([entry]):
-            raise EpochLost("the journal's epoch is not the one this allocator opened")
+            if last.sequence == refused_at:  # nobody else wrote it: the epoch was refused
+                raise EpochLost("the journal's epoch is not the one this allocator opened")
+            if await self._commit([entry]):
+                return
+            refused_at = last.sequence
 
-    async def _last(self, identity: Identity) -> Known:
-        known = self._known.get(identity)
-        if known is not None:
-            return known
-        stored = await self._read(journal_lease_subject(self._cluster, identity))
-        last = _known(identity, stored) if stored is not None else NOTHING
-        self._remember(identity, last)
-        return last
+    async def _learn(self, identities: list[Identity]) -> None:
+        """What the journal holds of each, in one question for those that are not known."""
+        subjects = {
+            journal_lease_subject(self._cluster, identity): identity
+            for identity in identities
+            if identity not in self._known
+        }
+        if not subjects:
+            return
+        stored = await self._reads.last_of(list(subjects))
+        for subject, identity in subjects.items():
+            found = stored.get(subject)
+            last = NOTHING
+            if found is not None:
+                last = Known(found.sequence, rank_of(identity.token, found.data))
+            self._remember(identity, last)
 
     def _remember(self, identity: Identity, last: Known) -> None:
         self._known[identity] = last
@@ -266,38 +283,23 @@ class JetStreamJournal:
         info = await self._ask(f"$JS.API.STREAM.INFO.{self._stream}", {})
         if "error" in info:
             raise Unavailable(f"journal stream: {info['error'].get('description')}")
-        last = int(info["state"]["last_seq"])
+        first = max(1, int(info["state"]["last_seq"]) - _LOOK_BACK_MAX + 1)
         highest = Generation(0)
-        for sequence in range(last, max(0, last - _LOOK_BACK_MAX), -1):
-            stored = await self._get(seq=sequence)
-            if stored is not None and stored.data and ".journal.lease." in _subject(stored):
+        async for stored in self._reads.all_below(f"{self._prefix}*", first=first):
+            if stored.data:
                 highest = max(highest, generation_of(stored.data))
         return highest
 
     async def leases(self) -> AsyncIterator[Lease]:
         """Every lease, in the order of the stream."""
-        prefix = f"{journal_root(self._cluster)}.lease."
-        sequence = 1
-        while True:
-            stored = await self._get(seq=sequence, next=True, subject=f"{prefix}*")
-            if stored is None:
-                return
-            lease = lease_of(_subject(stored).removeprefix(prefix), stored.data or b"")
+        async for stored in self._reads.all_below(f"{self._prefix}*"):
+            lease = lease_of(stored.subject.removeprefix(self._prefix), stored.data)
             if lease is not None:
                 yield lease
-            sequence = _sequence(stored) + 1
 
     async def _read(self, subject: str) -> RawStreamMsg | None:
         try:
             return await self._js.get_last_msg(self._stream, subject, direct=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
-            raise Unavailable(f"the journal did not answer: {error}") from error
-
-    async def _get(self, **which: Any) -> RawStreamMsg | None:
-        try:
-            return await self._js.get_msg(self._stream, direct=True, **which)
         except nats.js.errors.NotFoundError:
             return None
         except (nats.js.errors.APIError, nats.errors.Error, TimeoutError, OSError) as error:
@@ -325,10 +327,6 @@ def _known(identity: Identity, stored: RawStreamMsg) -> Known:
 def _sequence(stored: RawStreamMsg) -> int:
     assert stored.seq is not None, "a stored message has a sequence"
     return stored.seq
-
-
-def _subject(stored: RawStreamMsg) -> str:
-    return stored.subject or ""
 
 
 def _settle(futures: Any, problem: Exception | None) -> None:

@@ -8,6 +8,7 @@ the moment at which the reaper looks at them), ``nodes``;
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -313,13 +314,17 @@ class RedisLeases:
 
     async def restore(self, number: int, leases: Sequence[Lease]) -> bool:
         for start in range(0, len(leases), _RESTORE_MAX):
-            arguments: list[str | int] = [number]
-            for lease in leases[start : start + _RESTORE_MAX]:
-                arguments += [lease.identity.token, str(lease.address), encode_lease(lease)]
+            # One argument: the client packs thousands of small ones ten times as slowly.
+            batch = json.dumps(
+                [
+                    (lease.identity.token, str(lease.address), encode_lease(lease))
+                    for lease in leases[start : start + _RESTORE_MAX]
+                ]
+            )
             if not await self._scripts.run(
                 "restore",
                 [self._epoch, self._fixed, self._addresses, self._expiries],
-                arguments,
+                [number, batch],
             ):
                 return False
         return True

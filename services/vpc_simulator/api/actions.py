@@ -6,13 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.vpc_simulator.api import parameters, reads, writes
-from services.vpc_simulator.api.parameters import Idempotent, P, read
+from services.vpc_simulator.api import (
+    eips,
+    parameters,
+    reads,
+    reservations,
+    security_groups,
+    writes,
+)
+from services.vpc_simulator.api.parameters import Idempotent, P, Parameters, read
 from services.vpc_simulator.api.shapes import Json
 from services.vpc_simulator.api.writes import Call
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.failures import ApiFailure, Code
-from services.vpc_simulator.model.tokens import ClientTokens
+from services.vpc_simulator.model.tokens import ClientTokens, TokenKey
 
 VERSION: Final = "2017-03-12"  # of both services
 _TOKEN_CHARACTERS_MAX: Final = 64
@@ -26,7 +33,15 @@ class Answer:
     body: Json
 
 
-Perform = Callable[[Cloud, bytes, Call, ClientTokens[Answer]], Answer]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A call whose parameters have been read: what is left is to do it, in one step."""
+
+    key: TokenKey | None  # under which it may be repeated
+    perform: Callable[[Cloud, Call, ClientTokens[Answer]], Answer]
+
+
+Prepare = Callable[[bytes, str], Prepared]  # from a body and the account that sent it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +49,8 @@ class Action:
     name: str
     service: str
     rate_per_s: int  # the documented one: calls of one account
-    perform: Perform
+    prepare: Prepare
+    begins_task: bool = False  # its effect takes a time of its own
 
 
 def _looks(
@@ -44,29 +60,60 @@ def _looks(
     *,
     service: str = "vpc",
 ) -> Action:
-    def perform(cloud: Cloud, body: bytes, call: Call, tokens: ClientTokens[Answer]) -> Answer:
-        return Answer(request_id=call.task, body=look(cloud, read(asked, body)))
+    def prepare(body: bytes, account: str) -> Prepared:
+        found = read(asked, body)
 
-    return Action(name=asked.__name__, service=service, rate_per_s=rate_per_s, perform=perform)
+        def perform(cloud: Cloud, call: Call, tokens: ClientTokens[Answer]) -> Answer:
+            return Answer(request_id=call.task, body=look(cloud, found))
+
+        return Prepared(key=None, perform=perform)
+
+    return Action(name=asked.__name__, service=service, rate_per_s=rate_per_s, prepare=prepare)
 
 
 def _changes(
+    rate_per_s: int,
+    asked: type[P],
+    change: Callable[[Cloud, P, Call], Json],
+    *,
+    begins_task: bool = True,
+) -> Action:
+    name = asked.__name__
+
+    def prepare(body: bytes, account: str) -> Prepared:
+        found = read(asked, body)
+        key = _key(account, name, found)
+
+        def perform(cloud: Cloud, call: Call, tokens: ClientTokens[Answer]) -> Answer:
+            def once() -> Answer:
+                return Answer(request_id=call.task, body=change(cloud, found, call))
+
+            if key is None:
+                return once()
+            return tokens.once(key, found.model_dump_json(exclude={"client_token"}), once)
+
+        return Prepared(key=key, perform=perform)
+
+    return Action(
+        name=name,
+        service="vpc",
+        rate_per_s=rate_per_s,
+        prepare=prepare,
+        begins_task=begins_task,
+    )
+
+
+def _at_once(
     rate_per_s: int, asked: type[P], change: Callable[[Cloud, P, Call], Json]
 ) -> Action:
-    def perform(cloud: Cloud, body: bytes, call: Call, tokens: ClientTokens[Answer]) -> Answer:
-        found = read(asked, body)
+    """A change that is done when it is answered; or a look at what is the caller's own."""
+    return _changes(rate_per_s, asked, change, begins_task=False)
 
-        def once() -> Answer:
-            return Answer(request_id=call.task, body=change(cloud, found, call))
 
-        if not isinstance(found, Idempotent) or found.client_token is None:
-            return once()
-        token = _check_token(found.client_token)
-        return tokens.once(
-            asked.__name__, token, found.model_dump_json(exclude={"client_token"}), once
-        )
-
-    return Action(name=asked.__name__, service="vpc", rate_per_s=rate_per_s, perform=perform)
+def _key(account: str, action: str, asked: Parameters) -> TokenKey | None:
+    if not isinstance(asked, Idempotent) or asked.client_token is None:
+        return None
+    return TokenKey(account=account, action=action, token=_check_token(asked.client_token))
 
 
 def _check_token(token: str) -> str:
@@ -91,9 +138,26 @@ _ALL: Final = (
     _changes(100, parameters.AssignPrivateIpAddresses, writes.assign),
     _changes(100, parameters.UnassignPrivateIpAddresses, writes.unassign),
     _changes(50, parameters.MigratePrivateIpAddress, writes.migrate),
+    _changes(100, parameters.CreateAndAttachNetworkInterface, writes.create_attached_eni),
+    _changes(100, parameters.MigrateNetworkInterface, writes.migrate_eni),
+    _at_once(100, parameters.ModifyNetworkInterfaceAttribute, security_groups.modify),
+    _at_once(20, parameters.AssociateNetworkInterfaceSecurityGroups, security_groups.associate),
+    _at_once(
+        20, parameters.DisassociateNetworkInterfaceSecurityGroups, security_groups.disassociate
+    ),
+    _at_once(100, parameters.AssignIpv6Addresses, writes.refuse_ipv6),
+    _at_once(100, parameters.UnassignIpv6Addresses, writes.refuse_ipv6),
+    _changes(10, parameters.AllocateAddresses, eips.allocate),
+    _changes(10, parameters.AssociateAddress, eips.associate),
+    _changes(10, parameters.DisassociateAddress, eips.disassociate),
+    _changes(10, parameters.ReleaseAddresses, eips.release),
+    _at_once(20, parameters.DescribeAddresses, eips.describe),
+    _at_once(10, parameters.DescribeAddressQuota, eips.describe_quota),
+    _looks(20, parameters.DescribeTaskResult, eips.describe_task),
+    _at_once(20, parameters.CreateReserveIpAddresses, reservations.create),
+    _at_once(20, parameters.DescribeReserveIpAddresses, reservations.describe),
+    _at_once(20, parameters.DeleteReserveIpAddresses, reservations.delete),
+    _looks(20, parameters.DescribeUsedIpAddress, reservations.describe_used),
 )
 
 ACTIONS: Final = {action.name: action for action in _ALL}
-EFFECTFUL: Final = tuple(
-    name for name in ACTIONS if not name.startswith("Describe")
-)  # those whose effect takes a time of its own

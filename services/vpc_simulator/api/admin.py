@@ -15,20 +15,22 @@ from typing import Annotated, Final, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from services.vpc_simulator.api import relays
 from services.vpc_simulator.api.actions import ACTIONS
 from services.vpc_simulator.api.gateway import Weather
 from services.vpc_simulator.api.state import state
-from services.vpc_simulator.model import instance_operations
+from services.vpc_simulator.model import eni_operations, instance_operations
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.enis import TaskId
 from services.vpc_simulator.model.failures import ApiFailure, Code
+from services.vpc_simulator.relay import RelaysOf
 from services.vpc_simulator.runner import TaskRunner
 from services.vpc_simulator.topology import LatenciesDocument
 from services.vpc_simulator.weather import Fault, FaultKind
 from shared.clock import Clock
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, Unavailable
 
-D = TypeVar("D", bound="Document")
+D = TypeVar("D", bound=BaseModel)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -42,6 +44,12 @@ class Document(BaseModel):
 class LatencyDocument(Document):
     calls: LatenciesDocument = LatenciesDocument()
     effects: LatenciesDocument = LatenciesDocument()
+
+
+class RatesDocument(Document):
+    rates_per_s: dict[str, Annotated[float, Field(gt=0, le=1_000_000)]]
+    account: str | None = None
+    """All of them where none is named."""
 
 
 class FaultDocument(Document):
@@ -67,21 +75,39 @@ _INSTANCE_VERBS: Final = {
 
 class Admin:
     def __init__(
-        self, cloud: Cloud, runner: TaskRunner, weather: Weather, clock: Clock, *, token: str
+        self,
+        cloud: Cloud,
+        runner: TaskRunner,
+        weather: Weather,
+        clock: Clock,
+        *,
+        token: str,
+        relays_of: RelaysOf,
+        save_state: Callable[[], None],
     ) -> None:
         self._cloud = cloud
         self._runner = runner
         self._weather = weather
         self._clock = clock
         self._token = token
+        self._relays = relays_of
+        self._save_state = save_state
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/admin/state", self._guarded(self._state)),
             web.post("/admin/latency", self._guarded(self._set_latency)),
+            web.post("/admin/rates", self._guarded(self._set_rates)),
             web.post("/admin/faults", self._guarded(self._add_fault)),
             web.delete("/admin/faults", self._guarded(self._clear_faults)),
             web.post("/admin/foreign-addresses", self._guarded(self._take_foreign)),
+            web.delete("/admin/enis/{eni}", self._guarded(self._lose_eni)),
+            web.post("/admin/state/save", self._guarded(self._save)),
+            web.get("/admin/instances/{instance}/relays", self._guarded(self._list_relays)),
+            web.post(
+                "/admin/instances/{instance}/relays/{relay}/{verb}",
+                self._guarded(self._set_relay),
+            ),
             web.post("/admin/instances/{instance}/{verb}", self._guarded(self._instance)),
         ]
 
@@ -98,6 +124,8 @@ class Admin:
                 return await handler(request)
             except InvalidInput as error:
                 return _error(400, str(error))
+            except Unavailable as error:
+                return _error(503, str(error))
             except ApiFailure as failure:
                 status = 404 if failure.code is Code.RESOURCE_NOT_FOUND else 409
                 return _error(status, str(failure))
@@ -120,6 +148,13 @@ class Admin:
             latencies.set(default, document.of())
         return web.json_response({})
 
+    async def _set_rates(self, request: web.Request) -> web.Response:
+        asked = await _read(RatesDocument, request)
+        for action in asked.rates_per_s:
+            _check_action(action)
+        self._weather.rates.set(asked.rates_per_s, account=asked.account)
+        return web.json_response({})
+
     async def _add_fault(self, request: web.Request) -> web.Response:
         asked = await _read(FaultDocument, request)
         _check_action(asked.action)
@@ -138,6 +173,34 @@ class Admin:
         )
         return web.json_response({})
 
+    async def _lose_eni(self, request: web.Request) -> web.Response:
+        """Answers when it is gone, the network included."""
+        task = TaskId(self._cloud.names.request())
+        eni_operations.lose_eni(
+            self._cloud, request.match_info["eni"], task=task, now=self._clock.now()
+        )
+        async with asyncio.timeout(INSTANCE_TIMEOUT_S):
+            await self._runner.schedule(task, delay_s=0)
+        return web.json_response({"task": task})
+
+    async def _save(self, request: web.Request) -> web.Response:
+        self._save_state()
+        return web.json_response({})
+
+    async def _list_relays(self, request: web.Request) -> web.Response:
+        instance = self._cloud.instance(request.match_info["instance"])
+        return web.json_response(
+            {"relays": [relays.shown(each) for each in self._relays(instance.id)]}
+        )
+
+    async def _set_relay(self, request: web.Request) -> web.Response:
+        """A relay is named by ADDRESS:PORT as it listens, or `all` of the instance's."""
+        instance = self._cloud.instance(request.match_info["instance"])
+        chosen = relays.chosen(self._relays(instance.id), request.match_info["relay"])
+        asked = await _read(relays.RelayDocument, request)
+        await relays.treat(chosen, request.match_info["verb"], asked)
+        return web.json_response({"relays": [relays.shown(each) for each in chosen]})
+
     async def _instance(self, request: web.Request) -> web.Response:
         """Answers when it is done, the network included."""
         verb = request.match_info["verb"]
@@ -154,7 +217,7 @@ class Admin:
 
 async def _read(document: type[D], request: web.Request) -> D:
     try:
-        return document.model_validate_json(await request.read())
+        return document.model_validate_json(await request.read() or b"{}")
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in detail["loc"]) or "body"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from services.vpc_simulator.api.actions import ACTIONS, EFFECTFUL, VERSION, Action, Answer
+from services.vpc_simulator.api.actions import ACTIONS, VERSION, Action, Answer, Prepared
 from services.vpc_simulator.api.shapes import Json
 from services.vpc_simulator.api.signature import SignedRequest, authenticate
 from services.vpc_simulator.api.writes import Call
@@ -58,6 +58,7 @@ class Gateway:
         clock: Clock,
         *,
         keys: Mapping[str, str],
+        accounts: Mapping[str, str],
         tokens: ClientTokens[Answer],
         limits: GatewayLimits,
     ) -> None:
@@ -65,7 +66,8 @@ class Gateway:
         self._runner = runner
         self._weather = weather
         self._clock = clock
-        self._keys = keys
+        self._keys = keys  # secret keys by secret id
+        self._accounts = accounts  # by secret id; rates and tokens are an account's
         self._tokens = tokens
         self._limits = limits
         self._in_flight = 0
@@ -94,11 +96,11 @@ class Gateway:
         action, account = self._admit(request, body)
         fault = self._weather.faults.take(action.name)
         await self._suffer_before(fault)
-        await asyncio.sleep(self._weather.calls.draw(action.name))
-
-        answer = self._perform(
-            action, body, request_id, fails=_is(fault, FaultKind.TASK_FAILED)
-        )
+        prepared = action.prepare(body, account)
+        with self._tokens.serving(prepared.key):
+            await asyncio.sleep(self._weather.calls.draw(action.name))
+            call = Call(task=TaskId(request_id), account=account, now=self._clock.now())
+            answer = self._perform(action, prepared, call, fault)
         log.debug(
             "call answered",
             extra={"action": action.name, "account": account, "request_id": request_id},
@@ -138,14 +140,17 @@ class Gateway:
                 Code.UNSUPPORTED_REGION, f"The region `{region[:40]}` is not served."
             )
         now_s = self._clock.monotonic_s()
-        if not self._weather.rates.allows(caller.secret_id, action.name, now_s=now_s):
+        account = self._accounts[caller.secret_id]
+        if not self._weather.rates.allows(account, action.name, now_s=now_s):
             raise ApiFailure(Code.REQUEST_LIMIT_EXCEEDED, f"{action.name} is called too often.")
-        return action, caller.secret_id
+        return action, account
 
     async def _suffer_before(self, fault: Fault | None) -> None:
         match fault:
             case Fault(kind=FaultKind.THROTTLE, code=code):
                 raise ApiFailure(code, "The call is throttled.")
+            case Fault(kind=FaultKind.REFUSE, code=code):
+                raise ApiFailure(code, "This refusal was asked for.")
             case Fault(kind=FaultKind.INTERNAL_ERROR):
                 raise ApiFailure(Code.INTERNAL_ERROR, "An internal error was asked for.")
             case Fault(kind=FaultKind.TIMEOUT_BEFORE, hold_s=hold_s):
@@ -154,20 +159,20 @@ class Gateway:
             case Fault(kind=FaultKind.DELAY, hold_s=hold_s):
                 await asyncio.sleep(hold_s)
 
-    def _perform(self, action: Action, body: bytes, request_id: str, *, fails: bool) -> Answer:
+    def _perform(
+        self, action: Action, prepared: Prepared, call: Call, fault: Fault | None
+    ) -> Answer:
         """One step without an await: nobody sees half of it."""
-        task = TaskId(request_id)
-        call = Call(task=task, now=self._clock.now())
-        answer = action.perform(self._cloud, body, call, self._tokens)
-        is_repeat = answer.request_id != request_id
-        if action.name in EFFECTFUL and not is_repeat:
+        answer = prepared.perform(self._cloud, call, self._tokens)
+        is_repeat = answer.request_id != call.task
+        if action.begins_task and not is_repeat:
             delay_s = self._weather.effects.draw(action.name)
-            self._runner.schedule(task, delay_s=delay_s, fails=fails)
+            match fault:
+                case Fault(kind=FaultKind.STUCK, hold_s=hold_s):
+                    delay_s = hold_s
+            fails = fault is not None and fault.kind is FaultKind.TASK_FAILED
+            self._runner.schedule(call.task, delay_s=delay_s, fails=fails)
         return answer
-
-
-def _is(fault: Fault | None, kind: FaultKind) -> bool:
-    return fault is not None and fault.kind is kind
 
 
 def _action(headers: Mapping[str, str], service: str) -> Action:

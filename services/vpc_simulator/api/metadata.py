@@ -55,7 +55,7 @@ def _listing(tree: Tree) -> str:
 
 def _tree(cloud: Cloud, instance: Instance) -> Tree:
     enis = [cloud.enis[eni] for _, eni in sorted(instance.enis.items())]
-    shown = [eni for eni in enis if eni.state is not EniState.ATTACHING]
+    shown = [eni for eni in enis if _is_here(eni, instance)]
     return {
         "instance-id": instance.id,
         "instance-name": instance.name,
@@ -64,6 +64,13 @@ def _tree(cloud: Cloud, instance: Instance) -> Tree:
         "placement": {"region": cloud.region, "zone": instance.zone},
         "network": {"interfaces": {"macs": {eni.mac: _eni(cloud, eni) for eni in shown}}},
     }
+
+
+def _is_here(eni: Eni, instance: Instance) -> bool:
+    """Not on its way in: from its creation, a pool of ENIs, or another instance."""
+    attachment = eni.attachment
+    is_arriving = eni.state in (EniState.PENDING, EniState.ATTACHING)
+    return not is_arriving and attachment is not None and attachment.instance == instance.id
 
 
 def _eni(cloud: Cloud, eni: Eni) -> Tree:

@@ -66,6 +66,8 @@ class DescribeSubnets(Parameters):
     filters: list[Filter] = []
     offset: str = "0"  # strings: so the API has it
     limit: str = "20"
+    max_results: int | None = None
+    next_token: str | None = None
 
 
 class DescribeNetworkInterfaces(Parameters):
@@ -138,6 +140,120 @@ class DescribeVpcTaskResult(Parameters):
 class DescribeVpcPrivateIpAddresses(Parameters):
     vpc_id: str
     private_ip_addresses: list[str]
+
+
+class CreateReserveIpAddresses(Idempotent):
+    vpc_id: str
+    ip_addresses: list[str] = []
+    ip_address_count: Count = 0
+    subnet_id: str = ""
+    name: str = ""
+    description: str = ""
+    tags: list[Tag] = []
+
+
+class DescribeReserveIpAddresses(Parameters):
+    reserve_ip_ids: list[str] = []
+    filters: list[Filter] = []
+    offset: int = 0
+    limit: int = 20
+
+
+class DeleteReserveIpAddresses(Parameters):
+    vpc_id: str
+    reserve_ip_ids: list[str]
+
+
+class DescribeUsedIpAddress(Parameters):
+    vpc_id: str
+    subnet_id: str = ""
+    ip_addresses: list[str] = []
+    filters: list[Filter] = []
+    offset: int = 0
+    limit: int = 20
+
+
+class CreateAndAttachNetworkInterface(CreateNetworkInterface):
+    instance_id: str
+    attach_type: int = 0
+
+
+class MigrateNetworkInterface(Parameters):
+    network_interface_id: str
+    source_instance_id: str
+    destination_instance_id: str
+    attach_type: int = 0
+
+
+class ModifyNetworkInterfaceAttribute(Parameters):
+    network_interface_id: str
+    network_interface_name: str | None = None
+    network_interface_description: str | None = None
+    security_group_ids: list[str] | None = None
+    trunking_flag: str = "Disable"
+
+
+class AssociateNetworkInterfaceSecurityGroups(Parameters):
+    network_interface_ids: list[str]
+    security_group_ids: list[str]
+
+
+class DisassociateNetworkInterfaceSecurityGroups(AssociateNetworkInterfaceSecurityGroups):
+    pass
+
+
+class AssignIpv6Addresses(Idempotent):
+    network_interface_id: str
+    ipv6_addresses: list[object] = []
+    ipv6_address_count: Count = 0
+
+
+class UnassignIpv6Addresses(Parameters):
+    network_interface_id: str
+    ipv6_addresses: list[object]
+
+
+class AllocateAddresses(Idempotent):
+    address_count: int = 1
+    internet_service_provider: str = "BGP"
+    internet_charge_type: str = "TRAFFIC_POSTPAID_BY_HOUR"
+    internet_max_bandwidth_out: int = 1
+    address_type: str = "EIP"
+    tags: list[Tag] = []
+    address_name: str = ""
+    bandwidth_package_id: str | None = None
+
+
+class AssociateAddress(Parameters):
+    address_id: str
+    instance_id: str | None = None
+    network_interface_id: str | None = None
+    private_ip_address: str | None = None
+    eip_direct_connection: bool = False
+
+
+class DisassociateAddress(Parameters):
+    address_id: str
+    reallocate_normal_public_ip: bool = False
+
+
+class ReleaseAddresses(Parameters):
+    address_ids: list[str]
+
+
+class DescribeAddresses(Parameters):
+    address_ids: list[str] = []
+    filters: list[Filter] = []
+    offset: int = 0
+    limit: int = 20
+
+
+class DescribeAddressQuota(Parameters):
+    pass
+
+
+class DescribeTaskResult(Parameters):
+    task_id: int
 
 
 class DescribeInstances(Parameters):

@@ -8,10 +8,12 @@ from typing import Final
 
 from services.vpc_simulator.api import parameters, shapes
 from services.vpc_simulator.api.selection import (
+    PAGE_DEFAULT,
     Matcher,
     check_count,
     chosen_ids,
     matching,
+    next_page,
     number,
     page,
 )
@@ -31,7 +33,19 @@ _SUBNET_FILTERS: Final[Mapping[str, Matcher[Subnet]]] = {
     "cidr-block": lambda it, values: str(it.cidr) in values,
     "subnet-name": lambda it, values: it.name in values,
     "zone": lambda it, values: it.zone in values,
+    # The same of every subnet here.
+    "is-default": lambda _, values: _is("false", values),
+    "is-remote-vpc-snat": lambda _, values: _is("false", values),
+    "is-cdc-subnet": lambda _, values: "0" in values,
+    "cdc-id": lambda _, values: "" in values,
+    "ipv6-cidr-block": lambda _, values: "" in values,
+    "isp-type": lambda _, values: "" in values,
+    "address-type": lambda _, values: _is("ipv4", values),
 }
+
+
+def _is(value: str, values: Sequence[str]) -> bool:
+    return value in [each.lower() for each in values]
 
 
 def _attached_to(it: Eni, values: Sequence[str]) -> bool:
@@ -46,8 +60,20 @@ def _has_address(it: Eni, values: Sequence[str]) -> bool:
     return any(address in values for address in held)
 
 
-def _is_primary(it: Eni, values: Sequence[str]) -> bool:
-    return str(it.is_primary).lower() in [value.lower() for value in values]
+def _has_exact_address(it: Eni, values: Sequence[str]) -> bool:
+    return any(str(address) in values for address in it.addresses)
+
+
+def _has_public_address(cloud: Cloud) -> Matcher[Eni]:
+    def matches(it: Eni, values: Sequence[str]) -> bool:
+        eips = [cloud.eip_at(address) for address in it.addresses]
+        return any(eip is not None and str(eip.public_address) in values for eip in eips)
+
+    return matches
+
+
+def _flagged(is_so: bool, values: Sequence[str]) -> bool:
+    return _is(str(is_so).lower(), values)
 
 
 _ENI_FILTERS: Final[Mapping[str, Matcher[Eni]]] = {
@@ -59,8 +85,13 @@ _ENI_FILTERS: Final[Mapping[str, Matcher[Eni]]] = {
     "network-interface-name": lambda it, values: it.name in values,
     "network-interface-description": lambda it, values: it.description in values,
     "address-ip": _has_address,
-    "is-primary": _is_primary,
+    "is-primary": lambda it, values: _flagged(it.is_primary, values),
     "eni-type": lambda it, values: str(int(it.is_primary)) in values,
+    "eni-qos": lambda it, values: it.qos_level in values,
+    "address-ipv6": lambda _, __: False,
+    "address-type": lambda _, values: _is("ipv4", values),
+    "termination-protection": lambda it, values: _flagged(it.termination_protection, values),
+    "traffic-protection": lambda it, values: _flagged(it.traffic_protection, values),
 }
 
 _INSTANCE_FILTERS: Final[Mapping[str, Matcher[Instance]]] = {
@@ -78,13 +109,17 @@ def describe_subnets(cloud: Cloud, asked: parameters.DescribeSubnets) -> Json:
     ids = chosen_ids("SubnetIds", asked.subnet_ids, asked.filters, "subnet")
     subnets = [each for each in cloud.subnets.values() if not ids or each.id in ids]
     found = matching(subnets, asked.filters, _SUBNET_FILTERS, lambda _: {})
-    shown = page(
-        found, offset=number("Offset", asked.offset), limit=number("Limit", asked.limit)
-    )
+    if asked.max_results is None and asked.next_token is None:
+        next_token = ""
+        offset, limit = number("Offset", asked.offset), number("Limit", asked.limit)
+        shown = page(found, offset=offset, limit=limit)
+    else:
+        most = PAGE_DEFAULT if asked.max_results is None else asked.max_results
+        shown, next_token = next_page(found, token=asked.next_token, most=most)
     return {
         "TotalCount": len(found),
         "SubnetSet": [shapes.subnet(each) for each in shown],
-        "NextToken": "",
+        "NextToken": next_token,
     }
 
 
@@ -92,12 +127,26 @@ def describe_enis(cloud: Cloud, asked: parameters.DescribeNetworkInterfaces) -> 
     """ENIs that do not exist are left out: who follows many learns of the others."""
     ids = chosen_ids("NetworkInterfaceIds", asked.network_interface_ids, asked.filters, "eni")
     enis = [each for each in cloud.enis.values() if not ids or each.id in ids]
-    found = matching(enis, asked.filters, _ENI_FILTERS, lambda eni: eni.tags)
+    filters, is_exact = _without_exactness(asked.filters)
+    matchers = dict(_ENI_FILTERS)
+    matchers["public-address-ip"] = _has_public_address(cloud)
+    if is_exact:
+        matchers["address-ip"] = _has_exact_address
+    found = matching(enis, filters, matchers, lambda eni: eni.tags)
     shown = page(found, offset=asked.offset, limit=asked.limit)
     return {
         "TotalCount": len(found),
-        "NetworkInterfaceSet": [shapes.eni(each) for each in shown],
+        "NetworkInterfaceSet": [shapes.eni(cloud, each) for each in shown],
     }
+
+
+def _without_exactness(
+    filters: Sequence[parameters.Filter],
+) -> tuple[list[parameters.Filter], bool]:
+    """`ip-exact-match` is no filter of its own: it tells how `address-ip` matches."""
+    exact = [each for each in filters if each.name == "ip-exact-match"]
+    others = [each for each in filters if each.name != "ip-exact-match"]
+    return others, any(_is("true", each.values) or "1" in each.values for each in exact)
 
 
 def describe_eni_limit(cloud: Cloud, asked: parameters.DescribeNetworkInterfaceLimit) -> Json:
@@ -163,7 +212,10 @@ def describe_instances(cloud: Cloud, asked: parameters.DescribeInstances) -> Jso
     instances = [each for each in cloud.instances.values() if not ids or each.id in ids]
     found = matching(instances, asked.filters, _INSTANCE_FILTERS, lambda _: {})
     shown = page(found, offset=asked.offset, limit=asked.limit)
-    return {"TotalCount": len(found), "InstanceSet": [shapes.instance(each) for each in shown]}
+    return {
+        "TotalCount": len(found),
+        "InstanceSet": [shapes.instance(cloud, each) for each in shown],
+    }
 
 
 def ipv4(text: str) -> IPv4Address:

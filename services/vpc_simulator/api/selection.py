@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -14,7 +15,9 @@ T = TypeVar("T")
 Matcher = Callable[[T, Sequence[str]], bool]
 
 IDS_MAX: Final = 100
+_TOKEN_PREFIX: Final = "after:"
 PAGE_MAX: Final = 100
+PAGE_DEFAULT: Final = 20
 FILTERS_MAX: Final = 10
 FILTER_VALUES_MAX: Final = 100
 
@@ -76,6 +79,26 @@ def page(things: Sequence[T], *, offset: int, limit: int) -> Sequence[T]:
     if offset < 0:
         raise ApiFailure(Code.RANGE, f"Offset is {offset}; it must not be negative.")
     return things[offset : offset + limit]
+
+
+def next_page(things: Sequence[T], *, token: str | None, most: int) -> tuple[Sequence[T], str]:
+    """The page that a token leads to, and the token of the page after it; "" at the end."""
+    offset = _offset(token) if token else 0
+    shown = page(things, offset=offset, limit=most)
+    after = offset + len(shown)
+    if after >= len(things):
+        return shown, ""
+    return shown, base64.urlsafe_b64encode(f"{_TOKEN_PREFIX}{after}".encode()).decode()
+
+
+def _offset(token: str) -> int:
+    try:
+        text = base64.urlsafe_b64decode(token.encode()).decode()
+    except ValueError as error:
+        raise ApiFailure(Code.MALFORMED, "NextToken was not given by this API.") from error
+    if not text.startswith(_TOKEN_PREFIX):
+        raise ApiFailure(Code.MALFORMED, "NextToken was not given by this API.")
+    return number("NextToken", text.removeprefix(_TOKEN_PREFIX))
 
 
 def number(parameter: str, text: str) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
-from services.vpc_simulator.model.enis import Eni, PrivateAddress
+from services.vpc_simulator.model.cloud import Cloud
+from services.vpc_simulator.model.enis import MAIN_ACCOUNT, Eni, PrivateAddress
 from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.states import EniState
 from services.vpc_simulator.model.subnets import Subnet
@@ -14,12 +15,10 @@ from services.vpc_simulator.model.tasks import Task
 
 Json = dict[str, object]
 
-ACCOUNT: Final = "100000000001"
-
 _VPC_TIMEZONE: Final = timezone(timedelta(hours=8))  # the VPC API writes Beijing time, unmarked
 
 
-def eni(it: Eni) -> Json:
+def eni(cloud: Cloud, it: Eni) -> Json:
     state: str = it.state
     if it.state is EniState.AVAILABLE and it.attachment is not None:
         state = "INUSE"
@@ -34,18 +33,18 @@ def eni(it: Eni) -> Json:
         "MacAddress": it.mac.upper(),
         "State": it.state,
         "NetworkInterfaceState": state,
-        "PrivateIpAddressSet": [address(each) for each in it.addresses.values()],
+        "PrivateIpAddressSet": [address(cloud, each) for each in it.addresses.values()],
         "Attachment": _attachment(it),
         "Zone": it.zone,
         "CreatedTime": vpc_time(it.created_at),
         "Ipv6AddressSet": [],
-        "TagSet": _tags(it.tags),
+        "TagSet": tags(it.tags),
         "EniType": int(it.is_primary),
         "Business": "cvm",
         "CdcId": "",
         "AttachType": 0,
         "ResourceId": "",
-        "QosLevel": "DEFAULT",
+        "QosLevel": it.qos_level,
     }
 
 
@@ -55,17 +54,18 @@ def _attachment(it: Eni) -> Json | None:
     return {
         "InstanceId": it.attachment.instance,
         "DeviceIndex": it.attachment.device_index,
-        "InstanceAccountId": ACCOUNT,
+        "InstanceAccountId": MAIN_ACCOUNT,
         "AttachTime": vpc_time(it.attachment.attached_at),
     }
 
 
-def address(it: PrivateAddress) -> Json:
+def address(cloud: Cloud, it: PrivateAddress) -> Json:
+    eip = cloud.eip_at(it.address)
     return {
         "PrivateIpAddress": str(it.address),
         "Primary": it.is_primary,
-        "PublicIpAddress": "",
-        "AddressId": "",
+        "PublicIpAddress": str(eip.public_address) if eip else "",
+        "AddressId": eip.id if eip else "",
         "Description": it.description,
         "IsWanIpBlocked": False,
         "State": it.state,
@@ -95,8 +95,9 @@ def subnet(it: Subnet) -> Json:
     }
 
 
-def instance(it: Instance) -> Json:
+def instance(cloud: Cloud, it: Instance) -> Json:
     """As CVM's DescribeInstances has it."""
+    eip = cloud.eip_at(it.primary_address)
     return {
         "InstanceId": it.id,
         "InstanceName": it.name,
@@ -111,7 +112,7 @@ def instance(it: Instance) -> Json:
             "AsVpcGateway": False,
         },
         "PrivateIpAddresses": [str(it.primary_address)],
-        "PublicIpAddresses": None,
+        "PublicIpAddresses": [str(eip.public_address)] if eip else None,
         "SecurityGroupIds": [],
         "RestrictState": "NORMAL",
         "CreatedTime": it.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -127,8 +128,8 @@ def task(it: Task) -> Json:
     }
 
 
-def _tags(tags: Mapping[str, str]) -> list[Json]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
+def tags(it: Mapping[str, str]) -> list[Json]:
+    return [{"Key": key, "Value": value} for key, value in it.items()]
 
 
 def vpc_time(moment: datetime) -> str:

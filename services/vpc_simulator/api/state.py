@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.vpc_simulator.api.shapes import Json
 from services.vpc_simulator.model.cloud import Cloud
+from services.vpc_simulator.model.eips import Eip
 from services.vpc_simulator.model.enis import Eni
 from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.invariants import broken
@@ -18,6 +19,7 @@ def state(cloud: Cloud) -> Json:
         "subnets": [_subnet(each) for each in cloud.subnets.values()],
         "instances": [_instance(each) for each in cloud.instances.values()],
         "enis": [_eni(each) for each in cloud.enis.values()],
+        "eips": [_eip(each) for each in cloud.eips.values()],
         "tasks_running": [_task(each) for each in cloud.tasks if each.change is not None],
         "broken_rules": broken(cloud),
     }
@@ -33,6 +35,7 @@ def _subnet(it: Subnet) -> Json:
         "total": it.total,
         "available": it.available,
         "foreign_addresses": foreign,
+        "reserved_addresses": {str(at): by.id for at, by in it.reserved.items()},
     }
 
 
@@ -64,10 +67,22 @@ def _eni(it: Eni) -> Json:
         "device_index": attachment.device_index if attachment else None,
         "task": it.running_task,
         "tags": it.tags,
+        "account": it.account,
+        "security_groups": list(it.security_groups),
         "addresses": {
             str(each.address): {"state": each.state, "primary": each.is_primary}
             for each in it.addresses.values()
         },
+    }
+
+
+def _eip(it: Eip) -> Json:
+    return {
+        "id": it.id,
+        "public_address": str(it.public_address),
+        "private_address": str(it.private_address) if it.private_address else None,
+        "account": it.account,
+        "state": it.state,
     }
 
 

@@ -11,7 +11,7 @@ from services.vpc_simulator.api import parameters, shapes
 from services.vpc_simulator.api.reads import ipv4
 from services.vpc_simulator.api.selection import check_count
 from services.vpc_simulator.api.shapes import Json
-from services.vpc_simulator.model import address_operations, eni_operations
+from services.vpc_simulator.model import address_operations, eni_moves, eni_operations
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.eni_operations import NewAddress, NewEni
 from services.vpc_simulator.model.enis import TaskId
@@ -28,31 +28,52 @@ _QOS_LEVELS: Final = ("PT", "AU", "AG", "DEFAULT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """When a call came, and the id its task will have."""
+    """Who calls, when, and the id that the call's task will have."""
 
     task: TaskId
+    account: str
     now: datetime
 
 
 def create_eni(cloud: Cloud, asked: parameters.CreateNetworkInterface, call: Call) -> Json:
-    _check_new_eni(asked)
-    eni = eni_operations.create_eni(
+    eni = eni_operations.create_eni(cloud, _new_eni(asked, call), task=call.task, now=call.now)
+    return {"NetworkInterface": shapes.eni(cloud, eni)}
+
+
+def create_attached_eni(
+    cloud: Cloud, asked: parameters.CreateAndAttachNetworkInterface, call: Call
+) -> Json:
+    eni = eni_moves.create_attached_eni(
         cloud,
-        NewEni(
-            vpc=check_id("VpcId", asked.vpc_id, "vpc"),
-            subnet=check_id("SubnetId", asked.subnet_id, "subnet"),
-            name=asked.network_interface_name,
-            description=asked.network_interface_description,
-            addresses=_addresses(asked.private_ip_addresses),
-            secondary_count=asked.secondary_private_ip_address_count,
-            security_groups=tuple(asked.security_group_ids),
-            tags={tag.key: tag.value for tag in asked.tags},
-            qos_level=asked.qos_level,
-        ),
+        _new_eni(asked, call),
+        check_id("InstanceId", asked.instance_id, "ins"),
+        attach_type=asked.attach_type,
         task=call.task,
         now=call.now,
     )
-    return {"NetworkInterface": shapes.eni(eni)}
+    return {"NetworkInterface": shapes.eni(cloud, eni)}
+
+
+def migrate_eni(cloud: Cloud, asked: parameters.MigrateNetworkInterface, call: Call) -> Json:
+    eni_moves.migrate_eni(
+        cloud,
+        check_id("NetworkInterfaceId", asked.network_interface_id, "eni"),
+        check_id("SourceInstanceId", asked.source_instance_id, "ins"),
+        check_id("DestinationInstanceId", asked.destination_instance_id, "ins"),
+        attach_type=asked.attach_type,
+        task=call.task,
+        now=call.now,
+    )
+    return {}
+
+
+def refuse_ipv6(
+    cloud: Cloud,
+    asked: parameters.AssignIpv6Addresses | parameters.UnassignIpv6Addresses,
+    call: Call,
+) -> Json:
+    cloud.eni(check_id("NetworkInterfaceId", asked.network_interface_id, "eni"))
+    raise ApiFailure(Code.UNSUPPORTED, "Ipv6Addresses: these subnets have IPv4 only.")
 
 
 def attach_eni(cloud: Cloud, asked: parameters.AttachNetworkInterface, call: Call) -> Json:
@@ -92,10 +113,11 @@ def assign(cloud: Cloud, asked: parameters.AssignPrivateIpAddresses, call: Call)
         named=_addresses(asked.private_ip_addresses),
         count=asked.secondary_private_ip_address_count,
         qos_level=asked.qos_level,
+        account=call.account,
         task=call.task,
         now=call.now,
     )
-    return {"PrivateIpAddressSet": [shapes.address(each) for each in added]}
+    return {"PrivateIpAddressSet": [shapes.address(cloud, each) for each in added]}
 
 
 def unassign(cloud: Cloud, asked: parameters.UnassignPrivateIpAddresses, call: Call) -> Json:
@@ -141,16 +163,38 @@ def _addresses(asked: Sequence[parameters.AddressParameter]) -> tuple[NewAddress
     )
 
 
-def _check_new_eni(asked: parameters.CreateNetworkInterface) -> None:
-    if len(asked.network_interface_name.encode()) > NAME_BYTES_MAX:
+def check_texts(name: str, description: str) -> None:
+    if len(name.encode()) > NAME_BYTES_MAX:
         raise ApiFailure(
             Code.TOO_LONG, f"NetworkInterfaceName is longer than {NAME_BYTES_MAX} bytes."
         )
-    if len(asked.network_interface_description) > DESCRIPTION_CHARACTERS_MAX:
+    if len(description) > DESCRIPTION_CHARACTERS_MAX:
         raise ApiFailure(
             Code.TOO_LONG,
             f"NetworkInterfaceDescription is longer than {DESCRIPTION_CHARACTERS_MAX}.",
         )
+
+
+def _new_eni(asked: parameters.CreateNetworkInterface, call: Call) -> NewEni:
+    _check_new_eni(asked)
+    return NewEni(
+        vpc=check_id("VpcId", asked.vpc_id, "vpc"),
+        subnet=check_id("SubnetId", asked.subnet_id, "subnet"),
+        name=asked.network_interface_name,
+        description=asked.network_interface_description,
+        addresses=_addresses(asked.private_ip_addresses),
+        secondary_count=asked.secondary_private_ip_address_count,
+        security_groups=tuple(asked.security_group_ids),
+        tags={tag.key: tag.value for tag in asked.tags},
+        qos_level=asked.qos_level,
+        account=call.account,
+        termination_protection=asked.termination_protection,
+        traffic_protection=asked.traffic_protection,
+    )
+
+
+def _check_new_eni(asked: parameters.CreateNetworkInterface) -> None:
+    check_texts(asked.network_interface_name, asked.network_interface_description)
     check_count("Tags", asked.tags, TAGS_MAX)
     check_count("SecurityGroupIds", asked.security_group_ids, SECURITY_GROUPS_MAX)
     _check_qos(asked.qos_level)

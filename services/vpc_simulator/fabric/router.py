@@ -20,12 +20,15 @@ from shared.kernel.addresses import add_address
 from shared.kernel.changes import Changes, Kind
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import VethEnd, add_veth, delete_link, set_up
-from shared.kernel.neighbours import Neighbour, add_neighbour, delete_neighbour
+from shared.kernel.neighbours import (
+    Neighbour,
+    add_neighbour,
+    answer_proxied_arp_at_once,
+    delete_neighbour,
+)
 from shared.kernel.netns import in_netns, new_netns
 from shared.kernel.routes import Route, add_route, delete_route
 from shared.kernel.sysctl import link_path, write_sysctl
-
-from .proxy_arp import answer_at_once
 
 PORT_MAC: Final = "02:be:00:00:00:01"  # every port's: all of them are the gateway
 MTU_BYTES: Final = 1500
@@ -105,7 +108,7 @@ class Router:
         here = VethEnd(name=f"port{port}", mac=PORT_MAC, index=port)
         there = VethEnd(name=name, mac=mac, netns=netns)
         self._kernel.do([add_veth(here, there, mtu=MTU_BYTES)])
-        self._kernel.do([set_up(port), answer_at_once(port)])
+        self._kernel.do([set_up(port), answer_proxied_arp_at_once(port)])
         return port
 
     def remove_port(self, port: int, addresses: Iterable[IPv4Address]) -> None:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 from services.vpc_simulator.model.cloud import Cloud, eni_holder
 from services.vpc_simulator.model.effects import Effect, SetEni
+from services.vpc_simulator.model.eip_changes import keep_eips, let_eips_go
 from services.vpc_simulator.model.enis import Eni
 from services.vpc_simulator.model.states import AddressState
 
@@ -52,9 +53,11 @@ class Unassignment:
         return [SetEni(self.eni.port(self.cloud.link_of(self.eni), without=self.addresses))]
 
     def complete(self, now: datetime) -> None:
+        let_eips_go(self.cloud, self.addresses)
         _forget(self.cloud, self.eni, self.addresses)
 
     def abort(self) -> list[Effect]:
+        keep_eips(self.cloud, self.addresses)
         for address in self.addresses:
             self.eni.addresses[address].step(AddressState.AVAILABLE)
         return [SetEni(self.eni.port(self.cloud.link_of(self.eni)))]

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address
 
 from services.vpc_simulator.model.address_changes import Assignment, Migration, Unassignment
 from services.vpc_simulator.model.cloud import Cloud, eni_holder
+from services.vpc_simulator.model.eip_changes import check_eips_settled, unbind_eips
 from services.vpc_simulator.model.eni_operations import NewAddress
-from services.vpc_simulator.model.enis import Eni, PrivateAddress, TaskId
+from services.vpc_simulator.model.enis import MAIN_ACCOUNT, Eni, PrivateAddress, TaskId
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.states import AddressState
 
@@ -21,6 +22,7 @@ def assign(
     named: Sequence[NewAddress],
     count: int,
     qos_level: str,
+    account: str = MAIN_ACCOUNT,
     task: TaskId,
     now: datetime,
 ) -> list[PrivateAddress]:
@@ -38,7 +40,7 @@ def assign(
     _check_room(cloud, eni, len(named) + count)
     subnet = cloud.subnets[eni.subnet]
     for each in named:
-        subnet.check_free(each.address)
+        subnet.check_free(each.address, account=account)
     picked = subnet.pick(count, besides=frozenset(each.address for each in named))
 
     wanted = [*named, *(NewAddress(address=each) for each in picked)]
@@ -74,7 +76,9 @@ def unassign(
     leaving = [eni.has(address) for address in addresses]
     if any(each.is_primary for each in leaving):
         raise ApiFailure(Code.UNSUPPORTED, "A primary address cannot be unassigned.")
+    check_eips_settled(cloud, addresses)
 
+    unbind_eips(cloud, addresses)
     for each in leaving:
         each.step(AddressState.DELETING)
     cloud.begin(
@@ -101,6 +105,8 @@ def migrate(
         raise ApiFailure(
             Code.UNSUPPORTED, "An address migrates between two network interfaces of a subnet."
         )
+    if source.account != destination.account:
+        raise ApiFailure(Code.UNSUPPORTED, "The network interfaces are of two accounts.")
     _check_attached(cloud, source)
     _check_attached(cloud, destination)
     source.check_mutex()

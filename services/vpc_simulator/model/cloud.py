@@ -7,17 +7,24 @@ refuses with ApiFailure before it changes anything, or begins a task.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from ipaddress import IPv4Address, IPv4Network
 
 from services.vpc_simulator.model.effects import Effect
+from services.vpc_simulator.model.eips import Eip, EipId
 from services.vpc_simulator.model.enis import Attachment, Eni, TaskId
 from services.vpc_simulator.model.failures import not_found
 from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.names import Names
 from services.vpc_simulator.model.quotas import Limits
 from services.vpc_simulator.model.states import TaskStatus
-from services.vpc_simulator.model.subnets import ENI_HOLDER, Holder, Subnet
+from services.vpc_simulator.model.subnets import (
+    ENI_HOLDER,
+    Holder,
+    Reservation,
+    ReservationId,
+    Subnet,
+)
 from services.vpc_simulator.model.tasks import Change, Task, TaskLog
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 
@@ -39,6 +46,11 @@ class Cloud:
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
     enis: dict[EniId, Eni] = field(default_factory=dict)
     macs: dict[str, EniId] = field(default_factory=dict)
+    reservations: dict[ReservationId, Reservation] = field(default_factory=dict)
+    security_groups: frozenset[str] = frozenset()  # that exist; empty: any does
+    eips: dict[EipId, Eip] = field(default_factory=dict)
+    eips_by_private: dict[IPv4Address, EipId] = field(default_factory=dict)
+    eip_applications: dict[str, tuple[date, int]] = field(default_factory=dict)  # by account
     tasks: TaskLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +92,11 @@ class Cloud:
     def subnet_of_address(self, address: IPv4Address) -> Subnet | None:
         return next((each for each in self.subnets.values() if address in each.cidr), None)
 
+    def eip_at(self, address: IPv4Address) -> Eip | None:
+        """The EIP that leads to an address of the VPC."""
+        eip_id = self.eips_by_private.get(address)
+        return self.eips[eip_id] if eip_id is not None else None
+
     def link_of(self, eni: Eni) -> Attachment | None:
         """Where the ENI's link is: nowhere while its instance is stopped."""
         attachment = eni.attachment
@@ -107,7 +124,7 @@ class Cloud:
     ) -> None:
         """Another resource of the account takes an address, as people do in shared subnets."""
         found = self.subnet(subnet)
-        found.check_free(address)
+        found.check_free(address, account=None)
         found.take(address, Holder(kind=kind, eni=None, since=now))
 
     # Tasks

@@ -8,10 +8,18 @@ from datetime import datetime
 from ipaddress import IPv4Address
 
 from services.vpc_simulator.model.cloud import Cloud
+from services.vpc_simulator.model.eip_changes import check_eips_settled, unbind_eips
 from services.vpc_simulator.model.eni_changes import Attaching, Creation, Deletion, Detaching
-from services.vpc_simulator.model.enis import Attachment, Eni, PrivateAddress, TaskId
+from services.vpc_simulator.model.enis import (
+    MAIN_ACCOUNT,
+    Attachment,
+    Eni,
+    PrivateAddress,
+    TaskId,
+)
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.instances import Instance
+from services.vpc_simulator.model.security_groups import check_groups
 from services.vpc_simulator.model.states import AddressState, EniState, InstanceState
 from services.vpc_simulator.model.subnets import Subnet
 from shared.ids import EniId
@@ -37,9 +45,22 @@ class NewEni:
     security_groups: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     qos_level: str = "DEFAULT"
+    account: str = MAIN_ACCOUNT
+    termination_protection: bool = False
+    traffic_protection: bool = False
 
 
 def create_eni(cloud: Cloud, new: NewEni, *, task: TaskId, now: datetime) -> Eni:
+    eni = prepare_eni(cloud, new, now)
+    cloud.add_eni(eni, now)
+    cloud.begin(
+        task, "CreateNetworkInterface", Creation(cloud, eni), resources=(eni.id,), now=now
+    )
+    return eni
+
+
+def prepare_eni(cloud: Cloud, new: NewEni, now: datetime) -> Eni:
+    """Checked whole, and not yet part of the cloud."""
     cloud.check_vpc(new.vpc)
     subnet = cloud.subnet(new.subnet)
     if cloud.secondary_enis() >= cloud.limits.enis_per_vpc:
@@ -47,12 +68,8 @@ def create_eni(cloud: Cloud, new: NewEni, *, task: TaskId, now: datetime) -> Eni
             Code.ENI_LIMIT_EXCEEDED,
             f"The VPC has {cloud.limits.enis_per_vpc} network interfaces, which is its quota.",
         )
-    eni = _new_eni(cloud, new, subnet, _choose_addresses(cloud, subnet, new), now)
-    cloud.add_eni(eni, now)
-    cloud.begin(
-        task, "CreateNetworkInterface", Creation(cloud, eni), resources=(eni.id,), now=now
-    )
-    return eni
+    check_groups(cloud, new.security_groups)
+    return _new_eni(cloud, new, subnet, _choose_addresses(cloud, subnet, new), now)
 
 
 def attach_eni(
@@ -66,7 +83,7 @@ def attach_eni(
 ) -> None:
     eni = cloud.eni(eni_id)
     instance = cloud.instance(instance_id)
-    _check_attachable(eni, instance, attach_type)
+    _check_attachable(cloud, eni, instance, attach_type)
     attachment = Attachment(
         instance=instance.id, device_index=instance.free_index(), attached_at=now
     )
@@ -112,26 +129,45 @@ def delete_eni(cloud: Cloud, eni_id: str, *, task: TaskId, now: datetime) -> Non
             Code.RESOURCE_IN_USE,
             f"The network interface {eni.id} is attached to {eni.attachment.instance}.",
         )
+    _begin_deletion(cloud, eni, "DeleteNetworkInterface", task, now)
+
+
+def lose_eni(cloud: Cloud, eni_id: str, *, task: TaskId, now: datetime) -> None:
+    """It goes wherever it is, as nobody asked for: a fault, or another tool's doing."""
+    eni = cloud.eni(eni_id)
+    if eni.is_primary:
+        raise ApiFailure(Code.UNSUPPORTED, f"{eni.id} is a primary network interface.")
+    _begin_deletion(cloud, eni, "LoseNetworkInterface", task, now)
+
+
+def _begin_deletion(cloud: Cloud, eni: Eni, action: str, task: TaskId, now: datetime) -> None:
     eni.check_idle()
+    check_eips_settled(cloud, eni.addresses)
+    unbind_eips(cloud, eni.addresses)
     eni.step(EniState.DELETING)
     for address in eni.addresses.values():
         address.step(AddressState.DELETING)
-    cloud.begin(
-        task, "DeleteNetworkInterface", Deletion(cloud, eni), resources=(eni.id,), now=now
-    )
+    cloud.begin(task, action, Deletion(cloud, eni), resources=(eni.id,), now=now)
 
 
-def _check_attachable(eni: Eni, instance: Instance, attach_type: int) -> None:
-    if attach_type != 0:
-        raise ApiFailure(
-            Code.INSTANCE_FAMILY, f"{instance.id} ({instance.type}) has no extended interfaces."
-        )
+def _check_attachable(cloud: Cloud, eni: Eni, instance: Instance, attach_type: int) -> None:
     if eni.attachment is not None and eni.state is EniState.AVAILABLE:
         raise ApiFailure(
             Code.ALREADY_ATTACHED,
             f"The network interface {eni.id} is attached to {eni.attachment.instance}.",
         )
     eni.check_idle()
+    if cloud.limits.attach_needs_security_group and not eni.security_groups:
+        raise ApiFailure(Code.UNSUPPORTED, f"{eni.id} has no security group.")
+    check_fits(eni, instance, attach_type)
+
+
+def check_fits(eni: Eni, instance: Instance, attach_type: int) -> None:
+    """The instance may have the ENI, wherever that is now."""
+    if attach_type != 0:
+        raise ApiFailure(
+            Code.INSTANCE_FAMILY, f"{instance.id} ({instance.type}) has no extended interfaces."
+        )
     if instance.state not in (InstanceState.RUNNING, InstanceState.STOPPED):
         raise ApiFailure(
             Code.INSTANCE_STATE, f"The instance {instance.id} is {instance.state}."
@@ -163,7 +199,7 @@ def _check_instance_quota(eni: Eni, instance: Instance) -> None:
 def _choose_addresses(cloud: Cloud, subnet: Subnet, new: NewEni) -> list[NewAddress]:
     """The primary address first: the one that was named so, or a free one."""
     for wanted in new.addresses:
-        subnet.check_free(wanted.address)
+        subnet.check_free(wanted.address, account=new.account)
     primaries = [each for each in new.addresses if each.is_primary]
     if len(primaries) > 1:
         raise ApiFailure(Code.INVALID_VALUE, "Only one address may be primary.")
@@ -201,6 +237,10 @@ def _new_eni(
         tags=dict(new.tags),
         created_at=now,
         state=EniState.PENDING,
+        account=new.account,
+        qos_level=new.qos_level,
+        termination_protection=new.termination_protection,
+        traffic_protection=new.traffic_protection,
         addresses={
             each.address: PrivateAddress(
                 address=each.address,

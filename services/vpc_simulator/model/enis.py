@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
-from typing import NewType
+from typing import Final, NewType
 
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.states import AddressState, EniState, address_step, eni_step
@@ -14,6 +14,8 @@ from services.vpc_simulator.ports import EniPort
 from shared.ids import EniId, InstanceId, SubnetId, VpcId, Zone
 
 TaskId = NewType("TaskId", str)  # the RequestId of the call that began the task
+
+MAIN_ACCOUNT: Final = "100000000001"  # the one whose instances these are
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +55,10 @@ class Eni:
     tags: dict[str, str]
     created_at: datetime
     state: EniState
+    account: str = MAIN_ACCOUNT
+    qos_level: str = "DEFAULT"
+    termination_protection: bool = False
+    traffic_protection: bool = False
     addresses: dict[IPv4Address, PrivateAddress] = field(default_factory=dict)
     attachment: Attachment | None = None
     running_task: TaskId | None = None

@@ -13,8 +13,20 @@ from services.vpc_simulator.model.effects import (
     SetEni,
     SetInstance,
 )
+from services.vpc_simulator.model.eip_changes import (
+    check_eips_settled,
+    keep_eips,
+    let_eips_go,
+    unbind_eips,
+)
 from services.vpc_simulator.model.eni_changes import unplug
-from services.vpc_simulator.model.enis import Attachment, Eni, PrivateAddress, TaskId
+from services.vpc_simulator.model.enis import (
+    MAIN_ACCOUNT,
+    Attachment,
+    Eni,
+    PrivateAddress,
+    TaskId,
+)
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.instances import Instance
 from services.vpc_simulator.model.states import AddressState, EniState, InstanceState
@@ -24,7 +36,7 @@ from shared.ids import EniId
 def launch(cloud: Cloud, instance: Instance, *, now: datetime) -> Eni:
     """Add an instance with its primary ENI. The network is set by whoever builds the world."""
     subnet = cloud.subnet(instance.subnet)
-    subnet.check_free(instance.primary_address)
+    subnet.check_free(instance.primary_address, account=MAIN_ACCOUNT)
     eni = Eni(
         id=EniId(cloud.names.resource("eni", cloud.enis)),
         vpc=instance.vpc,
@@ -101,6 +113,7 @@ class Termination:
     def complete(self, now: datetime) -> None:
         for eni in self.enis:
             if eni.is_primary:
+                let_eips_go(self.cloud, eni.addresses)
                 self.cloud.remove_eni(eni)
             else:
                 unplug(self.cloud, eni)
@@ -110,6 +123,8 @@ class Termination:
     def abort(self) -> list[Effect]:
         for eni in self.enis:
             eni.step(EniState.AVAILABLE)
+            if eni.is_primary:
+                keep_eips(self.cloud, eni.addresses)
         self.instance.step(self.was)
         if self.was is InstanceState.STOPPED:
             return _taken_out(self.instance, self.enis)
@@ -130,6 +145,9 @@ def start(cloud: Cloud, instance_id: str, *, task: TaskId, now: datetime) -> Non
 
 def terminate(cloud: Cloud, instance_id: str, *, task: TaskId, now: datetime) -> None:
     instance, enis = _idle(cloud, instance_id, (InstanceState.RUNNING, InstanceState.STOPPED))
+    primary = next(eni for eni in enis if eni.is_primary)
+    check_eips_settled(cloud, primary.addresses)
+    unbind_eips(cloud, primary.addresses)
     change = Termination(cloud, instance, enis, instance.state)
     instance.step(InstanceState.TERMINATING)
     for eni in enis:

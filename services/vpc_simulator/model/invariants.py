@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from services.vpc_simulator.model.cloud import Cloud
+from services.vpc_simulator.model.eip_operations import eni_of
+from services.vpc_simulator.model.eips import EipState
+from services.vpc_simulator.model.eni_changes import Move
 from services.vpc_simulator.model.states import AddressState, EniState
+
+_LEADING: Final = (EipState.BINDING, EipState.BIND, EipState.UNBINDING)
 
 
 def broken(cloud: Cloud) -> list[str]:
@@ -15,6 +21,8 @@ def broken(cloud: Cloud) -> list[str]:
         *_books_that_differ(cloud),
         *_unfinished(cloud),
         *_quotas(cloud),
+        *_reservations(cloud),
+        *_eips(cloud),
     ]
 
 
@@ -36,7 +44,13 @@ def _books_that_differ(cloud: Cloud) -> list[str]:
         for instance in cloud.instances.values()
         for index, eni in instance.enis.items()
     }
-    by_attachment = {
+    # An ENI that is moving has its slot at both ends.
+    arriving = {
+        (task.change.there.instance, task.change.there.device_index, task.change.eni.id)
+        for task in cloud.tasks
+        if isinstance(task.change, Move)
+    }
+    by_attachment = arriving | {
         (eni.attachment.instance, eni.attachment.device_index, eni.id)
         for eni in cloud.enis.values()
         if eni.attachment is not None
@@ -65,6 +79,39 @@ def _unfinished(cloud: Cloud) -> list[str]:
         for each in eni.addresses.values()
         if each.state is not AddressState.AVAILABLE
     ]
+    return found
+
+
+def _reservations(cloud: Cloud) -> list[str]:
+    """One reservation per address, in both books, and used by nobody but its owner."""
+    by_subnet = {
+        each.id: each for subnet in cloud.subnets.values() for each in subnet.reserved.values()
+    }
+    found = [
+        f"{each} is reserved in one book only"
+        for each in by_subnet.keys() ^ cloud.reservations.keys()
+    ]
+    for each in by_subnet.values():
+        holder = cloud.subnets[each.subnet].holders.get(each.address)
+        if holder is None:
+            continue
+        user = cloud.enis[holder.eni].account if holder.eni is not None else holder.kind
+        if user != each.account:
+            found.append(f"{each.address} is kept by {each.account} and used by {user}")
+    return found
+
+
+def _eips(cloud: Cloud) -> list[str]:
+    """Each leads to an address that an ENI has, or nowhere, as its state says."""
+    found = []
+    leading = {e.private_address: e.id for e in cloud.eips.values() if e.private_address}
+    if leading != cloud.eips_by_private:
+        found.append("EIPs and the addresses they lead to differ")
+    for eip in cloud.eips.values():
+        if (eip.private_address is not None) != (eip.state in _LEADING):
+            found.append(f"{eip.id} is {eip.state} and leads to {eip.private_address}")
+        if eip.private_address is not None and eni_of(cloud, eip) is None:
+            found.append(f"{eip.id} leads to {eip.private_address}, which no ENI has")
     return found
 
 

@@ -13,6 +13,7 @@ from services.vpc_simulator.model.failures import ApiFailure, Code
 
 _ALPHABET: Final = string.ascii_lowercase + string.digits
 _ID_LENGTH: Final = 8
+_GENERATOR_VERSION: Final = 3  # of the standard library's Mersenne Twister
 _OUI: Final = "20:90:6f"
 
 _WELL_FORMED: Final = re.compile(r"[a-z]+-[0-9a-z-]{1,60}")
@@ -21,6 +22,15 @@ _WELL_FORMED: Final = re.compile(r"[a-z]+-[0-9a-z-]{1,60}")
 class Names:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
+
+    def state(self) -> tuple[int, ...]:
+        """Where the randomness stands."""
+        words: tuple[int, ...] = self._rng.getstate()[1]
+        return words
+
+    def set_state(self, words: tuple[int, ...]) -> None:
+        """Go on from there. Raises ValueError when these are not such words."""
+        self._rng.setstate((_GENERATOR_VERSION, words, None))
 
     def resource(self, prefix: str, taken: Container[str]) -> str:
         """``eni-x7k2m9qa``: never one that exists."""

@@ -23,6 +23,12 @@ class Limits:
     enis_per_vpc: int = 1000  # secondary ones
     addresses_per_detached_eni: int = 30
     migrates_to_detached_eni: bool = False  # undocumented at the cloud, so both can be tried
+    reserves_used_addresses: bool = True  # of the caller's own ENIs; undocumented as well
+    attach_needs_security_group: bool = False  # the cloud asks for one, and names no code
+    groups_per_eni: int = 5
+    eips_per_account: int = 20
+    eips_per_day: int = 40  # applications of an account
+    reserved_per_subnet: int = 1000
     tasks_kept_max: int = 100_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final
+from typing import Final, NewType
 
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from shared.ids import EniId, SubnetId, VpcId, Zone
@@ -13,6 +13,8 @@ from shared.ids import EniId, SubnetId, VpcId, Zone
 RESERVED_FIRST: Final = 2  # the network's own address and the gateway
 RESERVED_LAST: Final = 1
 PREFIX_LENGTH_MAX: Final = 29  # the cloud's smallest subnet: five usable addresses
+
+ReservationId = NewType("ReservationId", str)
 
 ENI_HOLDER: Final = "CVM"  # what the API calls the type of an address that an ENI has
 
@@ -26,6 +28,23 @@ class Holder:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """An address that an account keeps: free, or on a network interface of its own.
+
+    It outlives the use: an address that leaves its interface is kept again.
+    """
+
+    id: ReservationId
+    subnet: SubnetId
+    address: IPv4Address
+    account: str
+    name: str
+    description: str
+    tags: dict[str, str]
+    created_at: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Subnet:
     """A subnet of one zone. Its gateway is its first address."""
@@ -37,7 +56,8 @@ class Subnet:
     zone: Zone
     created_at: datetime
     holders: dict[IPv4Address, Holder] = field(default_factory=dict)
-    _turn: int = 0  # addresses are given in turn, so that a freed one rests longest
+    reserved: dict[IPv4Address, Reservation] = field(default_factory=dict)
+    turn: int = 0  # addresses are given in turn, so that a freed one rests longest
 
     @property
     def gateway(self) -> IPv4Address:
@@ -49,32 +69,38 @@ class Subnet:
 
     @property
     def available(self) -> int:
-        return self.total - len(self.holders)
+        """Addresses that anybody may be given."""
+        kept = sum(address not in self.holders for address in self.reserved)
+        return self.total - len(self.holders) - kept
 
-    def check_free(self, address: IPv4Address) -> None:
-        """Refuse an address that is outside, reserved or taken."""
+    def check_free(self, address: IPv4Address, *, account: str | None) -> None:
+        """Refuse what is outside, the cloud's own, taken, or reserved by another account."""
         if address not in self.cidr:
             raise ApiFailure(Code.RANGE, f"The address {address} is not in {self.cidr}.")
         if self._is_reserved(address):
             raise ApiFailure(Code.RESERVED, f"The address {address} is reserved.")
         if address in self.holders:
             raise ApiFailure(Code.RESOURCE_IN_USE, f"The address {address} is in use.")
+        kept = self.reserved.get(address)
+        if kept is not None and kept.account != account:
+            raise ApiFailure(Code.RESOURCE_IN_USE, f"The address {address} is kept: {kept.id}.")
 
     def pick(
         self, count: int, *, besides: frozenset[IPv4Address] = frozenset()
     ) -> list[IPv4Address]:
         """`count` free addresses other than `besides`; taken only by `take`."""
-        if count > self.available - len(besides):
+        unkept = besides - self.reserved.keys()
+        if count > self.available - len(unkept):
             raise ApiFailure(
                 Code.SUBNET_INSUFFICIENT,
                 f"The subnet {self.id} has {self.available} free addresses,"
-                f" {count + len(besides)} are needed.",
+                f" {count + len(unkept)} are needed.",
             )
         picked: list[IPv4Address] = []
         while len(picked) < count:
-            address = self.cidr.network_address + RESERVED_FIRST + self._turn
-            self._turn = (self._turn + 1) % self.total
-            if address not in self.holders and address not in besides:
+            address = self.cidr.network_address + RESERVED_FIRST + self.turn
+            self.turn = (self.turn + 1) % self.total
+            if not any(address in each for each in (self.holders, self.reserved, besides)):
                 picked.append(address)
         return picked
 

@@ -42,6 +42,7 @@ class Task:
     status: TaskStatus = TaskStatus.RUNNING
     output: str = ""
     ended_at: datetime | None = None
+    number: int = 0  # by which the calls on EIPs name it
 
 
 class TaskLog:
@@ -50,6 +51,8 @@ class TaskLog:
     def __init__(self, *, kept_max: int) -> None:
         self._tasks: OrderedDict[TaskId, Task] = OrderedDict()
         self._kept_max = kept_max
+        self._by_number: dict[int, Task] = {}
+        self.last_number = 0
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -60,12 +63,22 @@ class TaskLog:
     def get(self, task: TaskId) -> Task | None:
         return self._tasks.get(task)
 
+    def numbered(self, number: int) -> Task | None:
+        return self._by_number.get(number)
+
     def begin(self, task: Task) -> None:
         assert task.id not in self._tasks, "a RequestId is used once"
         for eni in _enis(task):
             eni.lock(task.id)
-        self._tasks[task.id] = task
+        self.last_number += 1
+        task.number = self.last_number
+        self._tasks[task.id] = self._by_number[task.number] = task
         self._forget_oldest()
+
+    def put_back(self, task: Task) -> None:
+        """A task of a saved cloud; its ENIs are locked by it already."""
+        assert all(eni.running_task == task.id for eni in _enis(task)), "it holds its ENIs"
+        self._tasks[task.id] = self._by_number[task.number] = task
 
     def end(self, task: Task, status: TaskStatus, *, output: str, now: datetime) -> None:
         for eni in _enis(task):
@@ -81,6 +94,7 @@ class TaskLog:
             if oldest.status is TaskStatus.RUNNING:
                 return
             del self._tasks[oldest.id]
+            del self._by_number[oldest.number]
 
 
 def _enis(task: Task) -> Sequence[Eni]:

@@ -89,6 +89,18 @@ async def test_a_terminated_instance_leaves_its_secondary_eni_behind(
     ) == ("ResourceNotFound")
 
 
+async def test_an_eni_can_be_lost_from_under_its_instance(cloud: SimulatedCloud) -> None:
+    eni = await cloud.attached("ins-one", SecondaryPrivateIpAddressCount=1)
+
+    status, _ = await cloud.admin("DELETE", f"enis/{eni}")
+    again, _ = await cloud.admin("DELETE", f"enis/{eni}")
+
+    _, state = await cloud.admin("GET", "state")
+    assert (status, again) == (200, 404)
+    assert eni not in str(state)
+    assert state["broken_rules"] == []
+
+
 async def read_metadata(cloud: SimulatedCloud, instance: str, path: str) -> str | None:
     url = f"{cloud.url}/metadata/{instance}/latest/meta-data/{path}"
     async with cloud.http.get(url) as answer:

@@ -180,7 +180,9 @@ REFUSALS: list[tuple[str, dict[str, object], str]] = [
     ),
     ("DescribeSubnets", {"Limit": 20}, "InvalidParameter"),
     ("DescribeSubnets", {"Offset": "x"}, "InvalidParameterValue.Malformed"),
-    ("DescribeSubnets", {"NextToken": "x"}, "UnknownParameter"),
+    ("DescribeSubnets", {"NextToken": "x"}, "InvalidParameterValue.Malformed"),
+    ("DescribeSubnets", {"NextToken": "eHg="}, "InvalidParameterValue.Malformed"),
+    ("DescribeSubnets", {"MaxResults": 101}, "InvalidParameterValue.Range"),
     ("DescribeNetworkInterfaceLimit", {"InstanceId": "ins-no"}, "InvalidInstanceId.NotFound"),
     ("DescribeNetworkInterfaceLimit", {"InstanceId": "eni-no"}, "ResourceNotFound"),
     ("DescribeVpcTaskResult", {"TaskId": "no"}, "ResourceNotFound"),
@@ -226,3 +228,10 @@ async def test_filters_that_are_no_filters_are_named_so(cloud: SimulatedCloud) -
         "InvalidParameter.FilterNotDict",
         "InvalidParameter.FilterValuesNotList",
     }
+
+
+async def test_a_parameter_that_does_not_exist_is_refused(cloud: SimulatedCloud) -> None:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        await cloud.vpc.call_and_deserialize("DescribeSubnets", {"Colour": "red"})
+
+    assert caught.value.code == "UnknownParameter"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.vpc_simulator.model.enis import Eni, TaskId
+from services.vpc_simulator.model.eips import Eip
+from services.vpc_simulator.model.enis import MAIN_ACCOUNT, Eni, TaskId
 from services.vpc_simulator.model.failures import ApiFailure
 from services.vpc_simulator.model.invariants import broken
 from tests.support.small_cloud import SmallCloud
 
 SUBNETS = st.sampled_from(["subnet-a", "subnet-a", "subnet-small", "subnet-b"])
 INSTANCES = st.sampled_from(["ins-one", "ins-two", "ins-far"])
+ACCOUNTS = st.sampled_from([MAIN_ACCOUNT, MAIN_ACCOUNT, "200000000002"])
 SEEDS = st.integers(min_value=0, max_value=1000)
 
 
@@ -33,6 +36,10 @@ class CloudMachine(RuleBasedStateMachine):
         enis = [each for each in self.small.cloud.enis.values() if not each.is_primary]
         every = enis or list(self.small.cloud.enis.values())
         return every[seed % len(every)]
+
+    def _eip(self, seed: int) -> Eip | None:
+        eips = list(self.small.cloud.eips.values())
+        return eips[seed % len(eips)] if eips else None
 
     def _try(self, call: Callable[[], TaskId], *, at_once: bool) -> None:
         """A refusal is fine; it must have changed nothing, which the invariants see."""
@@ -96,6 +103,60 @@ class CloudMachine(RuleBasedStateMachine):
     def terminate(self, instance: str, at_once: bool) -> None:
         self._try(lambda: self.small.terminate(instance), at_once=at_once)
 
+    @rule(instance=INSTANCES, count=st.integers(0, 6), at_once=st.booleans())
+    def create_attached(self, instance: str, count: int, at_once: bool) -> None:
+        self._try(
+            lambda: self.small.create_attached(instance, secondary_count=count)[1],
+            at_once=at_once,
+        )
+
+    @rule(seed=SEEDS, destination=INSTANCES, at_once=st.booleans())
+    def move(self, seed: int, destination: str, at_once: bool) -> None:
+        eni = self._eni(seed)
+        source = eni.attachment.instance if eni.attachment else "ins-one"
+        self._try(lambda: self.small.move(eni, source, destination), at_once=at_once)
+
+    @rule(at_once=st.booleans())
+    def allocate_eip(self, at_once: bool) -> None:
+        self._try(lambda: self.small.allocate_eip()[1], at_once=at_once)
+
+    @rule(seed=SEEDS, eip_seed=SEEDS, at_once=st.booleans())
+    def associate(self, seed: int, eip_seed: int, at_once: bool) -> None:
+        eni, address = self._eni(seed), list(self._eni(seed).addresses)[-1]
+        if (eip := self._eip(eip_seed)) is not None:
+            self._try(lambda: self.small.associate(eip, eni, address), at_once=at_once)
+
+    @rule(seed=SEEDS, at_once=st.booleans())
+    def disassociate(self, seed: int, at_once: bool) -> None:
+        if (eip := self._eip(seed)) is not None:
+            self._try(lambda: self.small.disassociate(eip), at_once=at_once)
+
+    @rule(seed=SEEDS, at_once=st.booleans())
+    def release_eip(self, seed: int, at_once: bool) -> None:
+        if (eip := self._eip(seed)) is not None:
+            self._try(lambda: self.small.release_eip(eip), at_once=at_once)
+
+    @rule(seed=SEEDS, count=st.integers(0, 2), account=ACCOUNTS)
+    def reserve(self, seed: int, count: int, account: str) -> None:
+        """Addresses in use among them."""
+        named = list(self._eni(seed).addresses)[-1:]
+        with suppress(ApiFailure):
+            self.small.reserve(*named, count=count, account=account)
+
+    @rule(seed=SEEDS, account=ACCOUNTS)
+    def unreserve(self, seed: int, account: str) -> None:
+        kept = list(self.small.cloud.reservations)
+        if kept:
+            with suppress(ApiFailure):
+                self.small.unreserve(kept[seed % len(kept)], account=account)
+
+    @rule(seed=SEEDS, kept_seed=SEEDS, at_once=st.booleans())
+    def assign_a_kept_one(self, seed: int, kept_seed: int, at_once: bool) -> None:
+        kept = list(self.small.cloud.reservations.values())
+        if kept:
+            eni, wanted = self._eni(seed), str(kept[kept_seed % len(kept)].address)
+            self._try(lambda: self.small.assign(eni, named=[wanted]), at_once=at_once)
+
     @rule(seed=SEEDS, succeeds=st.booleans())
     def end_a_task(self, seed: int, succeeds: bool) -> None:
         if self.running:
@@ -121,7 +182,7 @@ class CloudMachine(RuleBasedStateMachine):
             enis = [each for each in self.small.cloud.enis.values() if each.subnet == subnet.id]
             held = set(chain.from_iterable(each.addresses for each in enis))
 
-            assert subnet.available == subnet.total - len(held)
+            assert subnet.available == subnet.total - len(held | subnet.reserved.keys())
 
 
 TestCloudMachine = CloudMachine.TestCase

@@ -10,7 +10,7 @@ import pytest
 from services.vpc_simulator.model.failures import ApiFailure, Code
 from services.vpc_simulator.model.quotas import InstanceQuota, default_quota
 from services.vpc_simulator.model.tasks import TaskLog
-from services.vpc_simulator.model.tokens import ClientTokens
+from services.vpc_simulator.model.tokens import ClientTokens, TokenKey
 from services.vpc_simulator.weather import Fault, FaultKind, Faults, Latencies, Latency, Rates
 from tests.support.small_cloud import SmallCloud
 
@@ -36,23 +36,48 @@ def test_quotas_follow_the_public_table(
     assert quota == InstanceQuota(enis=enis, addresses_per_eni=addresses)
 
 
+def key(action: str, token: str, account: str = "1") -> TokenKey:
+    return TokenKey(account=account, action=action, token=token)
+
+
+def test_a_token_is_an_accounts_own() -> None:
+    tokens = ClientTokens[int](kept_max=10)
+    tokens.once(key("Create", "t", "1"), "{}", lambda: 1)
+
+    assert tokens.once(key("Create", "t", "2"), "{}", lambda: 2) == 2
+
+
+def test_a_repeat_of_a_call_that_is_being_served_is_told_so() -> None:
+    tokens = ClientTokens[int](kept_max=10)
+
+    with tokens.serving(key("Create", "t")):
+        with pytest.raises(ApiFailure) as caught, tokens.serving(key("Create", "t")):
+            raise AssertionError("two calls with one token were served at once")
+        with tokens.serving(key("Create", "other")), tokens.serving(None):
+            pass
+
+    assert caught.value.code is Code.IDEMPOTENT_PROCESSING
+    with tokens.serving(key("Create", "t")):
+        assert tokens.once(key("Create", "t"), "{}", lambda: 3) == 3
+
+
 def test_a_repeated_token_gets_the_first_answer() -> None:
     tokens = ClientTokens[int](kept_max=10)
     numbers = iter(range(10))
 
-    first = tokens.once("Create", "t", "{}", lambda: next(numbers))
-    again = tokens.once("Create", "t", "{}", lambda: next(numbers))
-    other_action = tokens.once("Assign", "t", "{}", lambda: next(numbers))
+    first = tokens.once(key("Create", "t"), "{}", lambda: next(numbers))
+    again = tokens.once(key("Create", "t"), "{}", lambda: next(numbers))
+    other_action = tokens.once(key("Assign", "t"), "{}", lambda: next(numbers))
 
     assert (first, again, other_action) == (0, 0, 1)
 
 
 def test_a_token_with_other_parameters_is_refused() -> None:
     tokens = ClientTokens[int](kept_max=10)
-    tokens.once("Create", "t", "{}", lambda: 0)
+    tokens.once(key("Create", "t"), "{}", lambda: 0)
 
     with pytest.raises(ApiFailure) as caught:
-        tokens.once("Create", "t", '{"a":1}', lambda: 1)
+        tokens.once(key("Create", "t"), '{"a":1}', lambda: 1)
 
     assert caught.value.code is Code.IDEMPOTENT_MISMATCH
 
@@ -64,17 +89,17 @@ def test_a_refused_call_may_be_repeated_with_its_token() -> None:
         raise ApiFailure(Code.MUTEX, "busy")
 
     with pytest.raises(ApiFailure):
-        tokens.once("Assign", "t", "{}", refuse)
+        tokens.once(key("Assign", "t"), "{}", refuse)
 
-    assert tokens.once("Assign", "t", "{}", lambda: 3) == 3
+    assert tokens.once(key("Assign", "t"), "{}", lambda: 3) == 3
 
 
 def test_only_the_latest_tokens_are_kept() -> None:
     tokens = ClientTokens[int](kept_max=1)
-    tokens.once("Create", "old", "{}", lambda: 1)
-    tokens.once("Create", "new", "{}", lambda: 2)
+    tokens.once(key("Create", "old"), "{}", lambda: 1)
+    tokens.once(key("Create", "new"), "{}", lambda: 2)
 
-    assert tokens.once("Create", "old", "{}", lambda: 3) == 3
+    assert tokens.once(key("Create", "old"), "{}", lambda: 3) == 3
 
 
 def test_task_records_are_bounded_but_running_tasks_are_kept() -> None:
@@ -127,6 +152,16 @@ def test_calls_over_the_rate_are_refused_until_time_has_passed() -> None:
     later = rates.allows("me", "A", now_s=10.5)
 
     assert (at_once, another, later) == ([True, True, False], True, True)
+
+
+def test_a_rate_can_be_changed_for_one_account_or_for_all() -> None:
+    rates = Rates({"A": 1.0})
+
+    rates.set({"A": 3.0}, account=None)
+    rates.set({"A": 1.0}, account="you")
+
+    assert [rates.allows("me", "A", now_s=10.0) for _ in range(4)] == [True, True, True, False]
+    assert [rates.allows("you", "A", now_s=10.0) for _ in range(2)] == [True, False]
 
 
 def test_a_fault_strikes_as_often_as_asked() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.vpc_simulator.topology import build_cloud, load_topology, parse_topology
+from services.vpc_simulator.population import build_cloud
+from services.vpc_simulator.topology import load_topology, parse_topology
 from shared.errors import InvalidInput
 from tests.support.small_cloud import DOCUMENT
 

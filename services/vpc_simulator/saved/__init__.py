@@ -1,0 +1,1 @@
+"""The cloud as a file: everything it knows, what is under way, and the answers it gave."""
