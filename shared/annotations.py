@@ -22,6 +22,10 @@ RESOURCE_SHARED: Final = PREFIX + "eni-ip"
 RESOURCE_EXCLUSIVE: Final = PREFIX + "direct-eni"
 
 EXPIRED_DURATION_MIN: Final = timedelta(minutes=5)
+EXPIRED_DURATION_MAX: Final = timedelta(days=3650)  # longer is "never", and says so
+EXPIRED_DURATION_ALLOWED: Final = (
+    "a Go duration of at least 5m and at most 87600h, such as 1h30m"
+)
 
 
 class NetworkMode(StrEnum):
@@ -60,11 +64,14 @@ _UNIT_S: Final = {
 
 
 def parse_go_duration(text: str) -> timedelta | None:
-    """A Go duration (``1h30m``), or None when the text is not one."""
+    """A Go duration (``1h30m``), or None when the text is not one, or too long for any span."""
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+    except OverflowError:
+        return None
 
 
 def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
@@ -98,8 +105,6 @@ def _parse_expiry(value: str | None) -> timedelta | None:
     if value is None:
         return None
     expiry = parse_go_duration(value)
-    if expiry is None or expiry < EXPIRED_DURATION_MIN:
-        raise InvalidInput.of(
-            EXPIRED_DURATION, value, "a Go duration of at least 5m, such as 30m or 1h30m"
-        )
+    if expiry is None or not EXPIRED_DURATION_MIN <= expiry <= EXPIRED_DURATION_MAX:
+        raise InvalidInput.of(EXPIRED_DURATION, value, EXPIRED_DURATION_ALLOWED)
     return expiry

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from typing import Annotated, Final
 
 import typer
 
 from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
-from berth.commands.output import show, show_json
+from berth.commands.output import say, show, show_json
 from shared.addresses import AddressState
+from shared.annotations import EXPIRED_DURATION_ALLOWED, parse_go_duration
 from shared.bus.client import BusClient
+from shared.errors import InvalidInput
 from shared.ids import Identity
 from shared.messages.base import IdentityFields
 from shared.messages.leases import (
+    LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
+    LeaseForgetRequest,
+    LeaseForgotten,
     LeaseGetRequest,
     LeaseListRequest,
+    LeasePolicyRequest,
     LeaseView,
 )
 
@@ -71,6 +81,95 @@ def show_lease(
     else:
         rows = [{"field": field, "value": value} for field, value in lease_row(lease).items()]
         show(rows, ("field", "value"), title=str(identity), as_json=False)
+
+
+@app.command("release")
+def release_lease(
+    pod: PodArgument,
+    run_dir: RunDir,
+    network: Annotated[str, typer.Option(help="The CNI network's name.")] = NETWORK,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while a pod uses it; needs --reason.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; the audit keeps it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """End a fixed lease now: its address goes back, the pod's next address is another."""
+    if force and not reason:
+        raise InvalidInput.of("--reason", reason, "a text, when --force is given")
+    name = parse_pod(pod)
+    identity = Identity(name.namespace, name.name, network)
+
+    async def question(bus: BusClient) -> LeaseForgotten:
+        request = LeaseForgetRequest(
+            identity=IdentityFields.of(identity),
+            generation=await _generation(bus, identity),
+            force=force,
+            reason=reason,
+            by=_who(),
+            deadline=deadline_of(LEASE_FORGET),
+        )
+        return await bus.call(LEASE_FORGET, request)
+
+    ended = ask(run_dir, question)
+    if as_json:
+        show_json(ended)
+    else:
+        say(f"{ended.address} is no longer {identity}'s; it goes back to its node's stock")
+
+
+@app.command("policy")
+def set_policy(
+    pod: PodArgument,
+    run_dir: RunDir,
+    expires: Annotated[
+        str, typer.Option(metavar="DURATION|never", help="Such as 30m, counted from its end.")
+    ],
+    network: Annotated[str, typer.Option(help="The CNI network's name.")] = NETWORK,
+    as_json: Json = False,
+) -> None:
+    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+    span = None if expires == "never" else parse_go_duration(expires)
+    if span is None and expires != "never":
+        raise InvalidInput.of("--expires", expires, f"never, or {EXPIRED_DURATION_ALLOWED}")
+    name = parse_pod(pod)
+    identity = Identity(name.namespace, name.name, network)
+
+    async def question(bus: BusClient) -> LeaseView:
+        request = LeasePolicyRequest(
+            identity=IdentityFields.of(identity),
+            expires_after=span,
+            by=_who(),
+            deadline=deadline_of(LEASE_POLICY),
+        )
+        return (await bus.call(LEASE_POLICY, request)).lease
+
+    lease = ask(run_dir, question)
+    if as_json:
+        show_json(lease)
+    else:
+        kept = "for ever" if span is None else f"for {expires} once its pod has gone"
+        say(f"{lease.address} is kept for {identity} {kept}")
+
+
+async def _generation(bus: BusClient, identity: Identity) -> int:
+    """What is acted on is what is seen now: a lease that changes meanwhile is left alone."""
+    request = LeaseGetRequest(
+        identity=IdentityFields.of(identity), deadline=deadline_of(LEASE_GET)
+    )
+    lease = (await bus.call(LEASE_GET, request)).lease
+    if lease.generation is None:
+        raise InvalidInput.of(
+            "pod", str(identity), "one with a fixed lease: this address ends with its pod"
+        )
+    return lease.generation
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 async def fetch_leases(

@@ -21,5 +21,18 @@ class AllocatorSettings(StoreSettings):
     claim_timeout_s: Seconds = 10.0
     """How long another replica's recovery may stand still before this one takes it over."""
 
+    default_expires_after_s: Seconds | None = None
+    """How long a fixed lease waits for its pod's return when the pod does not say; none: for
+    ever. The 5 minutes that an annotation must allow at least do not bind it."""
+
+    reap_interval_s: Seconds = 1.0
+    """How often leases that are due are looked for."""
+
+    reap_batch_max: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Leases that one look ends or hands over at most: with the interval, the highest rate."""
+
+    reap_retry_s: Seconds = 10.0
+    """A lease that could not be ended or handed over is looked at again after this time."""
+
     journal_interval_s: Seconds = 2.0
     """How often steps that no replica has journaled are looked for."""

@@ -7,6 +7,7 @@ import logging
 import random
 import uuid
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
@@ -14,16 +15,20 @@ from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.messages.base import ServiceName
+from shared.messages.moves import ADDRESS_RECLAIM
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
 from shared.store.connection import STORE_CONDITION, check_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
-from .adapters.endpoints import BusMover, handlers
+from .adapters.endpoints import BusEniManager, handlers
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .config import AllocatorSettings
+from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
+from .operations import LeaseOperations
+from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 
 log = logging.getLogger(__name__)
@@ -71,12 +76,23 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             claim_timeout_s=settings.claim_timeout_s,
         )
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
-        allocator = Allocator(leases, journal, BusMover(client), events, epochs, clock)
-        stack.push_async_callback(allocator.drain)
+        eni_manager = BusEniManager(client)
+        steps = DurableSteps(leases, journal, events, epochs)
+        stack.push_async_callback(steps.drain)
+        allocator = Allocator(
+            leases,
+            steps,
+            eni_manager,
+            events,
+            clock,
+            default_expires_after=_span(settings.default_expires_after_s),
+        )
+        reaper = Reaper(leases, journal, steps, eni_manager, clock, _limits(settings))
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
             nats,
@@ -85,10 +101,26 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             in_flight_max=settings.in_flight_max,
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
-        await server.serve_all(ServiceName.ALLOCATOR, _DESCRIPTION, handlers(allocator))
+        await server.serve_all(
+            ServiceName.ALLOCATOR,
+            _DESCRIPTION,
+            handlers(allocator, LeaseOperations(leases, steps)),
+        )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         readiness.clear(BUS_CONDITION, "draining")
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds is not None else None
+
+
+def _limits(settings: AllocatorSettings) -> ReaperLimits:
+    return ReaperLimits(
+        batch_max=settings.reap_batch_max,
+        retry=timedelta(seconds=settings.reap_retry_s),
+        reclaim_timeout=timedelta(seconds=ADDRESS_RECLAIM.timeout_s),
+    )
 
 
 if __name__ == "__main__":

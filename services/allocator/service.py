@@ -6,18 +6,14 @@ is in the store but not yet in the journal is journaled before it is answered.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
 from shared.clock import Clock
 from shared.errors import (
-    BerthError,
-    EpochLost,
     InvalidInput,
     Moving,
     NotFound,
@@ -25,8 +21,8 @@ from shared.errors import (
     WrongSubnet,
 )
 from shared.ids import EniId, Generation, Incarnation, NodeName, PodUid, SubnetId
-from shared.messages.base import EniFields, IdentityFields
-from shared.messages.events import Event, LeaseEvent, NodeEvent
+from shared.messages.base import EniFields
+from shared.messages.events import NodeEvent
 from shared.messages.leases import (
     Acquired,
     AcquireRequest,
@@ -44,7 +40,6 @@ from shared.messages.leases import (
     ReportRequest,
 )
 from shared.messages.nodes import Registered, RegisterRequest
-from shared.runtime.loops import spawn
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
 from .domain.leases import (
@@ -57,13 +52,13 @@ from .domain.leases import (
     StockCandidate,
     refusal_of,
 )
-from .domain.ports import Journal, LeaseStore, ReportedView
+from .domain.ports import LeaseStore, ReportedView
+from .durable_steps import DurableSteps, EventTeller
+from .views import check_span, view_of
 
 log = logging.getLogger(__name__)
 
 _MOVES_MAX = 3  # of one acquire: the lease may go on to another node between two steps
-
-Done = TypeVar("Done")
 
 
 class Mover(Protocol):
@@ -74,36 +69,28 @@ class Mover(Protocol):
         ...
 
 
-class EventTeller(Protocol):
-    def tell(self, event: Event, *, message_id: str) -> None: ...
-
-
-class EpochWatch(Protocol):
-    def report_lost(self) -> None: ...
-
-
 class Allocator:
     """Decides which identity holds which address."""
 
     def __init__(
         self,
         leases: LeaseStore,
-        journal: Journal,
+        steps: DurableSteps,
         mover: Mover,
         events: EventTeller,
-        epochs: EpochWatch,
         clock: Clock,
+        *,
+        default_expires_after: timedelta | None,
     ) -> None:
         self._leases = leases
-        self._journal = journal
+        self._steps = steps
         self._mover = mover
         self._events = events
-        self._epochs = epochs
         self._clock = clock
-        self._behind: set[asyncio.Task[None]] = set()
+        self._default_expires_after = default_expires_after
 
     async def register(self, request: RegisterRequest) -> Registered:
-        incarnation = await self._watched(
+        incarnation = await self._steps.watched(
             self._leases.register(
                 NodeName(request.node),
                 last=Incarnation(request.last_incarnation),
@@ -126,25 +113,26 @@ class Allocator:
         """The identity's address, bound on this node; moved here first if it is elsewhere."""
         if request.policy is not DeletePolicy.NEVER:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
-        if request.expires_after is not None and request.expires_after < timedelta(0):
-            raise InvalidInput.of(
-                "expires_after", str(request.expires_after), "none, or a span of 0 s or more"
-            )
-        claim = _claim(request)
+        claim = _claim(request, self._expires_after(request))
         moved: EniFields | None = None
         for _ in range(_MOVES_MAX):
-            step = await self._watched(self._leases.acquire(claim))
+            step = await self._steps.watched(self._leases.acquire(claim))
             ALLOCATOR_STEPS_TOTAL.labels("acquire", step.status).inc()
             if step.lease is None or step.status not in _GRANTED:
                 raise refusal_of(step.status, claim, step.lease)
             if not step.is_journaled:
-                await self._make_durable(step.lease)
+                await self._steps.make_durable(step.lease)
             if step.status is not AcquireStatus.MUST_MOVE:
-                self._tell("bound", step.lease)
+                self._steps.tell("bound", step.lease)
                 return _acquired(step.lease, claim, moved)
-            self._tell("moving", step.lease)
+            self._steps.tell("moving", step.lease)
             moved = await self._move(step.lease, request.deadline)
         raise Moving(f"the address of {claim.identity} keeps moving: try again")
+
+    def _expires_after(self, request: AcquireRequest) -> timedelta | None:
+        if request.expires_after is None:
+            return self._default_expires_after
+        return check_span(request.expires_after)
 
     async def _move(self, lease: Lease, deadline: datetime) -> EniFields:
         # The moving step is journaled by now: it alone authorises the cloud call.
@@ -154,29 +142,29 @@ class Allocator:
         except (WrongSubnet, QuotaReached):
             await self._call_off(lease)
             raise
-        step = await self._watched(
+        step = await self._steps.watched(
             self._leases.arrive(lease.identity, lease.generation, lease.moving_to, eni.eni_id)
         )
         ALLOCATOR_STEPS_TOTAL.labels("arrive", step.status).inc()
         if step.status is ArriveStatus.ARRIVED and step.lease is not None:
-            await self._make_durable(step.lease)
-            self._tell("moved", step.lease)
+            await self._steps.make_durable(step.lease)
+            self._steps.tell("moved", step.lease)
         return eni
 
     async def _call_off(self, lease: Lease) -> None:
         # Refused before any cloud call: it is where it was, and free to go elsewhere.
         if lease.node is None or lease.eni is None:
             return
-        step = await self._watched(
+        step = await self._steps.watched(
             self._leases.arrive(lease.identity, lease.generation, lease.node, lease.eni)
         )
         ALLOCATOR_STEPS_TOTAL.labels("call_off", step.status).inc()
         if step.status is ArriveStatus.ARRIVED and step.lease is not None:
-            await self._make_durable(step.lease)
+            await self._steps.make_durable(step.lease)
 
     async def release(self, request: ReleaseRequest) -> Released:
         identity = request.identity.to_identity()
-        step = await self._watched(
+        step = await self._steps.watched(
             self._leases.retain(
                 _fence(request.fence, request.node),
                 identity,
@@ -190,8 +178,8 @@ class Allocator:
         if step.status is RetainStatus.SUPERSEDED:
             return Released(release=ReleaseOutcome.STALE)
         if not step.is_journaled:
-            await self._make_durable(step.lease)
-        self._tell("retained", step.lease)
+            await self._steps.make_durable(step.lease)
+        self._steps.tell("retained", step.lease)
         return Released(release=ReleaseOutcome.RETAINED)
 
     async def report(self, request: ReportRequest) -> Reported:
@@ -199,7 +187,7 @@ class Allocator:
             ReportedView(address=entry.address, body=entry.model_dump_json(exclude_none=True))
             for entry in request.addresses
         ]
-        await self._watched(
+        await self._steps.watched(
             self._leases.report(
                 _fence(request.fence, request.node),
                 views,
@@ -213,7 +201,7 @@ class Allocator:
         identity = request.identity.to_identity()
         lease = await self._leases.find(identity)
         if lease is not None:
-            return LeaseFound(lease=_view(lease))
+            return LeaseFound(lease=view_of(lease))
         for node in await self._leases.nodes():
             for view in await self._reported(node):
                 if view.identity == request.identity and view.state is not AddressState.STOCK:
@@ -226,7 +214,7 @@ class Allocator:
             if not request.cursor.isdecimal():
                 raise InvalidInput.of("cursor", request.cursor, "one that a page returned")
             cursor, leases = await self._leases.leases(int(request.cursor), request.limit)
-            views = [_view(lease) for lease in leases]
+            views = [view_of(lease) for lease in leases]
             following = str(cursor) if cursor else await self._first_node(after=None)
         else:
             node = NodeName(request.cursor.removeprefix("node/"))
@@ -244,42 +232,6 @@ class Allocator:
     async def _reported(self, node: NodeName) -> list[LeaseView]:
         return [_reported_view(node, view) for view in await self._leases.reported(node)]
 
-    async def drain(self) -> None:
-        """Wait for the marks that are still to be taken off; each is bounded by the store."""
-        await asyncio.gather(*self._behind, return_exceptions=True)
-
-    async def _make_durable(self, lease: Lease) -> None:
-        await self._watched(self._journal.write([lease]))
-        # The mark may go after the answer: another replica that sees it finds it journaled.
-        spawn(self._behind, self._unmark(lease), name="unmark")
-
-    async def _unmark(self, lease: Lease) -> None:
-        try:
-            await self._leases.journaled(lease.identity, lease.generation)
-        except BerthError as error:
-            log.info("a journaled step keeps its mark for now", extra={"error": str(error)})
-
-    async def _watched(self, work: Awaitable[Done]) -> Done:
-        try:
-            return await work
-        except EpochLost:
-            self._epochs.report_lost()
-            raise
-
-    def _tell(self, verb: str, lease: Lease) -> None:
-        self._events.tell(
-            LeaseEvent(
-                verb=verb,
-                identity=IdentityFields.of(lease.identity),
-                address=lease.address,
-                node=lease.node,
-                eni=lease.eni,
-                generation=lease.generation,
-                at=lease.since,
-            ),
-            message_id=f"{lease.identity.token}/{lease.generation}",
-        )
-
 
 _GRANTED = (AcquireStatus.BOUND, AcquireStatus.HELD, AcquireStatus.MUST_MOVE)
 
@@ -293,14 +245,14 @@ def _fence(fence: Fence, node: str) -> FencedBy:
     )
 
 
-def _claim(request: AcquireRequest) -> Claim:
+def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
     candidate = request.candidate
     return Claim(
         fence=_fence(request.fence, request.node),
         identity=request.identity.to_identity(),
         attachment=request.attachment.to_key(),
         pod_uid=PodUid(request.pod_uid),
-        expires_after=request.expires_after,
+        expires_after=expires_after,
         candidate=StockCandidate(
             address=candidate.address,
             eni=EniId(candidate.eni),
@@ -318,27 +270,9 @@ def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
         address=lease.address,
         eni=lease.eni,
         subnet=lease.subnet,
-        generation=lease.generation,
+        generation=lease.release_generation,
         candidate_taken=candidate is not None and candidate.address == lease.address,
         moved_eni=moved,
-    )
-
-
-def _view(lease: Lease) -> LeaseView:
-    waits = lease.state in (AddressState.RETAINED, AddressState.PARKED)
-    expires = lease.since + lease.expires_after if lease.expires_after and waits else None
-    return LeaseView(
-        identity=IdentityFields.of(lease.identity),
-        address=lease.address,
-        state=lease.state,
-        policy=DeletePolicy.NEVER,
-        node=lease.node,
-        eni=lease.eni,
-        subnet=lease.subnet,
-        pod_uid=lease.pod_uid,
-        generation=lease.generation,
-        since=lease.since,
-        expires_at=expires,
     )
 
 

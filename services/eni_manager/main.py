@@ -28,6 +28,7 @@ from services.eni_manager.domain.ports import Agents, Events, Leases
 from services.eni_manager.domain.watermarks import Watermarks
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.mover import Mover
+from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
 from services.eni_manager.subnets import SubnetBook
@@ -85,6 +86,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         service = EniManager(
             reconciler,
             Mover(tools),
+            Reclaimer(leases),
             enis,
             tools.subnets,
             first_look_wait_s=settings.first_look_wait_s,

@@ -118,12 +118,14 @@ class NodeWorker:
         else:  # begun for an instance that this node no longer is
             await self.book.write(drop=list(self.book.image.intents.values()))
         if self._tools.clock.monotonic_s() >= self._observe_at_s:
-            await self._observe()
+            await self.observe()
+        await self.stock.free_reclaimed()
         await self._answer_agent()
         shortage = await self._grow()
         await self._set_problem(str(shortage) if shortage else None)
 
-    async def _observe(self) -> None:
+    async def observe(self) -> None:
+        """Look at the cloud now. The caller holds the lock."""
         await self._observer.observe()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()

@@ -1,4 +1,4 @@
-"""The use cases: a node's want, a move, and what operators list."""
+"""The use cases: a node's want, a move, an expired lease's end, and what operators list."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from datetime import datetime
 
 from services.eni_manager.domain.moves import Move
 from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, NodeRecord
 from services.eni_manager.mover import Mover
+from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.subnets import SubnetBook
 from shared.cloud.words import Subnet
@@ -24,6 +26,7 @@ class EniManager:
         self,
         reconciler: Reconciler,
         mover: Mover,
+        reclaimer: Reclaimer,
         store: EniStore,
         subnets: SubnetBook,
         *,
@@ -31,6 +34,7 @@ class EniManager:
     ) -> None:
         self._reconciler = reconciler
         self._mover = mover
+        self._reclaimer = reclaimer
         self._store = store
         self._subnets = subnets
         self._first_look_wait_s = first_look_wait_s
@@ -82,6 +86,13 @@ class EniManager:
         MOVES_TOTAL.labels("ok").inc()
         self._reconciler.left(move.address, to_node=move.to_node)
         return arrived
+
+    async def reclaim(self, reclaim: Reclaim) -> None:
+        """Take an expired lease's address. Busy when another replica has the node."""
+        worker = self._reconciler.worker(reclaim.node)
+        if worker is None:
+            raise Unavailable(f"node {reclaim.node} was not heard of yet: its agent must call")
+        await self._reclaimer.reclaim(worker, reclaim)
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""

@@ -6,13 +6,17 @@ struck it off; no answer means neither.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
+from shared.errors import EpochLost
 from shared.ids import EniId
+
+log = logging.getLogger(__name__)
 
 _SETTLED_MAX = 64
 _REFUSED_REASON = "its agent refused the offer, and no lease names it"
@@ -88,9 +92,23 @@ class Stock:
         )
         return addresses
 
+    async def free_reclaimed(self) -> None:
+        """What expired leases left is offered once the allocator has forgotten them."""
+        held = self._book.image.held(Hold.RECLAIMED)
+        try:
+            leased = await self._tools.leases.leased_among([each.address for each in held])
+        except EpochLost as error:
+            log.info("leases cannot be asked", extra={"error": str(error)})
+            return
+        free = [each for each in held if each.address not in leased]
+        await self._book.write(put=[replace(each, hold=Hold.ASSIGNING) for each in free])
+
     async def _judge(self, refused: list[AddressRecord]) -> list[AddressRecord]:
-        """A refused address is a fixed lease's here, or in doubt."""
-        leased = await self._tools.leases.leased_among([each.address for each in refused])
+        """A refused address is a fixed lease's here, by the store's word or the agent's, which
+        may not have heard yet that its lease is no more; or it is in doubt."""
+        addresses = [each.address for each in refused]
+        leased = await self._tools.leases.leased_among(addresses)
+        leased |= await self._tools.agents.inventory(self._book.node.node)
         return [
             replace(each, hold=Hold.GIVEN)
             if each.address in leased

@@ -19,12 +19,14 @@ from shared.messages.clusters import NODE_LIST, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
+    LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE
+from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
     NODE_REGISTER,
@@ -56,7 +58,10 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_REPORT.name: _AGENT,
     LEASE_GET.name: _OPERATOR,
     LEASE_LIST.name: _OPERATOR,
+    LEASE_FORGET.name: _OPERATOR,
+    LEASE_POLICY.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
+    ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     STOCK_OFFER.name: _ENI_MANAGER,

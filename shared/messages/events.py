@@ -13,7 +13,8 @@ EVENT_STREAM: Final = "BERTH_EVENTS"
 
 
 class LeaseEvent(Message):
-    """``event.lease.bound | retained | moving | moved | parked | expired | released``."""
+    """``event.lease.bound | retained | moving | moved | parked | expired | released |
+    policy_set``."""
 
     type: Literal["berth.v1.lease_event"] = "berth.v1.lease_event"
     verb: str
@@ -23,6 +24,7 @@ class LeaseEvent(Message):
     eni: str | None
     generation: int
     at: AwareDatetime
+    reason: str | None = None  # given by the person who had it done
 
 
 class EniEvent(Message):

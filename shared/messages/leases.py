@@ -29,6 +29,8 @@ from .base import (
     ServiceName,
 )
 
+REASON_CHARACTERS_MAX: Final = 512
+
 
 class Fence(Message):
     """Which life of the agent's book speaks, and where in it."""
@@ -175,6 +177,39 @@ class LeasesListed(Message):
     next_cursor: str  # "0" after the last page
 
 
+class LeaseForgetRequest(Request):
+    """End a lease before its time; its address is handed over as an expired one's."""
+
+    type: Literal["berth.v1.lease_forget_request"] = "berth.v1.lease_forget_request"
+    identity: IdentityFields
+    generation: Annotated[int, Field(ge=1)]  # as the person saw it: a changed lease is kept
+    force: bool = False  # even while a pod uses it: then the reason must be told
+    reason: Annotated[str, Field(max_length=REASON_CHARACTERS_MAX)] | None = None
+    by: Name  # who asks, in their own words, for the audit
+
+
+class LeaseForgotten(Message):
+    """It is nobody's any more: durable, and the identity gets another address from now on."""
+
+    type: Literal["berth.v1.lease_forgotten"] = "berth.v1.lease_forgotten"
+    address: IPv4Address
+    generation: Annotated[int, Field(ge=1)]
+
+
+class LeasePolicyRequest(Request):
+    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+
+    type: Literal["berth.v1.lease_policy_request"] = "berth.v1.lease_policy_request"
+    identity: IdentityFields
+    expires_after: timedelta | None  # None: for ever
+    by: Name  # who asks, in their own words, for the audit
+
+
+class LeasePolicySet(Message):
+    type: Literal["berth.v1.lease_policy_set"] = "berth.v1.lease_policy_set"
+    lease: LeaseView
+
+
 LEASE_ACQUIRE: Final = Endpoint(
     name="node.<node>.lease.acquire",
     server=ServiceName.ALLOCATOR,
@@ -218,5 +253,23 @@ LEASE_LIST: Final = Endpoint(
     outcome=LeasesListed,
     idempotency_key="none: it reads",
     on_timeout="ask for the same page again",
+    timeout_s=5.0,
+)
+LEASE_FORGET: Final = Endpoint(
+    name="lease.forget",
+    server=ServiceName.ALLOCATOR,
+    request=LeaseForgetRequest,
+    outcome=LeaseForgotten,
+    idempotency_key="identity, generation",
+    on_timeout="maybe ended: ask again with the same generation",
+    timeout_s=5.0,
+)
+LEASE_POLICY: Final = Endpoint(
+    name="lease.policy",
+    server=ServiceName.ALLOCATOR,
+    request=LeasePolicyRequest,
+    outcome=LeasePolicySet,
+    idempotency_key="identity, expires_after",
+    on_timeout="maybe set: say it again",
     timeout_s=5.0,
 )

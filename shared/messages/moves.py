@@ -1,7 +1,7 @@
-"""``address.move`` and ``address.park``: a fixed lease's address changes its place.
+"""``address.move`` and ``address.reclaim``: a fixed lease's address changes its place or owner.
 
-Only the lease's journaled ``moving`` step authorises the cloud call: the eni_manager reads the
-lease and refuses a move whose generation or target the lease does not name.
+Only a journaled step of the lease authorises what the eni_manager does: it reads the lease, and
+refuses what is not asked in the very generation that it finds there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,24 @@ class Moved(Message):
     generation: Annotated[int, Field(ge=1)]
 
 
+class ReclaimRequest(Request):
+    """The lease has expired: the eni_manager is to own its address again."""
+
+    type: Literal["berth.v1.reclaim_request"] = "berth.v1.reclaim_request"
+    identity: IdentityFields
+    address: IPv4Address
+    node: Name  # where the lease says it is
+    generation: Annotated[int, Field(ge=1)]  # of the lease's expired step
+
+
+class Reclaimed(Message):
+    """Written down: nobody is offered the address before its lease is forgotten."""
+
+    type: Literal["berth.v1.reclaimed"] = "berth.v1.reclaimed"
+    address: IPv4Address
+    generation: Annotated[int, Field(ge=1)]
+
+
 ADDRESS_MOVE: Final = Endpoint(
     name="address.move",
     server=ServiceName.ENI_MANAGER,
@@ -43,4 +61,13 @@ ADDRESS_MOVE: Final = Endpoint(
     idempotency_key="identity, generation",
     on_timeout="maybe moved: ask again with the same generation, the lease stays moving",
     timeout_s=20.0,
+)
+ADDRESS_RECLAIM: Final = Endpoint(
+    name="address.reclaim",
+    server=ServiceName.ENI_MANAGER,
+    request=ReclaimRequest,
+    outcome=Reclaimed,
+    idempotency_key="identity, generation",
+    on_timeout="maybe taken: ask again with the same generation, the lease stays expired",
+    timeout_s=8.0,
 )

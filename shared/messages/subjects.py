@@ -15,8 +15,16 @@ from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
 from .clusters import NODE_LIST, SUBNET_LIST
-from .leases import LEASE_ACQUIRE, LEASE_GET, LEASE_LIST, LEASE_RELEASE, LEASE_REPORT
-from .moves import ADDRESS_MOVE
+from .leases import (
+    LEASE_ACQUIRE,
+    LEASE_FORGET,
+    LEASE_GET,
+    LEASE_LIST,
+    LEASE_POLICY,
+    LEASE_RELEASE,
+    LEASE_REPORT,
+)
+from .moves import ADDRESS_MOVE, ADDRESS_RECLAIM
 from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -27,7 +35,10 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_REPORT,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_FORGET,
+    LEASE_POLICY,
     ADDRESS_MOVE,
+    ADDRESS_RECLAIM,
     NODE_LIST,
     SUBNET_LIST,
     STOCK_OFFER,

@@ -42,6 +42,10 @@ class LeaseRecord(BaseModel):
     attachment: Annotated[str | None, Field(alias="c")] = None  # str(AttachmentKey)
     since_ms: Annotated[int, Field(alias="t", ge=0)]  # of the state; the store's clock
     expires_after_s: Annotated[int | None, Field(alias="x", ge=0)] = None
+    # Set by a person: binds keep it.
+    is_expiry_set: Annotated[bool | None, Field(alias="p")] = None
+    # Of the bind that a release must name, when a later step has not ended it.
+    bound_generation: Annotated[int | None, Field(alias="b", ge=1)] = None
 
     @property
     def since(self) -> datetime:

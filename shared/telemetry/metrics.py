@@ -37,6 +37,10 @@ ALLOCATOR_STEPS_TOTAL: Final = Counter(
 ALLOCATOR_JOURNAL_SECONDS: Final = Histogram(
     "berth_allocator_journal_seconds", "Time until a step was journaled.", buckets=_FAST_S
 )
+ALLOCATOR_REAPER_STOPPED: Final = Gauge(
+    "berth_allocator_reaper_stopped_count",
+    "1 while no lease expires here, because the store's clock cannot be believed.",
+)
 ALLOCATOR_JOURNAL_BACKLOG: Final = Gauge(
     "berth_allocator_journal_backlog_count", "Steps in the store that are not yet journaled."
 )

@@ -28,7 +28,14 @@ from shared.messages.leases import (
     Released,
     ReleaseRequest,
 )
-from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
+from shared.messages.moves import (
+    ADDRESS_MOVE,
+    ADDRESS_RECLAIM,
+    Moved,
+    MoveRequest,
+    Reclaimed,
+    ReclaimRequest,
+)
 from shared.messages.nodes import NODE_REGISTER, RegisterRequest
 from tests.support.servers import NatsServer, RedisServer
 
@@ -38,9 +45,15 @@ CLOCK = SystemClock()
 PATIENCE = timedelta(seconds=10)
 
 
-def settings(nats: NatsServer, redis: RedisServer) -> AllocatorSettings:
-    return AllocatorSettings(
-        cluster=CLUSTER, nats_url=nats.url, redis_url=redis.url, claim_timeout_s=1.0
+def settings(nats: NatsServer, redis: RedisServer, **changes: object) -> AllocatorSettings:
+    return AllocatorSettings.model_validate(
+        {
+            "cluster": CLUSTER,
+            "nats_url": nats.url,
+            "redis_url": redis.url,
+            "claim_timeout_s": 1.0,
+        }
+        | changes
     )
 
 
@@ -131,10 +144,11 @@ class Agent:
 
 
 class EniManager:
-    """A peer that moves whatever it is asked to, and remembers what that was."""
+    """A peer that moves and takes back whatever it is asked to, and remembers what that was."""
 
     def __init__(self) -> None:
         self.moves: list[MoveRequest] = []
+        self.reclaimed: list[ReclaimRequest] = []
 
     async def move(self, request: MoveRequest) -> Moved:
         self.moves.append(request)
@@ -144,9 +158,15 @@ class EniManager:
             generation=request.generation,
         )
 
+    async def reclaim(self, request: ReclaimRequest) -> Reclaimed:
+        self.reclaimed.append(request)
+        return Reclaimed(address=request.address, generation=request.generation)
+
     async def serve(self, server: RequestServer) -> None:
         await server.serve_all(
-            ServiceName.ENI_MANAGER, "a peer in a test", {ADDRESS_MOVE: self.move}
+            ServiceName.ENI_MANAGER,
+            "a peer in a test",
+            {ADDRESS_MOVE: self.move, ADDRESS_RECLAIM: self.reclaim},
         )
 
 

@@ -47,6 +47,7 @@ class StandInAgent:
         self.enis: dict[str, EniFields] = {}
         self.owned: dict[IPv4Address, str] = {}
         self.bound: set[IPv4Address] = set()
+        self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
         self.waiting = 0
         self.recalled: dict[str, StockRecalled] = {}
         self.orders: list[tuple[int, int]] = []
@@ -126,9 +127,15 @@ class StandInAgent:
         self._check(offer.term, offer.sequence)
         self.offers += 1
         self.enis = {each.eni: each for each in offer.enis}
-        self.owned |= {each.address: each.eni for each in offer.addresses}
+        accepted = [each for each in offer.addresses if each.address not in self.fixed]
+        self.owned |= {each.address: each.eni for each in accepted}
         self.changed.set()
-        return OfferAccepted(accepted=[each.address for each in offer.addresses])
+        return OfferAccepted(
+            accepted=[each.address for each in accepted],
+            refused=tuple(
+                each.address for each in offer.addresses if each.address in self.fixed
+            ),
+        )
 
     async def _give_back(self, recall: StockRecall) -> StockRecalled:
         self._check(recall.term, recall.sequence)
@@ -164,6 +171,12 @@ class StandInAgent:
                     since=now,
                 )
                 for address, eni in self.owned.items()
+            ]
+            + [
+                InventoryEntry(
+                    address=address, eni=eni, state=AddressState.BOUND_FIXED, since=now
+                )
+                for address, eni in self.fixed.items()
             ],
         )
 

@@ -6,22 +6,28 @@ from datetime import datetime
 from typing import Any
 
 from services.allocator.domain.leases import Lease
+from services.allocator.operations import LeaseOperations
 from services.allocator.service import Allocator
 from shared.bus.client import BusClient
 from shared.bus.server import Handler
+from shared.errors import Unavailable
 from shared.messages.base import Endpoint, EniFields, IdentityFields
 from shared.messages.leases import (
     LEASE_ACQUIRE,
+    LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE, MoveRequest
+from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM, MoveRequest, ReclaimRequest
 from shared.messages.nodes import NODE_REGISTER
 
 
-def handlers(allocator: Allocator) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
+def handlers(
+    allocator: Allocator, operations: LeaseOperations
+) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
     """Which use case answers which subject."""
     return {
         NODE_REGISTER: allocator.register,
@@ -30,11 +36,13 @@ def handlers(allocator: Allocator) -> dict[Endpoint[Any, Any], Handler[Any, Any]
         LEASE_REPORT: allocator.report,
         LEASE_GET: allocator.get,
         LEASE_LIST: allocator.page,
+        LEASE_FORGET: operations.forget,
+        LEASE_POLICY: operations.set_policy,
     }
 
 
-class BusMover:
-    """Has the eni_manager move an address."""
+class BusEniManager:
+    """Has the eni_manager move an address, or take it back."""
 
     def __init__(self, client: BusClient) -> None:
         self._client = client
@@ -54,3 +62,17 @@ class BusMover:
             ),
         )
         return moved.eni
+
+    async def reclaim(self, lease: Lease, deadline: datetime) -> None:
+        if lease.node is None:
+            raise Unavailable(f"{lease.address} of {lease.identity} is parked: no node has it")
+        await self._client.call(
+            ADDRESS_RECLAIM,
+            ReclaimRequest(
+                deadline=deadline,
+                identity=IdentityFields.of(lease.identity),
+                address=lease.address,
+                node=lease.node,
+                generation=lease.generation,
+            ),
+        )

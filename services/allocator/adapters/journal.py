@@ -13,7 +13,6 @@ import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -34,8 +33,8 @@ from shared.messages.subjects import (
 )
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
+from .journal_entries import NOTHING, Entry, Known, generation_of, lease_of, rank_of
 from .journal_reads import JournalReads
-from .lease_codec import decode_lease, encode_lease
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +45,6 @@ _KNOWN_MAX: Final = 200_000  # identities whose last sequence is remembered
 _LOOK_BACK_MAX: Final = 256  # messages whose writers may have overtaken each other
 _WRONG_LAST_SEQUENCE: Final = 10071
 _STREAM_EXISTS: Final = 10058
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the journal holds of an identity, and where: one is nothing without the other."""
-
-    sequence: int
-    generation: Generation
-
-
-_NOTHING: Final = _Known(0, Generation(0))
 
 
 class JetStreamJournal:
@@ -71,8 +59,8 @@ class JetStreamJournal:
         self._reads = JournalReads(nats, self._stream, timeout_s=_TIMEOUT_S)
         self._commit_subject = f"{journal_root(cluster)}.commit.{writer}"
         self._epoch: JournalEpoch | None = None
-        self._known: OrderedDict[Identity, _Known] = OrderedDict()
-        self._waiting: deque[tuple[Lease, asyncio.Future[None]]] = deque()
+        self._known: OrderedDict[Identity, Known] = OrderedDict()
+        self._waiting: deque[tuple[Entry, asyncio.Future[None]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._batches = 0
         self._writer = writer
@@ -98,13 +86,19 @@ class JetStreamJournal:
         self._known.clear()
 
     async def write(self, leases: Sequence[Lease]) -> None:
+        await self._enter([Entry(lease) for lease in leases])
+
+    async def bury(self, lease: Lease) -> None:
+        await self._enter([Entry(lease, is_tombstone=True)])
+
+    async def _enter(self, entries: Sequence[Entry]) -> None:
         loop = asyncio.get_running_loop()
-        if len(self._waiting) + len(leases) > _WAITING_MAX:
+        if len(self._waiting) + len(entries) > _WAITING_MAX:
             raise Busy(f"{_WAITING_MAX} steps wait for the journal")
         futures = []
-        for lease in leases:
+        for entry in entries:
             futures.append(loop.create_future())
-            self._waiting.append((lease, futures[-1]))
+            self._waiting.append((entry, futures[-1]))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name="journal")
         with ALLOCATOR_JOURNAL_SECONDS.time():
@@ -112,64 +106,62 @@ class JetStreamJournal:
 
     async def _flush(self) -> None:
         while self._waiting:
-            batch: dict[Identity, tuple[Lease, list[asyncio.Future[None]]]] = {}
+            batch: dict[Identity, tuple[Entry, list[asyncio.Future[None]]]] = {}
             # One batch holds an identity once: two steps of it must not check one sequence.
             while self._waiting and len(batch) < _BATCH_MAX:
-                lease, future = self._waiting[0]
-                if lease.identity in batch and batch[lease.identity][0] != lease:
+                entry, future = self._waiting[0]
+                identity = entry.lease.identity
+                if identity in batch and batch[identity][0] != entry:
                     break
                 self._waiting.popleft()
-                batch.setdefault(lease.identity, (lease, []))[1].append(future)
-            await self._write_batch([lease for lease, _ in batch.values()], batch)
+                batch.setdefault(identity, (entry, []))[1].append(future)
+            await self._write_batch([entry for entry, _ in batch.values()], batch)
 
     async def _write_batch(
         self,
-        leases: list[Lease],
-        batch: dict[Identity, tuple[Lease, list[asyncio.Future[None]]]],
+        entries: list[Entry],
+        batch: dict[Identity, tuple[Entry, list[asyncio.Future[None]]]],
     ) -> None:
         try:
-            is_done = await self._commit(leases)
+            is_done = await self._commit(entries)
         except (EpochLost, Unavailable) as error:
             _settle((future for _, futures in batch.values() for future in futures), error)
             return
-        for lease in leases:
+        for entry in entries:
             problem: EpochLost | Unavailable | None = None
             if not is_done:
                 try:
-                    await self._write_alone(lease)
+                    await self._write_alone(entry)
                 except (EpochLost, Unavailable) as error:
                     problem = error
-            _settle(batch[lease.identity][1], problem)
+            _settle(batch[entry.lease.identity][1], problem)
 
-    async def _commit(self, leases: list[Lease]) -> bool:
+    async def _commit(self, entries: list[Entry]) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        await self._learn([lease.identity for lease in leases])
-        known = [self._known[lease.identity] for lease in leases]
+        await self._learn([entry.lease.identity for entry in entries])
+        known = [self._known[entry.lease.identity] for entry in entries]
         # A newer step is never overwritten, however its sequence came to be known.
-        if any(
-            last.generation >= lease.generation
-            for last, lease in zip(known, leases, strict=True)
-        ):
+        if any(last.rank >= entry.rank for last, entry in zip(known, entries, strict=True)):
             return False
-        expected = [last.sequence for last in known]
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         try:
-            for number, (lease, sequence) in enumerate(zip(leases, expected, strict=True), 1):
+            for number, (entry, last) in enumerate(zip(entries, known, strict=True), 1):
                 await self._nats.publish(
-                    journal_lease_subject(self._cluster, lease.identity),
-                    encode_lease(lease).encode(),
+                    journal_lease_subject(self._cluster, entry.lease.identity),
+                    entry.body(),
                     headers=_batch_headers(identifier, number)
-                    | {"Nats-Expected-Last-Subject-Sequence": str(sequence)},
+                    | entry.headers()
+                    | {"Nats-Expected-Last-Subject-Sequence": str(last.sequence)},
                 )
             commit = await self._nats.request(
                 self._commit_subject,
                 b"",
                 timeout=_TIMEOUT_S,
-                headers=_batch_headers(identifier, len(leases) + 1)
+                headers=_batch_headers(identifier, len(entries) + 1)
                 | {
                     "Nats-Batch-Commit": "1",
                     "Nats-Expected-Last-Subject-Sequence": str(epoch.revision),
@@ -179,32 +171,33 @@ class JetStreamJournal:
                 },
             )
         except (nats.errors.Error, TimeoutError, OSError) as error:
-            self._forget(leases)
+            self._forget(entries)
             raise Unavailable(f"the journal did not answer: {error}") from error
         answer = json.loads(commit.data)
         if "error" in answer:
-            self._forget(leases)
+            self._forget(entries)
             if answer["error"].get("err_code") == _WRONG_LAST_SEQUENCE:
                 return False
             raise Unavailable(f"the journal: {answer['error'].get('description')}")
-        first = int(answer["seq"]) - len(leases)
-        for number, lease in enumerate(leases):
-            self._remember(lease.identity, _Known(first + number, lease.generation))
+        first = int(answer["seq"]) - len(entries)
+        for number, entry in enumerate(entries):
+            self._remember(entry.lease.identity, Known(first + number, entry.rank))
         return True
 
-    async def _write_alone(self, lease: Lease) -> None:
+    async def _write_alone(self, entry: Entry) -> None:
         """Equal is done, newer is superseded; else store it, or the epoch is lost."""
-        subject = journal_lease_subject(self._cluster, lease.identity)
+        identity = entry.lease.identity
+        subject = journal_lease_subject(self._cluster, identity)
         refused_at = -1
         while True:
             stored = await self._read(subject)
-            last = _NOTHING if stored is None else _known(lease.identity, stored)
-            self._remember(lease.identity, last)
-            if last.generation >= lease.generation:
+            last = NOTHING if stored is None else _known(identity, stored)
+            self._remember(identity, last)
+            if last.rank >= entry.rank:
                 return
             if last.sequence == refused_at:  # nobody else wrote it: the epoch was refused
                 raise EpochLost("the journal's epoch is not the one this allocator opened")
-            if await self._commit([lease]):
+            if await self._commit([entry]):
                 return
             refused_at = last.sequence
 
@@ -220,21 +213,20 @@ class JetStreamJournal:
         stored = await self._reads.last_of(list(subjects))
         for subject, identity in subjects.items():
             found = stored.get(subject)
-            last = _NOTHING
+            last = NOTHING
             if found is not None:
-                lease = decode_lease(identity.token, found.data)
-                last = _Known(found.sequence, lease.generation)
+                last = Known(found.sequence, rank_of(identity.token, found.data))
             self._remember(identity, last)
 
-    def _remember(self, identity: Identity, last: _Known) -> None:
+    def _remember(self, identity: Identity, last: Known) -> None:
         self._known[identity] = last
         self._known.move_to_end(identity)
         while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
 
-    def _forget(self, leases: list[Lease]) -> None:
-        for lease in leases:
-            self._known.pop(lease.identity, None)
+    def _forget(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self._known.pop(entry.lease.identity, None)
 
     async def epoch(self) -> JournalEpoch | None:
         stored = await self._read(journal_epoch_subject(self._cluster))
@@ -295,15 +287,15 @@ class JetStreamJournal:
         highest = Generation(0)
         async for stored in self._reads.all_below(f"{self._prefix}*", first=first):
             if stored.data:
-                generation = Generation(int(json.loads(stored.data)["g"]))
-                highest = max(highest, generation)
+                highest = max(highest, generation_of(stored.data))
         return highest
 
     async def leases(self) -> AsyncIterator[Lease]:
         """Every lease, in the order of the stream."""
         async for stored in self._reads.all_below(f"{self._prefix}*"):
-            if stored.data:
-                yield decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
+            lease = lease_of(stored.subject.removeprefix(self._prefix), stored.data)
+            if lease is not None:
+                yield lease
 
     async def _read(self, subject: str) -> RawStreamMsg | None:
         try:
@@ -328,9 +320,8 @@ def _batch_headers(identifier: str, number: int) -> dict[str, str]:
     return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
 
 
-def _known(identity: Identity, stored: RawStreamMsg) -> _Known:
-    lease = decode_lease(identity.token, stored.data or b"")
-    return _Known(_sequence(stored), lease.generation)
+def _known(identity: Identity, stored: RawStreamMsg) -> Known:
+    return Known(_sequence(stored), rank_of(identity.token, stored.data or b""))
 
 
 def _sequence(stored: RawStreamMsg) -> int:

@@ -27,6 +27,10 @@ def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
         attachment=record.attachment,
         since=record.since,
         expires_after=timedelta(seconds=expires_s) if expires_s is not None else None,
+        is_expiry_set=bool(record.is_expiry_set),
+        bound_generation=Generation(record.bound_generation)
+        if record.bound_generation is not None
+        else None,
     )
 
 
@@ -44,6 +48,8 @@ def encode_lease(lease: Lease) -> str:
             "pod_uid": lease.pod_uid,
             "attachment": lease.attachment,
             "since_ms": round(lease.since.timestamp() * 1000),
+            "is_expiry_set": lease.is_expiry_set or None,
+            "bound_generation": lease.bound_generation,
             "expires_after_s": (
                 round(lease.expires_after.total_seconds())
                 if lease.expires_after is not None

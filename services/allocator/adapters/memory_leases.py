@@ -6,18 +6,22 @@ of leases, a server whose identity changes when it restarts, and the fence of ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
     AcquireStatus,
     ArriveStatus,
     Claim,
+    ExpireStatus,
     FencedBy,
+    ForgetStatus,
+    GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Status,
     Step,
@@ -57,6 +61,7 @@ class Books:
     claim: int = 0
     fixed: dict[Identity, Lease] = field(default_factory=dict)
     unjournaled: dict[Identity, Generation] = field(default_factory=dict)
+    put_off: dict[Identity, datetime] = field(default_factory=dict)  # what the reaper took
     marks: dict[NodeName, Mark] = field(default_factory=dict)
     reported: dict[NodeName, dict[IPv4Address, ReportedView]] = field(default_factory=dict)
 
@@ -64,7 +69,8 @@ class Books:
 class MemoryLeases:
     """One process' view of a store in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
         self._books = Books()
         self._server = 1
         self._number: int | None = None
@@ -142,9 +148,89 @@ class MemoryLeases:
         if lease.state is AddressState.RETAINED and is_its_own:
             return self._as_is(RetainStatus.RETAINED, lease)
         is_holder = lease.state is AddressState.BOUND_FIXED and is_its_own
-        if not is_holder or lease.generation != generation:
+        if not is_holder or lease.release_generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
-        return self._keep(RetainStatus.RETAINED, replace(lease, state=AddressState.RETAINED))
+        ended = replace(lease, state=AddressState.RETAINED, bound_generation=None)
+        return self._keep(RetainStatus.RETAINED, ended)
+
+    async def now(self) -> datetime:
+        return self._now()
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        self._check_epoch()
+        moments = {
+            identity: self._books.put_off.get(identity, due)
+            for identity, lease in self._books.fixed.items()
+            if (due := _due(lease)) is not None
+        }
+        taken = sorted(
+            (each for each in moments if moments[each] <= by), key=moments.__getitem__
+        )
+        self._books.put_off |= dict.fromkeys(taken[:limit], by + retry)
+        return [self._books.fixed[identity] for identity in taken[:limit]]
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ExpireStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(ExpireStatus.EXPIRED, lease)
+        if lease.expires_at is None or lease.expires_at > by:
+            return self._as_is(ExpireStatus.KEPT, lease)
+        return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=GiveUpStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(GiveUpStatus.EXPIRED, lease)
+        if lease.generation != generation:
+            return self._as_is(GiveUpStatus.SUPERSEDED, lease)
+        if lease.state is AddressState.MOVING:
+            return self._as_is(GiveUpStatus.MOVING, lease)
+        if lease.state is AddressState.BOUND_FIXED and not force:
+            return self._as_is(GiveUpStatus.IN_USE, lease)
+        ended = replace(lease, state=AddressState.EXPIRED, bound_generation=None)
+        return self._keep(GiveUpStatus.EXPIRED, ended)
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=PolicyStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.MOVING:
+            return self._as_is(PolicyStatus.MOVING, lease)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(PolicyStatus.EXPIRED, lease)
+        if lease.is_expiry_set and lease.expires_after == expires_after:
+            return self._as_is(PolicyStatus.SET, lease)
+        is_bound = lease.state is AddressState.BOUND_FIXED
+        changed = replace(
+            lease,
+            expires_after=expires_after,
+            is_expiry_set=True,
+            bound_generation=lease.release_generation if is_bound else None,
+        )
+        return self._keep(PolicyStatus.SET, changed, since=lease.since)
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        self._check_epoch()
+        books, lease = self._books, self._books.fixed.get(identity)
+        if lease is None:
+            return ForgetStatus.UNKNOWN
+        if lease.state is not AddressState.EXPIRED or lease.generation != generation:
+            return ForgetStatus.SUPERSEDED
+        del books.fixed[identity]
+        books.unjournaled.pop(identity, None)
+        books.put_off.pop(identity, None)
+        return ForgetStatus.FORGOTTEN
 
     async def report(
         self,
@@ -236,7 +322,7 @@ class MemoryLeases:
             moving_to=None,
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
-            since=datetime.now(UTC),
+            since=self._now(),
             expires_after=claim.expires_after,
         )
         return self._keep(AcquireStatus.BOUND, lease)
@@ -247,19 +333,25 @@ class MemoryLeases:
             state=AddressState.BOUND_FIXED,
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
-            expires_after=claim.expires_after,
+            expires_after=lease.expires_after if lease.is_expiry_set else claim.expires_after,
+            bound_generation=None,
         )
         return self._keep(AcquireStatus.BOUND, bound)
 
-    def _keep(self, status: Status, lease: Lease) -> Step[Status]:
+    def _keep(
+        self, status: Status, lease: Lease, *, since: datetime | None = None
+    ) -> Step[Status]:
         # Every step: a new generation, and a mark that it is not in the journal yet.
         books = self._books
         books.counter += 1
         kept = replace(
-            lease, generation=generation(books.number, books.counter), since=datetime.now(UTC)
+            lease,
+            generation=generation(books.number, books.counter),
+            since=since or self._now(),
         )
         books.fixed[lease.identity] = kept
         books.unjournaled[lease.identity] = kept.generation
+        books.put_off.pop(lease.identity, None)
         return Step(status=status, lease=kept, is_journaled=False)
 
     def _as_is(self, status: Status, lease: Lease) -> Step[Status]:
@@ -281,6 +373,10 @@ class MemoryLeases:
             raise _refusal("stale", fence)
         mark.low = max(mark.low, fence.lowest_unsettled)
         return mark
+
+
+def _due(lease: Lease) -> datetime | None:
+    return lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
 
 
 def _refusal(status: str, fence: FencedBy) -> BerthError:

@@ -1,7 +1,8 @@
 """Implements LeaseStore and EpochStore on Redis: one script a step, one flush for many steps.
 
 Keys, all below ``berth:{<cluster>}:lease:``: ``epoch``; ``fixed`` (token → record),
-``addresses`` (address → token), ``unjournaled`` (token → generation), ``nodes``;
+``addresses`` (address → token), ``unjournaled`` (token → generation), ``expiries`` (tokens by
+the moment at which the reaper looks at them), ``nodes``;
 ``mark:<node>`` (the fence) and ``reported:<node>``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Any, Final, TypeVar
@@ -20,8 +22,12 @@ from services.allocator.domain.leases import (
     AcquireStatus,
     ArriveStatus,
     Claim,
+    ExpireStatus,
     FencedBy,
+    ForgetStatus,
+    GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Step,
     unheard,
@@ -61,6 +67,7 @@ class RedisLeases:
         self._fixed = lease_key(cluster, "fixed")
         self._addresses = lease_key(cluster, "addresses")
         self._unjournaled = lease_key(cluster, "unjournaled")
+        self._expiries = lease_key(cluster, "expiries")
         self._nodes = lease_key(cluster, "nodes")
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:
@@ -83,6 +90,7 @@ class RedisLeases:
                 self._fixed,
                 self._addresses,
                 self._unjournaled,
+                self._expiries,
             ],
             [
                 *_fence(claim.fence),
@@ -106,7 +114,7 @@ class RedisLeases:
     ) -> Step[ArriveStatus]:
         reply = await self._step(
             "arrive",
-            [self._epoch, self._fixed, self._unjournaled],
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
             [identity.token, str(generation), node, eni],
             fence=None,
         )
@@ -117,11 +125,83 @@ class RedisLeases:
     ) -> Step[RetainStatus]:
         reply = await self._step(
             "retain",
-            [self._epoch, self._mark(fence.node), self._fixed, self._unjournaled],
+            [
+                self._epoch,
+                self._mark(fence.node),
+                self._fixed,
+                self._unjournaled,
+                self._expiries,
+            ],
             [*_fence(fence), identity.token, attachment, str(generation)],
             fence=fence,
         )
         return _read_step(RetainStatus, identity, reply)
+
+    async def now(self) -> datetime:
+        try:
+            seconds, microseconds = await self._store.time()
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"the store: {error}") from error
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        reply = await self._step(
+            "take_due",
+            [self._epoch, self._fixed, self._expiries],
+            [_milliseconds(by), limit, _milliseconds(by + retry)],
+            fence=None,
+        )
+        return [
+            decode_lease(token, body)
+            for token, body in zip(reply[1::2], reply[2::2], strict=True)
+        ]
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        reply = await self._step(
+            "expire",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, _milliseconds(by)],
+            fence=None,
+        )
+        return _read_step(ExpireStatus, identity, reply)
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        reply = await self._step(
+            "give_up",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, str(generation), "1" if force else "0"],
+            fence=None,
+        )
+        return _read_step(GiveUpStatus, identity, reply)
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        span = "" if expires_after is None else round(expires_after.total_seconds())
+        reply = await self._step(
+            "set_policy",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, span],
+            fence=None,
+        )
+        return _read_step(PolicyStatus, identity, reply)
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        reply = await self._step(
+            "forget",
+            [
+                self._epoch,
+                self._fixed,
+                self._addresses,
+                self._unjournaled,
+                self._expiries,
+            ],
+            [identity.token, str(generation)],
+            fence=None,
+        )
+        return ForgetStatus(reply[0].decode())
 
     async def report(
         self,
@@ -220,7 +300,14 @@ class RedisLeases:
         prefix = lease_key(self._cluster, "mark:")
         reply = await self._scripts.run(
             "claim_epoch",
-            [self._epoch, self._nodes, self._fixed, self._addresses, self._unjournaled],
+            [
+                self._epoch,
+                self._nodes,
+                self._fixed,
+                self._addresses,
+                self._unjournaled,
+                self._expiries,
+            ],
             [number, "1" if empty else "0", prefix],
         )
         return bool(reply)
@@ -235,7 +322,9 @@ class RedisLeases:
                 ]
             )
             if not await self._scripts.run(
-                "restore", [self._epoch, self._fixed, self._addresses], [number, batch]
+                "restore",
+                [self._epoch, self._fixed, self._addresses, self._expiries],
+                [number, batch],
             ):
                 return False
         return True
@@ -282,6 +371,10 @@ class RedisLeases:
 
 def _fence(fence: FencedBy) -> tuple[int, int, int]:
     return fence.incarnation, fence.sequence, fence.lowest_unsettled
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def _text(value: bytes | str) -> str:

@@ -38,10 +38,25 @@ class Lease:
     attachment: str | None  # str(AttachmentKey) of the last bind
     since: datetime
     expires_after: timedelta | None
+    is_expiry_set: bool = False  # by a person: the pod's own word no longer counts
+    bound_generation: Generation | None = None  # of the bind, if a later step did not end it
 
     def __post_init__(self) -> None:
         assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
         assert (self.moving_to is not None) == (self.state is AddressState.MOVING)
+
+    @property
+    def release_generation(self) -> Generation:
+        """What the release of a bound lease must name."""
+        return self.bound_generation or self.generation
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends by itself; None: never, or a pod has it or waits for it."""
+        waits = self.state in (AddressState.RETAINED, AddressState.PARKED)
+        if not waits or self.expires_after is None:
+            return None
+        return self.since + self.expires_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +120,41 @@ class RetainStatus(StrEnum):
     RETAINED = "retained"
     SUPERSEDED = "superseded"
     UNKNOWN = "unknown"
+
+
+class ExpireStatus(StrEnum):
+    """What became of a lease that seemed due."""
+
+    EXPIRED = "expired"
+    KEPT = "kept"  # not due (any more): a pod came back, or it is kept for longer
+    UNKNOWN = "unknown"
+
+
+class GiveUpStatus(StrEnum):
+    """What became of a person's wish to end a lease."""
+
+    EXPIRED = "expired"
+    IN_USE = "in_use"
+    MOVING = "moving"
+    SUPERSEDED = "superseded"  # it is not what the person saw
+    UNKNOWN = "unknown"
+
+
+class PolicyStatus(StrEnum):
+    """What became of a person's word on how long a lease is kept."""
+
+    SET = "set"
+    MOVING = "moving"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+class ForgetStatus(StrEnum):
+    """What became of a lease that was handed over."""
+
+    FORGOTTEN = "forgotten"
+    SUPERSEDED = "superseded"  # it is not expired in this generation
+    UNKNOWN = "unknown"  # it is gone already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
 
-from .leases import AcquireStatus, ArriveStatus, Claim, FencedBy, Lease, RetainStatus, Step
+from .leases import (
+    AcquireStatus,
+    ArriveStatus,
+    Claim,
+    ExpireStatus,
+    FencedBy,
+    ForgetStatus,
+    GiveUpStatus,
+    Lease,
+    PolicyStatus,
+    RetainStatus,
+    Step,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +54,37 @@ class LeaseStore(Protocol):
     async def retain(
         self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
     ) -> Step[RetainStatus]: ...
+
+    async def now(self) -> datetime:
+        """The store's clock, the only one that leases are measured by."""
+        ...
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        """Leases that are due to expire, and expired ones that are to be handed over.
+
+        Who took one has until `by` + `retry`; after that it is due again.
+        """
+        ...
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        """`by` is a moment that the store's clock has reached."""
+        ...
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        """End a lease before its time; by force, one that a pod holds."""
+        ...
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        """How long it is kept once its pod went, whatever the pod says; None: for ever."""
+        ...
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        """After its tombstone is journaled: a rebuild must not bring it back."""
+        ...
 
     async def report(
         self,
@@ -108,6 +151,10 @@ class Journal(Protocol):
 
     async def write(self, leases: Sequence[Lease]) -> None:
         """Durable when it returns. Raises EpochLost for a writer of an older epoch."""
+        ...
+
+    async def bury(self, lease: Lease) -> None:
+        """Leave a tombstone in the place of an expired lease: durable when it returns."""
         ...
 
     async def epoch(self) -> JournalEpoch | None: ...

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.eni_manager.adapters.bus_agents import eni_fields
 from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, NodeImage
 from services.eni_manager.service import EniManager
 from shared.bus.server import Handler
@@ -24,7 +25,14 @@ from shared.messages.clusters import (
     SubnetsListed,
     SubnetView,
 )
-from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
+from shared.messages.moves import (
+    ADDRESS_MOVE,
+    ADDRESS_RECLAIM,
+    Moved,
+    MoveRequest,
+    Reclaimed,
+    ReclaimRequest,
+)
 from shared.messages.nodes import NODE_WANT, StockCounts, Wanted, WantRequest
 
 _PROBLEM_CHARACTERS_MAX = 1024
@@ -39,6 +47,7 @@ class EniManagerEndpoints:
         return {
             NODE_WANT: self._want,
             ADDRESS_MOVE: self._move,
+            ADDRESS_RECLAIM: self._reclaim,
             NODE_LIST: self._list_nodes,
             SUBNET_LIST: self._list_subnets,
         }
@@ -65,6 +74,17 @@ class EniManagerEndpoints:
         )
         arrived = await self._service.move(move)
         return Moved(address=move.address, eni=eni_fields(arrived), generation=move.generation)
+
+    async def _reclaim(self, request: ReclaimRequest) -> Reclaimed:
+        await self._service.reclaim(
+            Reclaim(
+                identity=request.identity.to_identity(),
+                address=request.address,
+                node=NodeName(request.node),
+                generation=request.generation,
+            )
+        )
+        return Reclaimed(address=request.address, generation=request.generation)
 
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
         return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])

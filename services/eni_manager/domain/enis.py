@@ -77,8 +77,8 @@ def _judge_new(
 
 def _judge(known: AddressRecord, eni: EniId, evidence: Evidence) -> AddressRecord:
     here = known if known.eni == eni else replace(known, eni=eni)
-    if known.hold is Hold.UNASSIGNING:
-        return here  # its agent struck it off: only its unassignment may follow
+    if known.hold in (Hold.UNASSIGNING, Hold.RECLAIMED):
+        return here  # ours by an agent's or the allocator's word, however others name it
     if known.hold is Hold.GIVEN:
         is_free = evidence.disowns(known.address)
         return replace(here, hold=Hold.ASSIGNING) if is_free else here

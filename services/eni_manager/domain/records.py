@@ -28,6 +28,7 @@ class Hold(StrEnum):
     ASSIGNING = "assigning"  # the eni_manager's: not yet taken by the agent
     GIVEN = "given"  # the agent's or a lease's
     UNASSIGNING = "unassigning"  # the eni_manager's, on its way out
+    RECLAIMED = "reclaimed"  # the eni_manager's, of an expired lease that is to be forgotten
     QUARANTINED = "quarantined"  # in doubt: kept back, with a reason
 
 

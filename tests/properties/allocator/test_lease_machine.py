@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
@@ -26,7 +26,10 @@ from services.allocator.domain.leases import (
     AcquireStatus,
     ArriveStatus,
     Claim,
+    ExpireStatus,
+    GiveUpStatus,
     Lease,
+    PolicyStatus,
     RetainStatus,
     Step,
 )
@@ -41,6 +44,9 @@ UIDS = st.sampled_from(["uid-1", "uid-2"])
 SANDBOXES = st.sampled_from(["s1", "s2"])
 CANDIDATES = st.sampled_from([None, "10.0.0.9", "10.0.0.10", "10.0.0.11"])
 ANY_NODE = st.sampled_from(NODES)
+SPANS = st.sampled_from([None, timedelta(minutes=5), timedelta(hours=1)])
+# So far apart that the moments at which the two stores took a step make no difference.
+AHEAD = st.sampled_from([timedelta(0), timedelta(minutes=30), timedelta(days=1)])
 _THEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 Store = MemoryLeases | RedisLeases
@@ -52,6 +58,9 @@ _GRANTED = frozenset(
         AcquireStatus.MUST_MOVE,
         ArriveStatus.ARRIVED,
         RetainStatus.RETAINED,
+        ExpireStatus.EXPIRED,
+        GiveUpStatus.EXPIRED,
+        PolicyStatus.SET,
     }
 )
 
@@ -105,7 +114,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(
         node=ANY_NODE, pod=PODS, uid=UIDS, sandbox=SANDBOXES, candidate=CANDIDATES,
-        is_settled=st.booleans(),
+        is_settled=st.booleans(), span=SPANS,
     )  # fmt: skip
     def acquire(
         self,
@@ -115,10 +124,18 @@ class LeaseMachine(RuleBasedStateMachine):
         sandbox: str,
         candidate: str | None,
         is_settled: bool,
+        span: timedelta | None,
     ) -> None:
         voice = self.voices[node]
         fence = voice.fence(lowest_unsettled=None if is_settled else 1)
-        claim = voice.claim(pod, candidate=candidate, uid=uid, sandbox=sandbox, fence=fence)
+        claim = voice.claim(
+            pod,
+            candidate=candidate,
+            uid=uid,
+            sandbox=sandbox,
+            fence=fence,
+            expires_after=span,
+        )
         self.claims.append(claim)
         self.ask(lambda store: store.acquire(claim))
 
@@ -141,6 +158,44 @@ class LeaseMachine(RuleBasedStateMachine):
         lease = data.draw(st.sampled_from(self.leases))
         there, eni = NodeName(node), EniId(f"eni-{node}")
         self.ask(lambda store: store.arrive(lease.identity, lease.generation, there, eni))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), ahead=AHEAD)
+    def expire(self, data: st.DataObject, ahead: timedelta) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        by = datetime.now(UTC) + ahead
+        self.ask(lambda store: store.expire(lease.identity, by))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), force=st.booleans())
+    def give_up(self, data: st.DataObject, force: bool) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.give_up(lease.identity, lease.generation, force=force))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), span=SPANS)
+    def set_policy(self, data: st.DataObject, span: timedelta | None) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.set_policy(lease.identity, span))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.forget(lease.identity, lease.generation))
+
+    @rule(ahead=AHEAD, is_put_off=st.booleans())
+    def take_due(self, ahead: timedelta, is_put_off: bool) -> None:
+        by = datetime.now(UTC) + ahead
+        retry = timedelta(hours=3) if is_put_off else timedelta(0)
+        taken = [
+            {
+                lease.identity
+                for lease in self.loop.run(store.take_due(by, limit=9, retry=retry))
+            }
+            for store in (self.model, self.real)
+        ]
+        assert taken[0] == taken[1]
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())

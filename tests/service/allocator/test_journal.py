@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
 
 from services.allocator.adapters.journal import JetStreamJournal
+from services.allocator.adapters.journal_entries import TOMBSTONE_TTL_S
 from services.allocator.config import AllocatorSettings
 from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import JournalEpoch
@@ -18,7 +20,7 @@ from shared.addresses import AddressState
 from shared.bus.connection import connect_bus
 from shared.errors import EpochLost
 from shared.ids import Identity, generation
-from shared.messages.subjects import journal_stream
+from shared.messages.subjects import journal_lease_subject, journal_stream
 from tests.support.allocators import CLUSTER
 from tests.support.servers import NatsServer
 from tests.unit.allocator.test_codec import BOUND
@@ -41,6 +43,10 @@ class Journals:
     async def last_sequence(self) -> int:
         info = await self.bus.jetstream().stream_info(journal_stream(CLUSTER))
         return info.state.last_seq
+
+    async def message_of(self, pod: str) -> RawStreamMsg:
+        subject = journal_lease_subject(CLUSTER, Identity("default", pod, "berth"))
+        return await self.bus.jetstream().get_last_msg(journal_stream(CLUSTER), subject)
 
 
 @pytest.fixture
@@ -196,6 +202,69 @@ async def test_two_steps_of_one_identity_end_as_the_newer(journals: Journals) ->
     await asyncio.gather(*(journals.one.write([step(n)]) for n in (1, 2, 3)))
 
     assert await journals.held() == {"web-0": step(3)}
+
+
+async def test_a_buried_lease_is_no_more(journals: Journals) -> None:
+    await journals.one.write([step(1), step(2, pod="web-1")])
+
+    await journals.one.bury(step(1))
+
+    assert await journals.held() == {"web-1": step(2, pod="web-1")}
+
+
+async def test_a_lease_is_buried_once_and_answered_the_same(journals: Journals) -> None:
+    await journals.one.write([step(1)])
+    await journals.one.bury(step(1))
+    before = await journals.last_sequence()
+
+    await journals.two.bury(step(1))
+
+    assert await journals.last_sequence() == before
+
+
+async def test_a_late_step_does_not_dig_a_lease_up(journals: Journals) -> None:
+    await journals.one.write([step(1)])
+    await journals.two.bury(step(1))
+
+    await journals.one.write([step(1)])
+
+    assert await journals.held() == {}
+
+
+async def test_a_zombie_buries_nothing(journals: Journals) -> None:
+    await journals.one.write([step(1)])
+    await journals.two.put_epoch(2, is_open=True, at=NOW, after=journals.epoch)
+
+    with pytest.raises(EpochLost):
+        await journals.one.bury(step(1))
+
+    assert await journals.held() == {"web-0": step(1)}
+
+
+async def test_an_identity_gets_a_new_lease_after_its_tombstone(journals: Journals) -> None:
+    await journals.one.write([step(1)])
+    await journals.one.bury(step(1))
+
+    await journals.two.write([step(2)])
+
+    assert await journals.held() == {"web-0": step(2)}
+
+
+async def test_a_tombstone_counts_towards_the_highest_generation(journals: Journals) -> None:
+    await journals.one.write([step(7)])
+    await journals.one.bury(step(7))
+
+    assert await journals.one.highest() == generation(1, 7)
+
+
+async def test_a_tombstone_ends_by_itself(journals: Journals) -> None:
+    await journals.one.write([step(7)])
+    await journals.one.bury(step(7))
+
+    stored = await journals.message_of("web-0")
+
+    assert stored.headers is not None
+    assert stored.headers["Nats-TTL"] == f"{TOMBSTONE_TTL_S}s"
 
 
 async def test_the_highest_generation_is_known(journals: Journals) -> None:

@@ -258,6 +258,7 @@ async def first_stock(bus: BusClient, node: NodeName) -> str:
         ("down",),
         ("lease", "list"),
         ("lease", "show", "default/web-0"),
+        ("lease", "release", "default/web-0"),
         ("node", "list"),
         ("subnet", "list"),
         ("pod", "list"),

@@ -85,10 +85,12 @@ def test_an_offer_that_the_agent_took_without_a_word_is_given() -> None:
     assert held(found(a_record(Hold.ASSIGNING), evidence)) is Hold.GIVEN
 
 
-def test_what_is_on_its_way_out_stays_so_whoever_claims_it() -> None:
+@pytest.mark.parametrize("hold", [Hold.UNASSIGNING, Hold.RECLAIMED])
+def test_what_was_given_up_stays_ours_whoever_claims_it(hold: Hold) -> None:
     evidence = Evidence(leased={ADDRESS}, inventory={ADDRESS})
 
-    assert held(found(a_record(Hold.UNASSIGNING), evidence)) is None
+    assert held(found(a_record(hold), evidence)) is None
+    assert held(found(a_record(hold), NOBODY)) is None
 
 
 def test_a_quarantined_address_is_given_once_it_is_claimed_and_never_offered() -> None:

@@ -3,6 +3,7 @@
 --
 -- KEYS[1] hash epoch   KEYS[2] hash mark (of the node)   KEYS[3] hash fixed  token -> record
 -- KEYS[4] hash addresses  address -> token   KEYS[5] hash unjournaled  token -> generation
+-- KEYS[6] zset expiries  token by the moment at which the reaper looks at it
 -- ARGV[1] epoch number   ARGV[2] incarnation   ARGV[3] sequence   ARGV[4] lowest unsettled
 -- ARGV[5] token   ARGV[6] attachment   ARGV[7] pod uid   ARGV[8] node
 -- ARGV[9] candidate address or ""   ARGV[10] its ENI   ARGV[11] its subnet
@@ -22,8 +23,9 @@ local token, attachment, uid, node = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local function bind(record)
   record.s, record.g, record.t = 'bound_fixed', next_generation(KEYS[1], ARGV[1]), now_ms()
   record.n, record.u, record.c, record.to = node, uid, attachment, nil
-  record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil
-  return { 'bound', keep(KEYS[3], KEYS[5], token, record), '1' }
+  record.b = nil
+  if not record.p then record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil end
+  return { 'bound', keep(KEYS[3], KEYS[5], KEYS[6], token, record), '1' }
 end
 
 local stored = redis.call('HGET', KEYS[3], token)
@@ -47,7 +49,7 @@ if record.s == 'retained' and record.n == node then return bind(record) end
 if record.s == 'retained' or record.s == 'parked' then
   record.s, record.to = 'moving', node
   record.g, record.t = next_generation(KEYS[1], ARGV[1]), now_ms()
-  return { 'must_move', keep(KEYS[3], KEYS[5], token, record), '1' }
+  return { 'must_move', keep(KEYS[3], KEYS[5], KEYS[6], token, record), '1' }
 end
 if record.s == 'moving' then
   return { record.to == node and 'must_move' or 'moving', stored, unjournaled }

@@ -2,7 +2,7 @@
 -- the books first; agents register again.
 --
 -- KEYS[1] hash epoch   KEYS[2] set nodes (tokens)   KEYS[3] hash fixed   KEYS[4] hash addresses
--- KEYS[5] hash unjournaled
+-- KEYS[5] hash unjournaled   KEYS[6] zset expiries
 -- ARGV[1] epoch number   ARGV[2] "1" to empty the books   ARGV[3] prefix of a node's mark key
 -- returns 1, or 0 when a newer claim is there
 
@@ -13,6 +13,6 @@ if ARGV[2] == '1' then
   for _, node in ipairs(redis.call('SMEMBERS', KEYS[2])) do
     redis.call("UNLINK", ARGV[3] .. node)
   end
-  redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 end
 return 1

@@ -23,9 +23,18 @@ local function next_generation(key, number)
   return string.format('%.0f', tonumber(number) * 1099511627776 + counter)
 end
 
+local function text_of(generation)
+  if type(generation) == 'number' then return string.format('%.0f', generation) end
+  return generation
+end
+
 local function generation_of(record)
-  if type(record.g) == 'number' then return string.format('%.0f', record.g) end
-  return record.g
+  return text_of(record.g)
+end
+
+-- What the release of a bound lease must name: a later step need not have ended the bind.
+local function release_generation(record)
+  return text_of(record.b or record.g)
 end
 
 -- nil when this request may be heard, else why not. Raises the node's low-water mark.
@@ -38,11 +47,28 @@ local function fenced(mark, incarnation, sequence, lowest)
   return nil
 end
 
+-- The moment, in ms, at which a lease ends that its pod does not come back for; nil: never.
+local function due_of(record)
+  local waits = record.s == 'retained' or record.s == 'parked'
+  return waits and record.x and record.t + record.x * 1000 or nil
+end
+
+-- Have the reaper look at a lease when it is due, and at once when it is to be handed over.
+local function schedule(expiries, token, record)
+  local due = record.s == 'expired' and record.t or due_of(record)
+  if due then
+    redis.call('ZADD', expiries, due, token)
+  else
+    redis.call('ZREM', expiries, token)
+  end
+end
+
 -- Store a lease in its new state and mark it as not yet journaled.
-local function keep(fixed, unjournaled, token, record)
+local function keep(fixed, unjournaled, expiries, token, record)
   local text = cjson.encode(record)
   redis.call('HSET', fixed, token, text)
   redis.call('HSET', unjournaled, token, record.g)
+  schedule(expiries, token, record)
   return text
 end
 

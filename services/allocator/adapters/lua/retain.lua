@@ -2,7 +2,7 @@
 -- Safe to repeat: a bind that was ended already is answered the same.
 --
 -- KEYS[1] hash epoch   KEYS[2] hash mark (of the node)   KEYS[3] hash fixed
--- KEYS[4] hash unjournaled
+-- KEYS[4] hash unjournaled   KEYS[5] zset expiries
 -- ARGV[1] epoch number   ARGV[2] incarnation   ARGV[3] sequence   ARGV[4] lowest unsettled
 -- ARGV[5] token   ARGV[6] attachment   ARGV[7] generation of the bind
 -- returns {"retained" | "superseded" | "unknown" | "stale" | "unregistered" | "epoch_lost",
@@ -20,8 +20,9 @@ if record.s == 'retained' and record.c == ARGV[6] then
   return { 'retained', stored, unjournaled }
 end
 local is_holder = record.s == 'bound_fixed' and record.c == ARGV[6]
-if not is_holder or generation_of(record) ~= ARGV[7] then
+if not is_holder or release_generation(record) ~= ARGV[7] then
   return { 'superseded', stored, '0' }
 end
 record.s, record.g, record.t = 'retained', next_generation(KEYS[1], ARGV[1]), now_ms()
-return { 'retained', keep(KEYS[3], KEYS[4], ARGV[5], record), '1' }
+record.b = nil
+return { 'retained', keep(KEYS[3], KEYS[4], KEYS[5], ARGV[5], record), '1' }

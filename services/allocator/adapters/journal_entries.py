@@ -1,0 +1,70 @@
+"""What a message of the journal says of an identity: its lease, or that it has none now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from services.allocator.domain.leases import Lease
+from shared.addresses import AddressState
+from shared.ids import Generation
+
+from .lease_codec import decode_lease, encode_lease
+
+# Longer than any writer may be late with an older step: what comes after it would be believed.
+TOMBSTONE_TTL_S: Final = 24 * 3600
+
+Rank = tuple[Generation, bool]  # a tombstone comes after the step whose generation it bears
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A step to be written."""
+
+    lease: Lease
+    is_tombstone: bool = False
+
+    @property
+    def rank(self) -> Rank:
+        return self.lease.generation, self.is_tombstone
+
+    def body(self) -> bytes:
+        if not self.is_tombstone:
+            return encode_lease(self.lease).encode()
+        return json.dumps(
+            {"v": 1, "s": AddressState.GONE, "g": str(self.lease.generation)}
+        ).encode()
+
+    def headers(self) -> dict[str, str]:
+        return {"Nats-TTL": f"{TOMBSTONE_TTL_S}s"} if self.is_tombstone else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the journal holds of an identity, and where: one is nothing without the other."""
+
+    sequence: int
+    rank: Rank
+
+
+NOTHING: Final = Known(0, (Generation(0), False))
+
+
+def rank_of(token: str, body: bytes) -> Rank:
+    if _is_tombstone(body):
+        return generation_of(body), True
+    return decode_lease(token, body).generation, False
+
+
+def lease_of(token: str, body: bytes) -> Lease | None:
+    """None: a tombstone, or a message that was emptied."""
+    return None if not body or _is_tombstone(body) else decode_lease(token, body)
+
+
+def generation_of(body: bytes) -> Generation:
+    return Generation(int(json.loads(body)["g"]))
+
+
+def _is_tombstone(body: bytes) -> bool:
+    return bool(json.loads(body).get("s") == AddressState.GONE)

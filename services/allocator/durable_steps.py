@@ -1,0 +1,80 @@
+"""What follows every step in the store: it is journaled, its mark goes, listeners hear it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+from shared.errors import BerthError, EpochLost
+from shared.messages.base import IdentityFields
+from shared.messages.events import Event, LeaseEvent
+from shared.runtime.loops import spawn
+
+from .domain.leases import Lease
+from .domain.ports import Journal, LeaseStore
+
+log = logging.getLogger(__name__)
+
+Done = TypeVar("Done")
+
+
+class EventTeller(Protocol):
+    def tell(self, event: Event, *, message_id: str) -> None: ...
+
+
+class EpochWatch(Protocol):
+    def report_lost(self) -> None: ...
+
+
+class DurableSteps:
+    """Shared by everything that takes steps: requests, and the reaper."""
+
+    def __init__(
+        self, leases: LeaseStore, journal: Journal, events: EventTeller, epochs: EpochWatch
+    ) -> None:
+        self._leases = leases
+        self._journal = journal
+        self._events = events
+        self._epochs = epochs
+        self._behind: set[asyncio.Task[None]] = set()
+
+    async def watched(self, work: Awaitable[Done]) -> Done:
+        """Await a step; an epoch that turns out to be lost is reported."""
+        try:
+            return await work
+        except EpochLost:
+            self._epochs.report_lost()
+            raise
+
+    async def make_durable(self, lease: Lease) -> None:
+        """Journaled when it returns: only then may the step be answered or acted upon."""
+        await self.watched(self._journal.write([lease]))
+        # The mark may go after the answer: another replica that sees it finds it journaled.
+        spawn(self._behind, self._unmark(lease), name="unmark")
+
+    def tell(self, verb: str, lease: Lease, *, reason: str | None = None) -> None:
+        self._events.tell(
+            LeaseEvent(
+                verb=verb,
+                identity=IdentityFields.of(lease.identity),
+                address=lease.address,
+                node=lease.node,
+                eni=lease.eni,
+                generation=lease.generation,
+                at=lease.since,
+                reason=reason,
+            ),
+            message_id=f"{lease.identity.token}/{lease.generation}/{verb}",
+        )
+
+    async def drain(self) -> None:
+        """Wait for the marks that are still to be taken off; each is bounded by the store."""
+        await asyncio.gather(*self._behind, return_exceptions=True)
+
+    async def _unmark(self, lease: Lease) -> None:
+        try:
+            await self._leases.journaled(lease.identity, lease.generation)
+        except BerthError as error:
+            log.info("a journaled step keeps its mark for now", extra={"error": str(error)})

@@ -1,0 +1,40 @@
+"""Fixed leases as messages show them, and what messages may say of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from shared.annotations import (
+    EXPIRED_DURATION_ALLOWED,
+    EXPIRED_DURATION_MAX,
+    EXPIRED_DURATION_MIN,
+    DeletePolicy,
+)
+from shared.errors import InvalidInput
+from shared.messages.base import IdentityFields
+from shared.messages.leases import LeaseView
+
+from .domain.leases import Lease
+
+
+def check_span(span: timedelta) -> timedelta:
+    """Raises InvalidInput for one that no lease may be kept for."""
+    if not EXPIRED_DURATION_MIN <= span <= EXPIRED_DURATION_MAX:
+        raise InvalidInput.of("expires_after", str(span), EXPIRED_DURATION_ALLOWED)
+    return span
+
+
+def view_of(lease: Lease) -> LeaseView:
+    return LeaseView(
+        identity=IdentityFields.of(lease.identity),
+        address=lease.address,
+        state=lease.state,
+        policy=DeletePolicy.NEVER,
+        node=lease.node,
+        eni=lease.eni,
+        subnet=lease.subnet,
+        pod_uid=lease.pod_uid,
+        generation=lease.generation,
+        since=lease.since,
+        expires_at=lease.expires_at,
+    )
