@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if can_administer():
         return
     # Inside, this user is called root, and pytest's own folder may be the real root's.
-    temporary = Path(tempfile.gettempdir(), f"berth-tests-of-{os.geteuid()}")
+    temporary = Path(tempfile.gettempdir(), f"berth-t{os.geteuid()}")
     temporary.mkdir(mode=0o700, exist_ok=True)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(temporary)
     try:

@@ -176,7 +176,7 @@ async def test_repeated_deletions_leave_one_note_each_attachment(
 
 
 async def test_del_makes_the_folders_it_needs(runtime: Runtime) -> None:
-    runtime.run_dir = runtime.run_dir / "gone-with-the-reboot"
+    runtime.run_dir = runtime.run_dir / "gone"
 
     called = await runtime.call("DEL")
 

@@ -21,6 +21,9 @@ SUBNETS = {
 }
 
 
+_PINGS = 3
+
+
 @dataclass(slots=True)
 class Vpc:
     """The fabric, and how a test speaks of it."""
@@ -48,7 +51,9 @@ class Vpc:
     def reaches(
         self, instance: str, to: IPv4Address, *, source: IPv4Address | None = None
     ) -> bool:
-        return ping(self.netns(instance), to, source=source) is not None
+        # A link that has just come up may lose its first packet: one answer is enough.
+        netns = self.netns(instance)
+        return any(ping(netns, to, source=source) is not None for _ in range(_PINGS))
 
     def close(self) -> None:
         for descriptor in self.opened.values():
