@@ -226,6 +226,8 @@ async def test_what_is_stock_above_the_maximum_then_is_unassigned(
 
             await eventually(is_even, timeout_s=20)
 
+            assert len(agent.owned) == 2
+
 
 async def test_a_bound_lease_is_not_taken_back(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
