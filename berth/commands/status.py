@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from berth.commands.options import Json, RunDir
 from berth.commands.output import say, show, show_json
-from berth.playground.state import read_state, started_at
+from berth.playground.state import read_state
+from shared.kernel.processes import started_at
 
 
 def status(run_dir: RunDir, as_json: Json = False) -> None:

@@ -27,11 +27,11 @@ from berth.playground.state import (
     is_locked,
     lock_owner,
     read_state,
-    started_at,
 )
 from berth.playground.topology import Topology
 from berth.programs import base_environment, python_module
 from shared.errors import Refused, Unavailable
+from shared.kernel.processes import started_at
 
 _DOWN_S: Final = 90.0  # every child may take its whole stop limit, group after group
 _LOOK_S: Final = 0.05

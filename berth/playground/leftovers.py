@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from berth.playground.state import ChildState, read_left_state, started_at
+from berth.playground.state import ChildState, read_left_state
+from shared.kernel.processes import started_at
 
 _TERM_S: Final = 5.0
 _KILL_S: Final = 2.0

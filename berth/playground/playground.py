@@ -31,7 +31,6 @@ from berth.playground.state import (
     ChildState,
     NodeState,
     PlaygroundState,
-    started_at,
     take_lock,
     write_state,
 )
@@ -41,6 +40,7 @@ from berth.programs import base_environment
 from shared.bus.client import BusClient
 from shared.errors import NotFound, Refused
 from shared.ids import ClusterName
+from shared.kernel.processes import started_at
 from shared.store.permissions import StoreUser
 
 ALLOCATORS: Final = 2

@@ -156,14 +156,3 @@ def is_locked(run_dir: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def started_at(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None when it has ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The name, in parentheses, may hold spaces: the state (field 3) follows it.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])

@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.errors import NotFound, Unavailable
 from shared.ids import InstanceId
 from shared.kernel.enter import enter_command
+from shared.kernel.processes import started_at
 
 FILE_NAME: Final = "fabric.json"
-
-_ENDED: Final = ("Z", "X", "x")  # dead, but not yet reaped by its parent
 
 
 class InstanceNamespaces(BaseModel):
@@ -59,14 +58,3 @@ class InstanceNamespaces(BaseModel):
             known = ", ".join(sorted(self.instances)) or "none"
             raise NotFound(f"instance {instance!r} has no network here; known: {known}")
         return enter_command(self.pid, self.instances[instance], list(argv))
-
-
-def started_at(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None when there is none any more."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The name, in parentheses, may hold spaces: the numbered fields begin behind it (field 3).
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in _ENDED else int(fields[19])

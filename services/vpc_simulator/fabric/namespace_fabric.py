@@ -19,10 +19,11 @@ from services.vpc_simulator.ports import EniPort
 from services.vpc_simulator.relay import Endpoint, Relay, RelayLimits
 from shared.errors import Unavailable
 from shared.ids import EniId, InstanceId, SubnetId
+from shared.kernel.processes import started_at
 
 from . import requests as ask
 from .channel import Channel, ChannelClosed, close_all
-from .instances import FILE_NAME, InstanceNamespaces, started_at
+from .instances import FILE_NAME, InstanceNamespaces
 from .network import OUTSIDE
 from .offers import Handler, Offers, RelayWanted
 

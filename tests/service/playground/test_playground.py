@@ -23,12 +23,13 @@ import pytest
 from berth.main import main
 from berth.operator import open_operator
 from berth.playground.playground import Playground, ProgressStep, StartOptions
-from berth.playground.state import read_state, started_at
+from berth.playground.state import read_state
 from berth.playground.topology import parse
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.errors import InvalidInput, Refused
 from shared.ids import NodeName
+from shared.kernel.processes import started_at
 from shared.messages.clusters import SUBNET_LIST, SubnetListRequest
 from shared.messages.nodes import AGENT_INVENTORY, InventoryRequest
 from tests.support.left_behind import processes_with

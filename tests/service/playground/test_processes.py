@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from berth.playground.processes import Process, ProcessSpec, read_log
-from berth.playground.state import started_at
 from shared.errors import Refused, Unavailable
+from shared.kernel.processes import started_at
 from tests.support.left_behind import ended
 
 READY = "import sys, time; print('serving', flush=True); time.sleep(60)"
