@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from services.node_agent.adapters.book import FileBook
 from services.node_agent.adapters.cni_socket import SOCKET_NAME, CniServer
 from services.node_agent.adapters.cni_spool import drain_spool
+from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
 from services.node_agent.adapters.late_bus import LateBus
 from services.node_agent.adapters.metadata import instance_id
 from services.node_agent.adapters.netlink import NetlinkKernel
@@ -72,11 +73,14 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         kernels = NetlinkKernel(rng), NetlinkKernel(rng)
         for kernel in kernels:
             stack.callback(kernel.close)
+        exclusive_kernel = ExclusiveNetlink()
+        stack.callback(exclusive_kernel.close)
         world = World(
             bus=bus,
             book=book,
             kernel=kernels[0],
             unlinking_kernel=kernels[1],
+            exclusive_kernel=exclusive_kernel,
             pods=_pod_source(settings),
             clock=clock,
             rng=rng,

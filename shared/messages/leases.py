@@ -73,6 +73,7 @@ class AcquireRequest(AgentRequest):
     policy: DeletePolicy = DeletePolicy.NEVER
     expires_after: timedelta | None = None  # once the pod went; None: never
     candidate: Candidate | None = None
+    is_exclusive: bool = False  # the address is the primary one of an ENI of its own
 
 
 class Acquired(Message):
