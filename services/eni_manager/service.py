@@ -47,6 +47,7 @@ class EniManager:
         demand: Demand,
         enis: frozenset[str],
         *,
+        exclusive: Demand,
         now: datetime,
     ) -> str | None:
         """Hear a node's demand; what is wrong with it, if anything. Offers follow by
@@ -56,6 +57,7 @@ class EniManager:
             instance=instance,
             incarnation=incarnation,
             demand=demand,
+            exclusive=exclusive,
             heard_at=now,
         )
         worker = self._reconciler.worker(node) or await self._reconciler.open(record)

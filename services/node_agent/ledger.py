@@ -214,7 +214,14 @@ class Ledger:
         return [address for address, _ in accepted], [address for address, _ in refused]
 
     def recall(
-        self, recall: str, count: int, eni: EniId | None, settled: Iterable[str], now: datetime
+        self,
+        recall: str,
+        count: int,
+        eni: EniId | None,
+        settled: Iterable[str],
+        now: datetime,
+        *,
+        is_exclusive: bool = False,
     ) -> tuple[tuple[IPv4Address, EniId], ...]:
         """Strike idle addresses off; the answer is kept until it is settled."""
         answers = {key: kept for key, kept in self.node.recalls.items() if key not in settled}
@@ -222,8 +229,8 @@ class Ledger:
             return answers[recall]
         if len(answers) >= RECALLS_MAX:
             raise TryLater(f"{len(answers)} recalls are unsettled; settle some first")
-        whole = {each.eni for each in self.node.enis if each.is_exclusive}
-        struck = self.stock.recall(count, eni, now, besides=whole)
+        others = {each.eni for each in self.node.enis if each.is_exclusive != is_exclusive}
+        struck = self.stock.recall(count, eni, now, besides=others)
         answers[recall] = tuple((holding.address, holding.eni) for holding in struck)
         gone = {holding.address for holding in struck}
         owned = tuple(each for each in self.node.owned if each[0] not in gone)

@@ -89,6 +89,7 @@ class Orders:
             None if order.eni is None else EniId(order.eni),
             order.settled,
             self._clock.now(),
+            is_exclusive=order.is_exclusive,
         )
         self._signals.give_all()
         return StockRecalled(

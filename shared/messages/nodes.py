@@ -107,12 +107,14 @@ class OfferAccepted(Message):
 
 
 class StockRecall(Order):
-    """Take up to `count` idle addresses back, from `eni` if one is named."""
+    """Take up to `count` idle addresses back, from `eni` if one is named; else of those that
+    share their ENI, or with `is_exclusive` of ENIs that one pod has as a whole."""
 
     type: Literal["berth.v1.stock_recall"] = "berth.v1.stock_recall"
     recall: Name  # the answer is kept under this id until it appears in `settled`
     eni: str | None = None
     count: Annotated[int, Field(ge=1, le=BATCH_MAX)]
+    is_exclusive: bool = False
     settled: Annotated[tuple[Name, ...], Field(max_length=BATCH_MAX)] = ()
 
 

@@ -59,6 +59,7 @@ class EniManagerEndpoints:
             request.incarnation,
             _demand(request.counts),
             frozenset(request.enis),
+            exclusive=_demand(request.exclusive),
             now=self._clock.now(),
         )
         return Wanted(problem=problem[:_PROBLEM_CHARACTERS_MAX] if problem else None)

@@ -4,8 +4,9 @@ A packet for one of the node's own addresses (a nodePort, a hostPort) marks its 
 a pod answers on a marked connection gets the mark, and a rule leads it to main. With masquerade
 on, what leaves by the primary ENI for the world beyond gets the node's source.
 
-A pod with an ENI of its own answers by that ENI, unless it is asked by the node. So what it sends
-out by the node, and what the node sends it under a translated destination, has the node's source.
+A pod with an ENI of its own answers by that ENI, unless it is asked by the node. So what it
+sends out by the node, and what the node sends it under a translated destination, has the node's
+source.
 """
 
 from __future__ import annotations
