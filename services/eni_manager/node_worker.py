@@ -10,9 +10,11 @@ from services.eni_manager.domain import watermarks
 from services.eni_manager.domain.placement import (
     AddEniStep,
     AssignStep,
+    Capacity,
     EniRoom,
     Growth,
     NodeRoom,
+    capacity,
     plan_growth,
     subnets_of_zone,
 )
@@ -23,7 +25,9 @@ from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
-from shared.errors import BerthError, TryLater
+from shared.cloud.words import Subnet
+from shared.errors import BerthError, TryLater, WrongSubnet
+from shared.ids import VpcId, Zone
 
 log = logging.getLogger(__name__)
 
@@ -203,15 +207,36 @@ class NodeWorker:
             held=len(image.addresses),
             marks=self._tools.marks,
         )
-        room = NodeRoom(
-            node=node.node,
-            zone=node.zone,
+        return plan_growth(wanted, self._room(node.zone), self._usable(node.zone, node.vpc))
+
+    def capacity(self) -> Capacity | None:
+        """None until the instance was looked at, or when its zone has no subnet."""
+        node = self.book.node
+        if node.zone is None or node.vpc is None:
+            return None
+        try:
+            usable = self._usable(node.zone, node.vpc)
+        except WrongSubnet:
+            return None
+        return capacity(
+            self._room(node.zone),
+            usable,
+            enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
+            held=len(self.book.image.addresses),
+            pods_max=self._tools.marks.pods_max,
+        )
+
+    def _room(self, zone: Zone) -> NodeRoom:
+        return NodeRoom(
+            node=self.book.node.node,
+            zone=zone,
             enis=self.rooms(),
             eni_slots=self.eni_slots(),
-            addresses_max=node.addresses_max or 0,
+            addresses_max=self.book.node.addresses_max or 0,
         )
-        usable = subnets_of_zone(node.node, node.zone, self._tools.subnets.in_vpc(node.vpc))
-        return plan_growth(wanted, room, usable)
+
+    def _usable(self, zone: Zone, vpc: VpcId) -> tuple[Subnet, ...]:
+        return subnets_of_zone(self.book.node.node, zone, self._tools.subnets.in_vpc(vpc))
 
     async def _set_problem(self, problem: str | None) -> None:
         if problem == self.book.node.problem:
