@@ -70,6 +70,7 @@ class EpochKeeper:
         """Adopt the open epoch, or claim and open the next. Returns when one is in use."""
         seen: JournalEpoch | None = None
         seen_s = self._clock.monotonic_s()
+        await self._journal.ensure_stream()
         while True:
             record = await self._journal.epoch()
             store = await self._store.epoch()
@@ -102,8 +103,10 @@ class EpochKeeper:
         )
         if claim is None:
             return None
-        # The store is whole when it knows every generation that was ever journaled.
-        is_whole = store.highest >= await self._journal.highest()
+        # The claim has shut out older writers, so what is counted now stays so. The store is
+        # whole when it knows every generation that was ever journaled.
+        highest = await self._journal.highest()
+        is_whole = store.highest >= highest
         log.warning(
             "opening an epoch",
             extra={"epoch": number, "from": "the store" if is_whole else "the journal"},
@@ -121,7 +124,7 @@ class EpochKeeper:
         if is_whole:
             await self._journal_all(is_rewrite=is_rewrite)
         return await self._journal.put_epoch(
-            number, is_open=True, at=self._clock.now(), after=claim
+            number, is_open=True, at=self._clock.now(), after=claim, highest=highest
         )
 
     async def _restore(self, claim: JournalEpoch) -> JournalEpoch | None:
