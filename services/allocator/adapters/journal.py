@@ -3,7 +3,7 @@
 A write is an atomic batch: each lease with a compare-and-set on its own subject, and a last
 message that is stored only if the epoch record is still the revision this writer opened with.
 So an allocator of an older epoch is refused as a whole. Writes of concurrent requests share a
-batch; where one compare-and-set fails, the batch is taken apart and each lease looked at.
+batch; where a compare-and-set fails, what is there is read and the rest is written again.
 """
 
 from __future__ import annotations
@@ -122,30 +122,36 @@ class JetStreamJournal:
         entries: list[Entry],
         batch: dict[Identity, tuple[Entry, list[asyncio.Future[None]]]],
     ) -> None:
+        problem: EpochLost | Unavailable | None = None
         try:
-            is_done = await self._commit(entries)
+            await self._write_newest(entries)
         except (EpochLost, Unavailable) as error:
-            _settle((future for _, futures in batch.values() for future in futures), error)
-            return
-        for entry in entries:
-            problem: EpochLost | Unavailable | None = None
-            if not is_done:
-                try:
-                    await self._write_alone(entry)
-                except (EpochLost, Unavailable) as error:
-                    problem = error
-            _settle(batch[entry.lease.identity][1], problem)
+            problem = error
+        _settle((future for _, futures in batch.values() for future in futures), problem)
 
-    async def _commit(self, entries: list[Entry]) -> bool:
+    async def _write_newest(self, entries: list[Entry]) -> None:
+        """Equal is done, newer is superseded; store the rest, or the epoch is lost."""
+        refused_at: list[Known] = []
+        while True:
+            await self._learn([entry.lease.identity for entry in entries])
+            # A newer step is never overwritten, however its sequence came to be known.
+            entries = [
+                each for each in entries if self._known[each.lease.identity].rank < each.rank
+            ]
+            known = [self._known[entry.lease.identity] for entry in entries]
+            if not entries:
+                return
+            if known == refused_at:  # nobody else wrote them: the epoch was refused
+                raise EpochLost("the journal's epoch is not the one this allocator opened")
+            if await self._commit(entries, known):
+                return
+            refused_at = known
+
+    async def _commit(self, entries: list[Entry], known: list[Known]) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        await self._learn([entry.lease.identity for entry in entries])
-        known = [self._known[entry.lease.identity] for entry in entries]
-        # A newer step is never overwritten, however its sequence came to be known.
-        if any(last.rank >= entry.rank for last, entry in zip(known, entries, strict=True)):
-            return False
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         try:
@@ -183,23 +189,6 @@ class JetStreamJournal:
         for number, entry in enumerate(entries):
             self._remember(entry.lease.identity, Known(first + number, entry.rank))
         return True
-
-    async def _write_alone(self, entry: Entry) -> None:
-        """Equal is done, newer is superseded; else store it, or the epoch is lost."""
-        identity = entry.lease.identity
-        subject = journal_lease_subject(self._cluster, identity)
-        refused_at = -1
-        while True:
-            stored = await self._read(subject)
-            last = NOTHING if stored is None else _known(identity, stored)
-            self._remember(identity, last)
-            if last.rank >= entry.rank:
-                return
-            if last.sequence == refused_at:  # nobody else wrote it: the epoch was refused
-                raise EpochLost("the journal's epoch is not the one this allocator opened")
-            if await self._commit([entry]):
-                return
-            refused_at = last.sequence
 
     async def _learn(self, identities: list[Identity]) -> None:
         """What the journal holds of each, in one question for those that are not known."""
@@ -318,10 +307,6 @@ class JetStreamJournal:
 
 def _batch_headers(identifier: str, number: int) -> dict[str, str]:
     return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
-
-
-def _known(identity: Identity, stored: RawStreamMsg) -> Known:
-    return Known(_sequence(stored), rank_of(identity.token, stored.data or b""))
 
 
 def _sequence(stored: RawStreamMsg) -> int:
