@@ -3,7 +3,7 @@
 A write is an atomic batch: each lease with a compare-and-set on its own subject, and a last
 message that is stored only if the epoch record is still the revision this writer opened with.
 So an allocator of an older epoch is refused as a whole. Writes of concurrent requests share a
-batch; where one compare-and-set fails, the batch is taken apart and each lease looked at.
+batch; where a compare-and-set fails, what is there is read and the rest is written again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import nats.errors
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
 
 from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import JournalEpoch
@@ -30,7 +29,7 @@ from shared.messages.subjects import (
 )
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
-from .journal_books import TIMEOUT_S, WRONG_LAST_SEQUENCE, JournalBooks, sequence_of
+from .journal_books import TIMEOUT_S, WRONG_LAST_SEQUENCE, JournalBooks
 from .journal_entries import NOTHING, Entry, Known, commit_body, rank_of
 from .journal_stream import problem_of
 
@@ -99,30 +98,36 @@ class JetStreamJournal(JournalBooks):
         entries: list[Entry],
         batch: dict[Identity, tuple[Entry, list[asyncio.Future[None]]]],
     ) -> None:
+        problem: TryLater | None = None
         try:
-            is_done = await self._commit(entries)
+            await self._write_newest(entries)
         except TryLater as error:
-            _settle((future for _, futures in batch.values() for future in futures), error)
-            return
-        for entry in entries:
-            problem: TryLater | None = None
-            if not is_done:
-                try:
-                    await self._write_alone(entry)
-                except TryLater as error:
-                    problem = error
-            _settle(batch[entry.lease.identity][1], problem)
+            problem = error
+        _settle((future for _, futures in batch.values() for future in futures), problem)
 
-    async def _commit(self, entries: list[Entry]) -> bool:
+    async def _write_newest(self, entries: list[Entry]) -> None:
+        """Equal is done, newer is superseded; store the rest, or the epoch is lost."""
+        refused_at: list[Known] = []
+        while True:
+            await self._learn([entry.lease.identity for entry in entries])
+            # A newer step is never overwritten, however its sequence came to be known.
+            entries = [
+                each for each in entries if self._known[each.lease.identity].rank < each.rank
+            ]
+            known = [self._known[entry.lease.identity] for entry in entries]
+            if not entries:
+                return
+            if known == refused_at:  # nobody else wrote them: the epoch was refused
+                raise EpochLost("the journal's epoch is not the one this allocator opened")
+            if await self._commit(entries, known):
+                return
+            refused_at = known
+
+    async def _commit(self, entries: list[Entry], known: list[Known]) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
         epoch = self._epoch
         if epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        await self._learn([entry.lease.identity for entry in entries])
-        known = [self._known[entry.lease.identity] for entry in entries]
-        # A newer step is never overwritten, however its sequence came to be known.
-        if any(last.rank >= entry.rank for last, entry in zip(known, entries, strict=True)):
-            return False
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         # Told before it is sure to be stored: too high makes a rebuild, too low loses a lease.
@@ -163,23 +168,6 @@ class JetStreamJournal(JournalBooks):
             self._remember(entry.lease.identity, Known(first + number, entry.rank))
         return True
 
-    async def _write_alone(self, entry: Entry) -> None:
-        """Equal is done, newer is superseded; else store it, or the epoch is lost."""
-        identity = entry.lease.identity
-        subject = journal_lease_subject(self._cluster, identity)
-        refused_at = -1
-        while True:
-            stored = await self._last(subject)
-            last = NOTHING if stored is None else _known(identity, stored)
-            self._remember(identity, last)
-            if last.rank >= entry.rank:
-                return
-            if last.sequence == refused_at:  # nobody else wrote it: the epoch was refused
-                raise EpochLost("the journal's epoch is not the one this allocator opened")
-            if await self._commit([entry]):
-                return
-            refused_at = last.sequence
-
     async def _learn(self, identities: list[Identity]) -> None:
         """What the journal holds of each, in one question for those that are not known."""
         subjects = {
@@ -210,10 +198,6 @@ class JetStreamJournal(JournalBooks):
 
 def _batch_headers(identifier: str, number: int) -> dict[str, str]:
     return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
-
-
-def _known(identity: Identity, stored: RawStreamMsg) -> Known:
-    return Known(sequence_of(stored), rank_of(identity.token, stored.data or b""))
 
 
 def _settle(futures: Any, problem: Exception | None) -> None:
