@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.domain import watermarks
+from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import (
     AddEniStep,
     AssignStep,
@@ -83,7 +84,8 @@ class NodeWorker:
     async def round(self) -> None:
         async with self.lock:
             try:
-                await self._round()
+                with urgent(self._urgency()):
+                    await self._round()
             except BerthError as error:
                 await self._set_problem(str(error))
                 if isinstance(error, RETRIED):
@@ -94,6 +96,12 @@ class NodeWorker:
                 )
             finally:
                 self.checked.set()
+
+    def _urgency(self) -> Urgency:
+        if self._demand.waiting:
+            return Urgency.POD
+        has_any = self._demand.idle or self._demand.bound
+        return Urgency.WARMTH if has_any else Urgency.JOIN
 
     def rooms(self) -> list[EniRoom]:
         image = self.book.image
@@ -156,7 +164,8 @@ class NodeWorker:
             if not self._is_demand_doubtful:
                 spare = watermarks.excess(self._demand, coming=coming, marks=self._tools.marks)
                 if spare:
-                    await self.recall(spare)
+                    with urgent(Urgency.CLEAN_UP):
+                        await self.recall(spare)
         except TryLater as error:
             if isinstance(error, RETRIED):
                 raise
