@@ -21,7 +21,8 @@ from redis.exceptions import NoScriptError, RedisError
 from shared.errors import Busy, Unavailable
 
 _LUA: Final = "services.allocator.adapters.lua"
-_NO_STEPS: Final = ("prelude", "batch")
+_SHARED: Final = ("prelude", "slots")  # by all steps, in this order
+_LOOP: Final = "batch"
 _BATCH_MAX: Final = 128
 _ARGUMENTS_MAX: Final = 4096  # of a batch: other clients of the store wait while it runs
 _WAITING_MAX: Final = 4096
@@ -100,7 +101,7 @@ def _settle(call: _Call, reply: Any) -> None:
 
 
 def _source() -> str:
-    """Every step as a function of its keys and arguments, between the prelude and the loop."""
+    """What steps share, every step as a function of its keys and arguments, and the loop."""
     texts = {
         file.name.removesuffix(".lua"): file.read_text(encoding="utf-8")
         for file in resources.files(_LUA).iterdir()
@@ -109,6 +110,7 @@ def _source() -> str:
     steps = (
         f"steps.{name} = function(KEYS, ARGV)\n{text}\nend\n"
         for name, text in sorted(texts.items())
-        if name not in _NO_STEPS
+        if name not in (*_SHARED, _LOOP)
     )
-    return "\n".join([texts["prelude"], "local steps = {}", *steps, texts["batch"]])
+    shared = (texts[name] for name in _SHARED)
+    return "\n".join([*shared, "local steps = {}", *steps, texts[_LOOP]])
