@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from services.eni_manager.domain import watermarks
+from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.exclusive import WholeGrowth, plan_whole
 from services.eni_manager.domain.placement import subnets_of_zone
 from services.eni_manager.domain.records import Demand, IntentKind, Purpose
@@ -53,9 +54,10 @@ class ExclusiveEnis:
         """Why not all that is wanted can be had. Pods that wait come before everybody's warm
         stock, so the caller asks for them first."""
         growth = self._plan(self._tools.whole_marks if for_warmth else _PODS_ONLY)
-        made = await asyncio.gather(
-            *(self._add(subnet) for subnet in growth.subnets), return_exceptions=True
-        )
+        with urgent(Urgency.WARMTH if for_warmth else Urgency.POD):
+            made = await asyncio.gather(
+                *(self._add(subnet) for subnet in growth.subnets), return_exceptions=True
+            )
         failed = [each for each in made if isinstance(each, BaseException)]
         for error in failed:
             if not isinstance(error, (CloudSubnetFull, CloudLimit)):

@@ -211,6 +211,8 @@ class NodeAgent:
                 candidate=None,
                 mode=mode,
                 since=self._clock.now(),
+                workload=None if pod.owner is None else pod.owner.workload,
+                pods_max=None if pod.owner is None else pod.owner.pods_max,
             ),
             deadline,
         )

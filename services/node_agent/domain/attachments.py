@@ -16,7 +16,16 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from shared.annotations import DeletePolicy, NetworkMode
-from shared.ids import AttachmentKey, EniId, Generation, Identity, PodName, PodUid, SubnetId
+from shared.ids import (
+    AttachmentKey,
+    EniId,
+    Generation,
+    Identity,
+    PodName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
 
 FIRST_IFNAME: Final = "eth0"
 HOST_PREFIX: Final = {NetworkMode.SHARED: "eni", NetworkMode.EXCLUSIVE: "ene"}
@@ -91,6 +100,8 @@ class Claim:
     eni: EniId | None = None
     generation: Generation | None = None
     since: datetime
+    workload: WorkloadName | None = None  # what made the pod
+    pods_max: int | None = None  # of it at once: the identity becomes one of as many slots
 
 
 class AttachmentIndex:
