@@ -35,9 +35,9 @@ def plan_whole(
 
 def _quota_reached(node: NodeName, left: int, enis_max: int) -> QuotaReached:
     return QuotaReached(
-        f"node {node} lacks {left} ENIs for pods that have one of their own: all {enis_max} that"
-        " its instance may have beside its own are in use; use a larger instance or fewer such"
-        " pods"
+        f"node {node} lacks {left} ENIs for pods that have one of their own: all {enis_max}"
+        " that its instance may have beside its own are in use; use a larger instance or fewer"
+        " such pods"
     )
 
 
