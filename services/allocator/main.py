@@ -28,6 +28,7 @@ from .config import AllocatorSettings
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
+from .parker import Parker
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 
@@ -92,7 +93,15 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock,
             default_expires_after=_span(settings.default_expires_after_s),
         )
-        reaper = Reaper(leases, journal, steps, eni_manager, clock, _limits(settings))
+        parker = Parker(
+            leases,
+            steps,
+            eni_manager,
+            clock,
+            after=timedelta(seconds=settings.park_after_s),
+            timeout=timedelta(seconds=settings.park_timeout_s),
+        )
+        reaper = Reaper(leases, journal, steps, eni_manager, parker, clock, _limits(settings))
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
