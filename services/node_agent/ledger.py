@@ -51,6 +51,11 @@ class Ledger:
     def enis(self) -> dict[EniId, Eni]:
         return {eni.eni: eni for eni in self.node.enis}
 
+    def open_keys(self) -> list[AttachmentKey]:
+        """Of everything that a DEL would end."""
+        known = [each.key for each in self.attachments]
+        return list(dict.fromkeys([*known, *self.claims]))
+
     # Immediate pods
 
     def bind(self, attachment: Attachment, now: datetime) -> None:
