@@ -17,10 +17,17 @@ from typing import Final
 
 from shared.annotations import DeletePolicy
 from shared.clock import Clock
-from shared.errors import BerthError, ErrorCode, LeaseInUse, Unavailable
+from shared.errors import BerthError, ErrorCode, InvalidInput, LeaseInUse, Unavailable
 from shared.ids import AttachmentKey, EniId, Generation, NodeName
-from shared.messages.base import AttachmentFields, IdentityFields
-from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest, Candidate
+from shared.messages.base import AttachmentFields, IdentityFields, WorkloadFields
+from shared.messages.leases import (
+    LEASE_ACQUIRE,
+    POOL_SLOTS_MAX,
+    Acquired,
+    AcquireRequest,
+    Candidate,
+    PoolFields,
+)
 from shared.runtime.backoff import backoff_s
 from shared.runtime.loops import cancel
 
@@ -36,7 +43,13 @@ _LONGEST_WAIT_S: Final = 0.5
 
 # Maybe bound: the same question again, for as long as it takes.
 _INDEFINITE: Final = frozenset(
-    {ErrorCode.UNAVAILABLE, ErrorCode.BUSY, ErrorCode.EPOCH_LOST, ErrorCode.INTERNAL}
+    {
+        ErrorCode.UNAVAILABLE,
+        ErrorCode.STORAGE_FULL,  # of the journal: it may be bound in the store
+        ErrorCode.BUSY,
+        ErrorCode.EPOCH_LOST,
+        ErrorCode.INTERNAL,
+    }
 )
 # Not bound, and likely to be soon: asked again while the ADD waits, as a new question.
 _SOON: Final = frozenset({ErrorCode.MOVING, ErrorCode.HOLDER_ALIVE, ErrorCode.STOCK_EMPTY})
@@ -237,13 +250,26 @@ class FixedLeases:
                 else Candidate(
                     address=candidate.address, eni=candidate.eni, subnet=candidate.subnet
                 ),
+                workload=_workload(claim),
+                pool=self._pool(claim),
             ),
             self._node,
         )
 
+    def _pool(self, claim: Claim) -> PoolFields | None:
+        if claim.pods_max is None:
+            return None
+        if claim.pods_max > POOL_SLOTS_MAX:
+            raise InvalidInput.of(
+                f"pods of {claim.workload}", claim.pods_max, f"at most {POOL_SLOTS_MAX}"
+            )
+        subnets = {eni.subnet for eni in self._ledger.enis.values() if eni.eni in self._usable}
+        return PoolFields(size=claim.pods_max, subnets=tuple(sorted(subnets)))
+
     def _bound(self, claim: Claim, acquired: Acquired) -> Claim:
         bound = replace(
             claim,
+            identity=acquired.identity.to_identity() if acquired.identity else claim.identity,
             phase=ClaimPhase.RELEASING if claim.is_abandoned else ClaimPhase.BOUND,
             address=acquired.address,
             eni=EniId(acquired.eni),
@@ -271,3 +297,8 @@ class FixedLeases:
 
     def _left_s(self, deadline: datetime) -> float:
         return max(0.0, (deadline - self._clock.now()).total_seconds())
+
+
+def _workload(claim: Claim) -> WorkloadFields | None:
+    made_by = claim.workload
+    return WorkloadFields(kind=made_by.kind, name=made_by.name) if made_by is not None else None

@@ -204,6 +204,8 @@ class NodeAgent:
                 phase=ClaimPhase.ACQUIRING,
                 candidate=None,
                 since=self._clock.now(),
+                workload=None if pod.owner is None else pod.owner.workload,
+                pods_max=None if pod.owner is None else pod.owner.pods_max,
             ),
             deadline,
         )

@@ -23,6 +23,7 @@ from shared.ids import (
     SubnetId,
     encode_token,
 )
+from shared.workloads import OBJECT_NAME
 
 DETAIL_CHARACTERS_MAX: Final = 1024
 BATCH_MAX: Final = 512  # entries in any list of a message
@@ -115,6 +116,13 @@ class IdentityFields(Message):
 
     def to_identity(self) -> Identity:
         return Identity(self.namespace, self.name, self.network, self.family)
+
+
+class WorkloadFields(Message):
+    """What makes a pod; its namespace is the pod's."""
+
+    kind: Annotated[str, Field(pattern=OBJECT_NAME, max_length=63)]
+    name: Annotated[str, Field(pattern=OBJECT_NAME, max_length=253)]
 
 
 class AttachmentFields(Message):

@@ -117,21 +117,34 @@ def make_agent(
     return compose(world, chosen, ME)
 
 
-def write_pod(tmp_path: Path, name: str, uid: str, *, policy: str | None = None) -> PodName:
-    """A Pod object as the folder source reads it."""
-    annotations = {} if policy is None else {DELETE_POLICY: policy}
-    body = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "namespace": "shop",
-            "name": name,
-            "uid": uid,
-            "annotations": annotations,
-        },
+def write_pod(
+    tmp_path: Path,
+    name: str,
+    uid: str,
+    *,
+    policy: str | None = None,
+    replicas: int | None = None,
+) -> PodName:
+    """A Pod object as the folder source reads it; with `replicas`, one of a ReplicaSet."""
+    metadata: dict[str, object] = {
+        "namespace": "shop",
+        "name": name,
+        "uid": uid,
+        "annotations": {} if policy is None else {DELETE_POLICY: policy},
     }
     folder = tmp_path / "pods"
     folder.mkdir(exist_ok=True)
+    if replicas is not None:
+        owner = name.rpartition("-")[0]
+        reference = {"kind": "ReplicaSet", "name": owner, "controller": True}
+        metadata["ownerReferences"] = [reference]
+        made_by = {
+            "kind": "ReplicaSet",
+            "metadata": {"namespace": "shop", "name": owner},
+            "spec": {"replicas": replicas},
+        }
+        (folder / f"shop_ReplicaSet_{owner}.json").write_text(json.dumps(made_by))
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
     (folder / f"shop_{name}.json").write_text(json.dumps(body))
     return PodName("shop", name)
 

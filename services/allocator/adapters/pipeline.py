@@ -19,6 +19,7 @@ from redis.exceptions import NoScriptError, RedisError
 from shared.errors import Busy, Unavailable
 
 _LUA: Final = "services.allocator.adapters.lua"
+_PARTS: Final = {"acquire": ("prelude", "slots", "acquire")}  # of a script; else prelude, it
 _BATCH_MAX: Final = 64
 _WAITING_MAX: Final = 4096
 
@@ -99,6 +100,6 @@ class ScriptPipeline:
             folder = resources.files(_LUA)
             self._sources[name] = "".join(
                 folder.joinpath(f"{part}.lua").read_text(encoding="utf-8")
-                for part in ("prelude", name)
+                for part in _PARTS.get(name, ("prelude", name))
             )
         return self._sources[name]

@@ -61,10 +61,13 @@ class RedisBooks:
 
     async def unjournaled(self, limit: int) -> list[Lease]:
         try:
-            cursor, marked = await self._store.hscan(self._unjournaled, 0, count=limit)
-            while cursor and not marked:  # the first pages run empty as marks are taken off
-                cursor, marked = await self._store.hscan(self._unjournaled, cursor, count=limit)
-            tokens = list(marked)
+            cursor, tokens = 0, list[bytes | str]()
+            while len(tokens) < limit:
+                # A page may be empty where marks were taken off: the cursor tells the end.
+                cursor, page = await self._store.hscan(self._unjournaled, cursor, count=limit)
+                tokens.extend(page)
+                if cursor == 0:
+                    break
             bodies = await self._store.hmget(self._fixed, tokens) if tokens else []
         except (RedisError, OSError) as error:
             raise Unavailable(f"the store: {error}") from error

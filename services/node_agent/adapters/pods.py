@@ -1,6 +1,7 @@
 """What a pod is, from a folder of Kubernetes Pod objects (demo, `berth up`, tests), or nowhere.
 
-A file is named ``<namespace>_<name>.json``; whoever writes it renames it into place.
+A file is named ``<namespace>_<name>.json``; whoever writes it renames it into place. Beside
+them stand the workloads whose pods have random names: ``<namespace>_<kind>_<name>.json``.
 """
 
 from __future__ import annotations
@@ -10,12 +11,23 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.node_agent.domain.ports import KnownPod
-from shared.annotations import parse_pod_network
-from shared.errors import PodUnknown
-from shared.ids import PodName, PodUid
+from services.node_agent.domain.ports import KnownPod, PodOwner
+from shared.annotations import DELETE_POLICY, DeletePolicy, parse_pod_network
+from shared.errors import InvalidInput, PodUnknown
+from shared.ids import PodName, PodUid, WorkloadName
+from shared.workloads import (
+    COUNTED_KINDS,
+    UNCOUNTED_KINDS,
+    WORKLOAD_BYTES_MAX,
+    OwnerReference,
+    WorkloadObject,
+    controller_of,
+    file_name,
+    parse_workload,
+)
 
 POD_BYTES_MAX: Final = 1 << 20
+_OWNERS_MAX: Final = 3  # a Deployment's ReplicaSet's pod has two
 
 
 class _Metadata(BaseModel):
@@ -25,6 +37,9 @@ class _Metadata(BaseModel):
     namespace: str
     uid: Annotated[str, Field(min_length=1, max_length=253)]
     annotations: dict[str, str] = {}
+    owner_references: Annotated[
+        tuple[OwnerReference, ...], Field(alias="ownerReferences", max_length=64)
+    ] = ()
 
 
 class _Pod(BaseModel):
@@ -46,11 +61,47 @@ class FolderPods:
             raise PodUnknown(f"pod {name}: its file tells of another pod")
         if uid is not None and pod.metadata.uid != uid:
             raise PodUnknown(f"pod {name}: known with uid {pod.metadata.uid}, asked for {uid}")
+        network = parse_pod_network(pod.metadata.annotations)
+        is_fixed = network.policy is DeletePolicy.NEVER
         return KnownPod(
             name=name,
             uid=PodUid(pod.metadata.uid),
-            network=parse_pod_network(pod.metadata.annotations),
+            network=network,
+            owner=self._owner(name, pod.metadata.owner_references) if is_fixed else None,
         )
+
+    def _owner(self, pod: PodName, references: tuple[OwnerReference, ...]) -> PodOwner | None:
+        """Only the outermost is there for as long as the pods come and go."""
+        reference = controller_of(references)
+        found: WorkloadObject | None = None
+        for _ in range(_OWNERS_MAX):
+            if reference is None:
+                return None if found is None else _counted(found)
+            workload = WorkloadName(pod.namespace, reference.kind, reference.name)
+            if workload.kind in UNCOUNTED_KINDS:
+                raise InvalidInput.of(
+                    f"{DELETE_POLICY} of pod {pod}, made by {workload}",
+                    DeletePolicy.NEVER.value,
+                    "Immediate: its pods have random names and no fixed number",
+                )
+            if workload.kind not in COUNTED_KINDS:
+                return PodOwner(workload=workload, pods_max=None)
+            found = self._workload(pod, workload)
+            reference = found.owner
+        raise PodUnknown(f"pod {pod}: more than {_OWNERS_MAX} owners in a row")
+
+    def _workload(self, pod: PodName, workload: WorkloadName) -> WorkloadObject:
+        name = file_name(workload)
+        try:
+            with (self._folder / name).open("rb") as file:
+                return parse_workload(file.read(WORKLOAD_BYTES_MAX), name)
+        except FileNotFoundError:
+            raise PodUnknown(
+                f"pod {pod}: {workload} is not known (yet) on this node, so neither is the"
+                " number of its pods"
+            ) from None
+        except (OSError, InvalidInput) as error:
+            raise PodUnknown(f"pod {pod}: {error}") from error
 
     def _read(self, name: PodName) -> _Pod:
         file_name = f"{name.namespace}_{name.name}.json"
@@ -71,3 +122,7 @@ class NoPods:
 
     async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
         raise PodUnknown(f"pod {name}: this agent was told of no pod source")
+
+
+def _counted(workload: WorkloadObject) -> PodOwner:
+    return PodOwner(workload=workload.name, pods_max=workload.pods_max)

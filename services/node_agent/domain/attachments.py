@@ -16,7 +16,16 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from shared.annotations import DeletePolicy, NetworkMode
-from shared.ids import AttachmentKey, EniId, Generation, Identity, PodName, PodUid, SubnetId
+from shared.ids import (
+    AttachmentKey,
+    EniId,
+    Generation,
+    Identity,
+    PodName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
 
 FIRST_IFNAME: Final = "eth0"
 _DIGEST_CHARACTERS: Final = 11  # "eni" + 11 = 14 of the 15 that a link's name may have
@@ -77,6 +86,8 @@ class Claim:
     eni: EniId | None = None
     generation: Generation | None = None
     since: datetime
+    workload: WorkloadName | None = None  # what made the pod
+    pods_max: int | None = None  # of it at once: the identity becomes one of as many slots
 
 
 class AttachmentIndex:

@@ -8,9 +8,10 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from shared.annotations import PodNetwork
-from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid
+from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid, WorkloadName
 
 from .attachments import Attachment, Claim
+from .devices import Capacity
 from .enis import Eni
 from .stock import Holding
 from .wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
@@ -92,6 +93,7 @@ class NodeRecord:
     enis: tuple[Eni, ...] = ()
     owned: tuple[tuple[IPv4Address, EniId], ...] = ()
     recalls: dict[str, tuple[tuple[IPv4Address, EniId], ...]] = field(default_factory=dict)
+    capacity: Capacity | None = None  # as last told; nothing free, because that is soon past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +125,21 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodOwner:
+    """What made the pod, and would make it again."""
+
+    workload: WorkloadName
+    pods_max: int | None  # at once, when their names are random; None: names that come back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownPod:
     """A pod as its source told it."""
 
     name: PodName
     uid: PodUid
     network: PodNetwork
+    owner: PodOwner | None = None
 
 
 class Book(Protocol):
