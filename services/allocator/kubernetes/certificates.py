@@ -1,8 +1,9 @@
 """The webhook's own certificate authority and serving certificate (pure but for the keys).
 
-Kubernetes trusts what a webhook configuration's `caBundle` says. An authority lives ten years, a
-serving certificate one year and is made anew when a third of that is left; a new authority is
-named beside the old one in the bundle, so that no replica is distrusted while it changes.
+Kubernetes trusts what a webhook configuration's `caBundle` says. An authority lives ten years,
+a serving certificate one, and each is made anew when a third of its life is left; a new
+authority is named beside the old one in the bundle, so that no replica is distrusted while it
+changes.
 """
 
 from __future__ import annotations
@@ -95,9 +96,7 @@ def new_serving_pair(authority: KeyPair, names: Sequence[str], now: datetime) ->
         .not_valid_after(min(now + SERVING_LIFE, signer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-        )
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False
         )

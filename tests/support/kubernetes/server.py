@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ from tests.support.kubernetes.store import ObjectStore
 TOKEN = "tests-token"
 _BOOKMARK_EVERY_S = 0.2
 _TIMEOUT_S_DEFAULT = 300.0
-_LIST_LIMIT_DEFAULT = 100_000
 
 
 @dataclass(slots=True)
@@ -50,6 +50,14 @@ class _Asked:
     subresource: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """What is left of a list: all its pages are of one version."""
+
+    version: int
+    left: list[Object]
+
+
 class ApiServer:
     """One cluster's API server; `url` and `token` are what a client needs."""
 
@@ -62,6 +70,7 @@ class ApiServer:
         self.token = TOKEN
         self.requests: list[tuple[str, str]] = []  # (verb, plural), in order
         self._watchers: set[asyncio.Task[None]] = set()
+        self._pages: dict[str, _Page] = {}
 
     async def cut_watches(self) -> None:
         """Every watch that is open ends without a word."""
@@ -160,19 +169,23 @@ class ApiServer:
     def _list(self, request: web.Request, asked: _Asked) -> Object:
         query = request.query
         chosen = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        found = self.store.list(asked.kind, asked.namespace, chosen)
-        limit = int(query.get("limit", 0)) or _LIST_LIMIT_DEFAULT
-        begin, version = 0, self.store.version
         if query.get("continue"):
-            begin, version = (int(part) for part in query["continue"].split("/"))
-        metadata: Object = {"resourceVersion": str(version)}
-        if begin + limit < len(found):
-            metadata["continue"] = f"{begin + limit}/{version}"
+            page = self._pages.pop(query["continue"], None)
+            if page is None or page.version < self.store.forgotten:
+                raise gone(page.version if page else 0, self.store.forgotten)
+        else:
+            found = self.store.list(asked.kind, asked.namespace, chosen)
+            page = _Page(version=self.store.version, left=found)
+        limit = int(query.get("limit", 0)) or len(page.left)
+        metadata: Object = {"resourceVersion": str(page.version)}
+        if len(page.left) > limit:
+            token = metadata["continue"] = uuid.uuid4().hex
+            self._pages[token] = _Page(version=page.version, left=page.left[limit:])
         return {
             "kind": f"{asked.kind.kind}List",
             "apiVersion": asked.kind.api_version,
             "metadata": metadata,
-            "items": found[begin : begin + limit],
+            "items": page.left[:limit],
         }
 
     async def _watch(self, request: web.Request, asked: _Asked) -> web.StreamResponse:

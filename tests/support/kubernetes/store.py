@@ -60,7 +60,7 @@ class ObjectStore:
         self.kinds: dict[tuple[str, str, str], Kind] = {}
         self._objects: dict[Kind, dict[tuple[str, str], Object]] = {}
         self._history: deque[Change] = deque(maxlen=_HISTORY_MAX)
-        self._forgotten = 0  # the newest version that the history does not hold
+        self.forgotten = 0  # the newest version that the history does not hold
         self.version = 1
         self.changed = asyncio.Event()
         for kind in BUILT_IN:
@@ -157,12 +157,12 @@ class ObjectStore:
     def compact(self) -> None:
         """Forget the history: watches of older versions are gone."""
         self._history.clear()
-        self._forgotten = self.version
+        self.forgotten = self.version
 
     def since(self, kind: Kind, version: int) -> Iterable[Change]:
         """What came after a version, of one kind. Raises 410 when that is no longer known."""
-        if version < self._forgotten:
-            raise gone(version, self._forgotten)
+        if version < self.forgotten:
+            raise gone(version, self.forgotten)
         return [each for each in self._history if each.version > version and each.kind == kind]
 
     def _put(self, kind: Kind, key: tuple[str, str], old: Object | None, new: Object) -> Object:
@@ -182,7 +182,7 @@ class ObjectStore:
 
     def _note(self, change: Change) -> None:
         if len(self._history) == _HISTORY_MAX:
-            self._forgotten = self._history[0].version
+            self.forgotten = self._history[0].version
         self._history.append(change)
         self.changed.set()
         self.changed = asyncio.Event()
