@@ -73,6 +73,9 @@ class NodeAgentSettings(ServiceSettings):
     non_masquerade_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
     """With masquerade: destinations that see the pods' own addresses (the VPC's networks)."""
 
+    service_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
+    """The cluster's service networks: pods with an ENI of their own reach them by the node."""
+
     rest_interval_s: Seconds = 1.0
     """How often cooled addresses are looked for."""
 

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from services.node_agent.adapters.book import FileBook
 from services.node_agent.adapters.cni_socket import SOCKET_NAME, CniServer
 from services.node_agent.adapters.cni_spool import drain_spool
+from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
 from services.node_agent.adapters.kubernetes_access import from_kubeconfig, in_cluster
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
 from services.node_agent.adapters.kubernetes_pods import KubernetesPods
@@ -81,11 +82,14 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         kernels = NetlinkKernel(rng), NetlinkKernel(rng)
         for kernel in kernels:
             stack.callback(kernel.close)
+        exclusive_kernel = ExclusiveNetlink()
+        stack.callback(exclusive_kernel.close)
         world = World(
             bus=bus,
             book=book,
             kernel=kernels[0],
             unlinking_kernel=kernels[1],
+            exclusive_kernel=exclusive_kernel,
             pods=pods,
             clock=clock,
             rng=rng,
