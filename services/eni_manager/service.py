@@ -57,6 +57,7 @@ class EniManager:
         demand: Demand,
         enis: frozenset[str],
         *,
+        exclusive: Demand,
         now: datetime,
     ) -> Heard:
         """Hear a node's demand. Offers follow by themselves. The first word waits until the
@@ -66,6 +67,7 @@ class EniManager:
             instance=instance,
             incarnation=incarnation,
             demand=demand,
+            exclusive=exclusive,
             heard_at=now,
         )
         worker = self._reconciler.worker(node) or await self._reconciler.open(record)
