@@ -239,7 +239,7 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
         return InvalidInput.of(
             NETWORKS,
             wants.value,
-            f"{has.value}, by which {who} has {lease.address}; to change it, end the lease first"
+            f"{has.value}, by which {who} has {lease.address}; to change it, end that lease"
             " (berth lease release)",
         )
     if status is AcquireStatus.MOVING and lease.moving_to == NOWHERE:
