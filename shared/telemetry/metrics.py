@@ -90,6 +90,9 @@ OUTBOX_OLDEST_SECONDS: Final = Gauge(
 REPAIRS_TOTAL: Final = Counter(
     "berth_node_agent_repairs_total", "Kernel objects that were not as wanted.", ["kind"]
 )
+GARBAGE_TOTAL: Final = Counter(
+    "berth_node_agent_garbage_total", "Attachments freed whose DEL never came."
+)
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",
     "Addresses unwired because the cloud had given them to another ENI.",
