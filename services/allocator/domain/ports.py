@@ -123,6 +123,14 @@ class LeaseStore(Protocol):
     async def reported(self, node: NodeName) -> list[ReportedView]: ...
 
 
+class StepGate(Protocol):
+    """Asked before each step of the store."""
+
+    def check(self, *, grows: bool) -> None:
+        """Raise the reason why no step, or none that makes books larger, is taken now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreEpoch:
     """What the store says of its epoch."""
