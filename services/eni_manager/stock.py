@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind
+from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind, Purpose
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.errors import EpochLost
@@ -28,15 +28,22 @@ class Stock:
     def __init__(self, book: NodeBook, tools: Tools) -> None:
         self._book = book
         self._tools = tools
+        self._kept_back: frozenset[IPv4Address] = frozenset()
 
-    async def offer(self) -> int:
-        """Offer everything the agent has not taken; how many it took. Raises Unavailable."""
+    def coming(self) -> int:
+        """Addresses that the agent will be offered."""
+        fresh = self._book.image.held(Hold.ASSIGNING)
+        return sum(each.address not in self._kept_back for each in fresh)
+
+    async def offer(self, *, without: EniId | None = None) -> int:
+        """Offer everything the agent has not taken; how many it took. An ENI that is about to
+        be removed is named no more. Raises Unavailable."""
         image = self._book.image
-        offered = image.held(Hold.ASSIGNING)
+        offered = await self._offerable()
         answer = await self._tools.agents.offer(
             self._book.node.node,
             self._book.next_order(),
-            list(image.enis.values()),
+            [it for it in image.enis.values() if it.eni not in self._leaving() | {without}],
             offered,
         )
         taken = [each for each in offered if each.address in answer.accepted]
@@ -46,11 +53,21 @@ class Stock:
             await self._book.write(put=await self._judge(refused))
         return len(taken)
 
+    async def _offerable(self) -> list[AddressRecord]:
+        """Those that no call in flight may yet take off their ENI."""
+        fresh = self._book.image.held(Hold.ASSIGNING)
+        under = await self._tools.embargoes.among([(it.eni, it.address) for it in fresh])
+        self._kept_back = frozenset(address for _, address in under)
+        return [each for each in fresh if each.address not in self._kept_back]
+
+    def _leaving(self) -> set[EniId]:
+        used = {each.eni for each in self._book.image.secondary()}
+        shared = self._book.image.enis.values()
+        return {it.eni for it in shared if it.purpose is Purpose.SHARED and it.eni not in used}
+
     async def begin_recall(self, count: int, eni: EniId | None) -> list[IPv4Address]:
         """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`."""
-        intent = Intent(
-            intent=self._tools.new_id(), kind=IntentKind.RECALL, eni=eni, count=count
-        )
+        intent = self._book.begin(self._tools.new_id(), IntentKind.RECALL, eni=eni, count=count)
         await self._book.write(put=[intent])
         return await self.finish_recall(intent)
 
@@ -72,11 +89,8 @@ class Stock:
         for each in struck:
             by_eni.setdefault(each.eni, []).append(each.address)
         unassign = [
-            Intent(
-                intent=f"{intent.intent}-{eni}",
-                kind=IntentKind.UNASSIGN,
-                eni=eni,
-                addresses=tuple(group),
+            self._book.begin(
+                f"{intent.intent}-{eni}", IntentKind.UNASSIGN, eni=eni, addresses=group
             )
             for eni, group in by_eni.items()
         ]

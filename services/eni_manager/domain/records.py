@@ -34,6 +34,7 @@ class Hold(StrEnum):
 
 class IntentKind(StrEnum):
     ADD_ENI = "add_eni"
+    REMOVE_ENI = "remove_eni"
     ASSIGN = "assign"
     UNASSIGN = "unassign"
     RECALL = "recall"
@@ -108,6 +109,8 @@ class Intent:
     count: int = 0
     addresses: tuple[IPv4Address, ...] = ()
     security_groups: tuple[str, ...] = ()
+    source: EniId | None = None  # of a migration
+    term: int = 0  # of the owner that began it
     version: int = 1
 
 
@@ -130,8 +133,15 @@ class NodeImage:
         return [each for each in self.addresses.values() if each.hold is hold]
 
     def secondary(self) -> list[EniRecord]:
-        """The ENIs that carry pods."""
-        return [each for each in self.enis.values() if each.purpose is Purpose.SHARED]
+        """The ENIs that carry pods; those that are being removed do not."""
+        leaving = {
+            each.eni for each in self.intents.values() if each.kind is IntentKind.REMOVE_ENI
+        }
+        return [
+            each
+            for each in self.enis.values()
+            if each.purpose is Purpose.SHARED and each.eni not in leaving
+        ]
 
     def room(self, eni: EniId) -> int:
         """Secondary addresses that still fit on the ENI."""
