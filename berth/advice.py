@@ -18,6 +18,7 @@ ADVICE: Final[dict[ErrorCode, str]] = {
     _E.FIXED_IP_NOT_SUPPORTED: "use the policy Immediate, or a cluster with fixed addresses",
     _E.CLOUD_REFUSED: "look up the cloud's code in the detail; it will not change by itself",
     _E.UNAVAILABLE: "see `berth status`: bus, store, journal or cloud does not answer",
+    _E.STORAGE_FULL: "give the store or the journal more room, as the text says",
     _E.BUSY: "wait: the servers are full and the runtime asks again",
     _E.STOCK_EMPTY: "wait some seconds; then see `berth node list` for the node's problem",
     _E.SUBNET_FULL: "free addresses, or add a subnet of its zone; see `berth subnet list`",

@@ -12,6 +12,7 @@ BerthError
 │   └── CloudRefused         the cloud said no for good (its code is in the detail)
 └── TryLater             the answer may be yes later; the caller may repeat the request
     ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
+    ├── StorageFull          store or journal take no more: nothing was written
     ├── Busy                 the server is full; another may not be
     ├── StockEmpty           no idle address on this node yet
     ├── SubnetFull           no free address in any subnet that this node can use
@@ -40,6 +41,7 @@ class ErrorCode(StrEnum):
     FIXED_IP_NOT_SUPPORTED = "fixed_ip_not_supported"
     CLOUD_REFUSED = "cloud_refused"
     UNAVAILABLE = "unavailable"
+    STORAGE_FULL = "storage_full"
     BUSY = "busy"
     STOCK_EMPTY = "stock_empty"
     SUBNET_FULL = "subnet_full"
@@ -110,6 +112,10 @@ class CloudRefused(Refused):
 
 class Unavailable(TryLater):
     code = ErrorCode.UNAVAILABLE
+
+
+class StorageFull(TryLater):
+    code = ErrorCode.STORAGE_FULL
 
 
 class Busy(TryLater):

@@ -72,6 +72,9 @@ def build_tools(
             warm_max=settings.warm_addresses_max,
             pods_max=settings.pods_max,
         ),
+        whole_marks=Watermarks(
+            warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
+        ),
         release=ReleasePace(every_s=settings.release_every_s),
         security_groups=settings.security_groups,
         limits=_limits(settings),

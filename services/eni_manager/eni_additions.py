@@ -32,9 +32,12 @@ class EniAdditions:
         self._cloud = tools.cloud
         self._sighting = sighting
 
-    async def add(self, subnets: Sequence[SubnetId], count: int) -> EniRecord:
+    async def add(
+        self, subnets: Sequence[SubnetId], count: int, purpose: Purpose = Purpose.SHARED
+    ) -> EniRecord:
         """An ENI in the subnet that has most left, once what is under way is counted, with as
-        many of `count` addresses as that subnet can give. Raises SubnetFull."""
+        many of `count` addresses as that subnet can give; of one that a pod is to have as a
+        whole it is the primary address. Raises SubnetFull."""
         intent_id = self._tools.new_id()
         taken = await self._tools.headroom.take(
             intent_id, subnets, least=1 + min(count, 1), most=1 + count
@@ -50,6 +53,7 @@ class EniAdditions:
             subnet=taken.subnet,
             count=taken.count - 1,
             security_groups=self._security_groups(),
+            purpose=purpose,
         )
         await self._book.write(put=[intent])
         return await self._finish(intent, is_repeat=False)
@@ -86,11 +90,12 @@ class EniAdditions:
             cidr=subnet.cidr,
             mac=ready.mac,
             primary_address=ready.primary_address,
-            purpose=Purpose.SHARED,
+            purpose=intent.purpose,
             security_groups=ready.security_groups,
         )
+        own = [ready.primary_address] if record.is_exclusive else []
         fresh = fresh_addresses(
-            self._book.image, ready.eni, [each.address for each in ready.secondary]
+            self._book.image, ready.eni, own or [each.address for each in ready.secondary]
         )
         await self._book.write(put=[record, *fresh], drop=[intent])
         await self._tools.headroom.settle(intent.intent, ready.subnet)
@@ -117,7 +122,7 @@ class EniAdditions:
             name=eni_name(node.node),
             secondary_count=intent.count,
             security_groups=intent.security_groups,
-            tags=eni_tags(self._tools.cluster, node.node, Purpose.SHARED, intent.intent),
+            tags=eni_tags(self._tools.cluster, node.node, intent.purpose, intent.intent),
             token=intent.intent,
         )
         made = await self._tools.call(

@@ -11,12 +11,15 @@ from services.eni_manager.domain import watermarks
 from services.eni_manager.domain.placement import (
     AddEniStep,
     AssignStep,
+    Capacity,
     EniRoom,
     Growth,
     NodeRoom,
+    capacity,
     plan_growth,
     subnets_of_zone,
 )
+from services.eni_manager.domain.records import Purpose
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import Observer
@@ -24,7 +27,8 @@ from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit
 from shared.cloud.words import Subnet
-from shared.errors import BerthError, SubnetFull
+from shared.errors import BerthError, SubnetFull, WrongSubnet
+from shared.ids import Zone
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +63,7 @@ class Growing:
 
     def eni_slots(self) -> int:
         """ENIs that may still be attached; strangers' take up slots too."""
-        ours = [each for each in self._book.image.enis.values() if not each.is_primary]
+        ours = self._book.image.ours()
         return max(0, (self._book.node.enis_max or 0) - len(ours) - self._observer.strangers)
 
     async def grow(self, offer: Callable[[], Awaitable[None]]) -> BerthError | None:
@@ -98,7 +102,7 @@ class Growing:
         if isinstance(step, AssignStep):
             await self._changes.addresses.assign(step.eni, step.count)
         else:
-            candidates = [each.subnet for each in self._usable_subnets()]
+            candidates = [each.subnet for each in self.usable_subnets()]
             await self._changes.additions.add(candidates or [step.subnet], step.count)
 
     def _plan(self) -> Growth:
@@ -107,20 +111,39 @@ class Growing:
             return Growth(steps=(), shortage=None)
         wanted = watermarks.lacking(
             self._demand.demand,
-            coming=self._stock.coming(),
+            coming=self._stock.coming(Purpose.SHARED),
             held=len(image.addresses),
             marks=self._tools.marks,
         )
-        room = NodeRoom(
-            node=node.node,
-            zone=node.zone,
+        return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+
+    def capacity(self) -> Capacity | None:
+        """None until the instance was looked at, or when its zone has no subnet."""
+        node, image = self._book.node, self._book.image
+        if node.zone is None or node.vpc is None:
+            return None
+        try:
+            usable = self.usable_subnets()
+        except WrongSubnet:
+            return None
+        return capacity(
+            self._room(node.zone),
+            usable,
+            enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
+            held=len(image.addresses) - len(image.whole()),
+            pods_max=self._tools.marks.pods_max,
+        )
+
+    def _room(self, zone: Zone) -> NodeRoom:
+        return NodeRoom(
+            node=self._book.node.node,
+            zone=zone,
             enis=self.rooms(),
             eni_slots=self.eni_slots(),
-            addresses_max=node.addresses_max or 0,
+            addresses_max=self._book.node.addresses_max or 0,
         )
-        return plan_growth(wanted, room, self._usable_subnets())
 
-    def _usable_subnets(self) -> Sequence[Subnet]:
+    def usable_subnets(self) -> Sequence[Subnet]:
         node = self._book.node
         assert node.vpc is not None, "a node that grows has joined"
         assert node.zone is not None, "a node that grows has joined"

@@ -15,6 +15,7 @@ from services.eni_manager.domain.records import (
     IntentKind,
     NodeImage,
     NodeRecord,
+    Purpose,
     Record,
 )
 from shared.clock import Clock
@@ -64,6 +65,7 @@ class NodeBook:
         addresses: Sequence[IPv4Address] = (),
         security_groups: tuple[str, ...] = (),
         source: EniId | None = None,
+        purpose: Purpose = Purpose.SHARED,
     ) -> Intent:
         """An intent of the current term, still to be written."""
         return Intent(
@@ -75,6 +77,7 @@ class NodeBook:
             addresses=tuple(addresses),
             security_groups=security_groups,
             source=source,
+            purpose=purpose,
             term=self._holder.check().number,
         )
 

@@ -7,9 +7,11 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
-from services.eni_manager.domain.errands import urgent
-from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord
+from services.eni_manager.domain.errands import Urgency, urgent
+from services.eni_manager.domain.placement import Capacity
+from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
 from services.eni_manager.eni_changes import EniChanges
+from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import Observer
@@ -17,7 +19,7 @@ from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, TryLater
+from shared.errors import BerthError, QuotaReached, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +50,17 @@ class NodeWorker:
         self.growing = Growing(
             book, tools, self.changes, self._observer, self.stock, self._demand
         )
+        self.whole = ExclusiveEnis(book, tools, self.changes, self.stock, self.growing)
         self.releasing = Releasing(book, tools, self.changes, self.stock, self._demand)
 
     async def hear(self, record: NodeRecord, enis: frozenset[str]) -> str | None:
         """The agent's newest demand; the problem it should know of, if any."""
         known = self.book.node
         self._demand.hear(record.demand)
-        self._unaware = any(each.eni not in enis for each in self.book.image.secondary())
+        self.whole.demand = record.exclusive
+        # It lacks one of ours, or still has one that has left.
+        ours = self.book.image.ours() - self.book.image.leaving()
+        self._unaware = not ours <= enis or not enis <= self.book.image.enis.keys()
         if record.incarnation != known.incarnation or record.instance != known.instance:
             self.observe_soon()
         await self.book.change_node(
@@ -63,6 +69,7 @@ class NodeWorker:
                 instance=record.instance,
                 incarnation=record.incarnation,
                 demand=record.demand,
+                exclusive=record.exclusive,
                 heard_at=record.heard_at,
                 has_joined=node.has_joined and record.instance == node.instance,
             )
@@ -78,7 +85,7 @@ class NodeWorker:
     async def round(self) -> None:
         async with self.lock:
             try:
-                with urgent(self._demand.urgency()):
+                with urgent(self._urgency()):
                     await self._round()
             except BerthError as error:
                 await self._set_problem(str(error))
@@ -102,8 +109,43 @@ class NodeWorker:
         await self.stock.free_reclaimed()
         await self._answer_agent()
         await self._release()
-        shortage = await self.growing.grow(self._offer_soon)
-        await self._set_problem(str(shortage) if shortage else None)
+        await self._set_problem(await self._grow())
+
+    def capacity(self) -> Capacity | None:
+        return self.growing.capacity()
+
+    def _urgency(self) -> Urgency:
+        return Urgency.POD if self.whole.demand.waiting else self._demand.urgency()
+
+    async def _grow(self) -> str | None:
+        """Pods before warmth; why not all that is wanted can be had."""
+        shortages = [await self._grow_whole(for_warmth=False)]
+        shared = await self.growing.grow(self._offer_soon)
+        while isinstance(shared, QuotaReached) and await self._make_way():
+            shared = await self.growing.grow(self._offer_soon)
+        if shared is None:  # else warmth would take what pods wait for
+            shortages.append(await self._grow_whole(for_warmth=True))
+        told = dict.fromkeys(str(each) for each in (*shortages, shared) if each)
+        return "; ".join(told) or None
+
+    async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
+        if self._demand.is_doubtful:
+            return None
+        shortage = await self.whole.grow(for_warmth=for_warmth)
+        if self.stock.coming(Purpose.EXCLUSIVE):
+            await self._offer_soon()
+        return shortage
+
+    async def _make_way(self) -> bool:
+        """Pods wait for shared addresses and every slot is taken: whether an idle ENI that
+        nobody waits for gave its slot."""
+        if not self._demand.demand.waiting or not is_idle(self.whole.demand):
+            return False
+        try:
+            return await self.whole.take_back(1) > 0
+        except TryLater as error:
+            self._let_be(error)
+            return False
 
     async def observe(self) -> None:
         """Look at the cloud now. The caller holds the lock."""
@@ -147,6 +189,9 @@ class NodeWorker:
 
     async def _release(self) -> None:
         try:
+            if not self._demand.is_doubtful:
+                with urgent(Urgency.CLEAN_UP):
+                    await self.whole.shrink()
             await self.releasing.release()
         except TryLater as error:
             self._let_be(error)
@@ -163,7 +208,11 @@ class NodeWorker:
             heard = self._demand.heard
             taken = await self.stock.offer()
             self._unaware = False
-            self._demand.offered(taken, heard_before=heard)
+            self._demand.offered(taken[Purpose.SHARED], heard_before=heard)
+            if self._demand.heard == heard:
+                self.whole.taken(taken[Purpose.EXCLUSIVE])
+            elif taken[Purpose.EXCLUSIVE]:
+                self._demand.is_doubtful = True
 
     async def _set_problem(self, problem: str | None) -> None:
         if problem == self.book.node.problem:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Final
-
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.domain import watermarks
 from services.eni_manager.domain.errands import Urgency, urgent
-from services.eni_manager.domain.records import IntentKind
+from services.eni_manager.domain.records import IntentKind, Purpose
 from services.eni_manager.domain.releases import EniLoad, drain_order, unneeded
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import CloudError
 from shared.ids import EniId
-
-log = logging.getLogger(__name__)
-
-_FIRST_S: Final = 5.0  # between two tries to remove an ENI
-_LONGEST_S: Final = 600.0
 
 
 class Releasing:
@@ -41,8 +32,6 @@ class Releasing:
         self._demand = demand
         self._next_at_s = 0.0  # of a slow release
         self._empty_since_s: dict[EniId, float] = {}
-        self._removals_at_s = 0.0
-        self._removals_wait_s = 0.0
 
     async def recall(self, count: int, eni: EniId | None = None) -> int:
         """Take idle addresses back from the agent and unassign them; how many."""
@@ -59,11 +48,13 @@ class Releasing:
             if not self._demand.is_doubtful:
                 await self._give_back()
                 await self._remove_empty()
-            await self._finish_removals()
+            await self._changes.removals.finish_all()
 
     async def _give_back(self) -> None:
         spare = watermarks.excess(
-            self._demand.demand, coming=self._stock.coming(), marks=self._tools.marks
+            self._demand.demand,
+            coming=self._stock.coming(Purpose.SHARED),
+            marks=self._tools.marks,
         )
         if not spare:
             return
@@ -86,7 +77,7 @@ class Releasing:
         demand = self._demand.demand
         chosen = unneeded(
             loads,
-            ready=demand.idle + demand.cooling + self._stock.coming(),
+            ready=demand.idle + demand.cooling + self._stock.coming(Purpose.SHARED),
             warm_max=self._tools.marks.warm_max,
         )
         if chosen is None or demand.waiting:
@@ -96,29 +87,6 @@ class Releasing:
         await self._stock.offer(without=chosen)
         if not self._book.image.on(chosen):
             await self._changes.removals.begin(chosen)
-
-    async def _finish_removals(self) -> None:
-        """Ones that did not come to their end. They are in nobody's way, so they wait longer
-        each time: a stopped instance may keep its ENIs for days."""
-        now_s = self._tools.clock.monotonic_s()
-        if now_s < self._removals_at_s:
-            return
-        for intent in list(self._book.image.intents.values()):
-            if intent.kind is not IntentKind.REMOVE_ENI:
-                continue
-            try:
-                await self._changes.finish(intent)
-            except CloudError as error:
-                self._removals_wait_s = min(
-                    _LONGEST_S, max(_FIRST_S, self._removals_wait_s * 2)
-                )
-                self._removals_at_s = now_s + self._removals_wait_s
-                log.warning(
-                    "ENI is not removed yet",
-                    extra={"eni": intent.eni, "error": str(error)},
-                )
-            else:
-                self._removals_wait_s = 0.0
 
     def _loads(self) -> list[EniLoad]:
         image = self._book.image

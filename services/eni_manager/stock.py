@@ -7,6 +7,7 @@ struck it off; no answer means neither.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -30,20 +31,25 @@ class Stock:
         self._tools = tools
         self._kept_back: frozenset[IPv4Address] = frozenset()
 
-    def coming(self) -> int:
-        """Addresses that the agent will be offered."""
-        fresh = self._book.image.held(Hold.ASSIGNING)
-        return sum(each.address not in self._kept_back for each in fresh)
+    def coming(self, purpose: Purpose) -> int:
+        """Addresses on ENIs of this purpose that the agent will be offered."""
+        enis = self._book.image.enis
+        return sum(
+            each.eni in enis
+            and enis[each.eni].purpose is purpose
+            and each.address not in self._kept_back
+            for each in self._book.image.held(Hold.ASSIGNING)
+        )
 
-    async def offer(self, *, without: EniId | None = None) -> int:
-        """Offer everything the agent has not taken; how many it took. An ENI that is about to
-        be removed is named no more. Raises Unavailable."""
+    async def offer(self, *, without: EniId | None = None) -> Counter[Purpose]:
+        """Offer everything the agent has not taken; how many it took, by the purpose of their
+        ENIs. An ENI that is about to be removed is named no more. Raises Unavailable."""
         image = self._book.image
         offered = await self._offerable()
         answer = await self._tools.agents.offer(
             self._book.node.node,
             self._book.next_order(),
-            [it for it in image.enis.values() if it.eni not in self._leaving() | {without}],
+            [it for it in image.enis.values() if it.eni not in image.leaving() | {without}],
             offered,
         )
         taken = [each for each in offered if each.address in answer.accepted]
@@ -51,7 +57,7 @@ class Stock:
         await self._book.write(put=[replace(each, hold=Hold.GIVEN) for each in taken])
         if refused:
             await self._book.write(put=await self._judge(refused))
-        return len(taken)
+        return Counter(image.enis[each.eni].purpose for each in taken if each.eni in image.enis)
 
     async def _offerable(self) -> list[AddressRecord]:
         """Those that no call in flight may yet take off their ENI."""
@@ -60,14 +66,14 @@ class Stock:
         self._kept_back = frozenset(address for _, address in under)
         return [each for each in fresh if each.address not in self._kept_back]
 
-    def _leaving(self) -> set[EniId]:
-        used = {each.eni for each in self._book.image.secondary()}
-        shared = self._book.image.enis.values()
-        return {it.eni for it in shared if it.purpose is Purpose.SHARED and it.eni not in used}
-
-    async def begin_recall(self, count: int, eni: EniId | None) -> list[IPv4Address]:
-        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`."""
-        intent = self._book.begin(self._tools.new_id(), IntentKind.RECALL, eni=eni, count=count)
+    async def begin_recall(
+        self, count: int, eni: EniId | None, purpose: Purpose = Purpose.SHARED
+    ) -> list[IPv4Address]:
+        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`; an
+        ENI that one pod may have goes as a whole."""
+        intent = self._book.begin(
+            self._tools.new_id(), IntentKind.RECALL, eni=eni, count=count, purpose=purpose
+        )
         await self._book.write(put=[intent])
         return await self.finish_recall(intent)
 
@@ -81,6 +87,7 @@ class Stock:
             eni=intent.eni,
             count=intent.count,
             settled=settled,
+            is_exclusive=intent.purpose is Purpose.EXCLUSIVE,
         )
         known = self._book.image.addresses
         struck = [known[each] for each in addresses if each in known]
@@ -90,7 +97,7 @@ class Stock:
             by_eni.setdefault(each.eni, []).append(each.address)
         unassign = [
             self._book.begin(
-                f"{intent.intent}-{eni}", IntentKind.UNASSIGN, eni=eni, addresses=group
+                f"{intent.intent}-{eni}", self._way_out(eni), eni=eni, addresses=group
             )
             for eni, group in by_eni.items()
         ]
@@ -105,6 +112,11 @@ class Stock:
             drop=[intent],
         )
         return addresses
+
+    def _way_out(self, eni: EniId) -> IntentKind:
+        record = self._book.image.enis.get(eni)
+        is_whole = record is not None and record.is_exclusive
+        return IntentKind.REMOVE_ENI if is_whole else IntentKind.UNASSIGN
 
     async def free_reclaimed(self) -> None:
         """What expired leases left is offered once the allocator has forgotten them."""

@@ -53,6 +53,7 @@ class Tools:
     agents: Agents
     events: Events
     marks: Watermarks
+    whole_marks: Watermarks  # of ENIs that one pod has as a whole
     release: ReleasePace
     security_groups: tuple[str, ...]
     limits: Limits

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from shared.addresses import AddressState
+from shared.annotations import NetworkMode
 from shared.clock import Clock
-from shared.messages.nodes import NODE_WANT, StockCounts, WantRequest
+from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, WantRequest
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import STOCK_ADDRESSES
 
 from .bus import Bus
+from .domain.devices import Capacity
 from .failures import Failures
+from .fixed import FixedLeases
 from .ledger import Ledger
 from .links import NodeLinks
 from .registration import Registration, Self
@@ -33,6 +37,7 @@ class Heartbeat:
         ledger: Ledger,
         links: NodeLinks,
         failures: Failures,
+        fixed: FixedLeases,
         registration: Registration,
         readiness: Readiness,
         clock: Clock,
@@ -42,6 +47,7 @@ class Heartbeat:
         self._ledger = ledger
         self._links = links
         self._failures = failures
+        self._fixed = fixed
         self._registration = registration
         self._readiness = readiness
         self._clock = clock
@@ -62,23 +68,32 @@ class Heartbeat:
                 instance=self._me.instance,
                 incarnation=row.incarnation,
                 counts=counts,
+                exclusive=self._counted(NetworkMode.EXCLUSIVE, self._ledger.exclusive_states()),
                 enis=[str(eni) for eni in self._links.names],
             ),
             self._me.node,
         )
+        if wanted.capacity is not None:
+            self._ledger.learn_capacity(_capacity(wanted.capacity))
         if wanted.problem != self._problem:
             self._problem = wanted.problem
             log.warning("node has a problem", extra={"problem": wanted.problem or "none"})
 
     def counts(self) -> StockCounts:
+        """Of addresses that share their ENI."""
+        whole = self._ledger.exclusive_states()
         count = self._ledger.stock.count
+        shared = {state: count(state) - whole[state] for state in AddressState}
+        return self._counted(NetworkMode.SHARED, shared)
+
+    def _counted(self, mode: NetworkMode, states: Mapping[AddressState, int]) -> StockCounts:
         return StockCounts(
-            idle=count(AddressState.STOCK),
-            promised=count(AddressState.PROMISED),
-            cooling=count(AddressState.COOLING),
-            bound_immediate=count(AddressState.BOUND_IMMEDIATE),
-            bound_fixed=count(AddressState.BOUND_FIXED),
-            waiting=self._failures.waiting(),
+            idle=states[AddressState.STOCK],
+            promised=states[AddressState.PROMISED],
+            cooling=states[AddressState.COOLING],
+            bound_immediate=states[AddressState.BOUND_IMMEDIATE],
+            bound_fixed=states[AddressState.BOUND_FIXED],
+            waiting=self._failures.waiting(mode) + self._fixed.starving(mode),
         )
 
     def _show(self, counts: StockCounts) -> None:
@@ -92,3 +107,12 @@ class Heartbeat:
             self._readiness.set(STOCK_CONDITION)
         else:
             self._readiness.clear(STOCK_CONDITION, self._problem or "no address came yet")
+
+
+def _capacity(told: NodeCapacity) -> Capacity:
+    return Capacity(
+        addresses_max=told.addresses_max,
+        addresses_free=told.addresses_free,
+        enis_max=told.enis_max,
+        enis_free=told.enis_free,
+    )

@@ -6,6 +6,7 @@ what it says is used may be unused (and is undone at start), never the other way
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from shared.errors import TryLater
 from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
 
 from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
+from .domain.devices import Capacity
 from .domain.enis import Eni
 from .domain.ports import Book, Cooling, KnownPod, NodeRecord, Saved, User
 from .domain.stock import Holding, Stock
@@ -32,6 +34,7 @@ class Ledger:
         saved = book.load()
         self.node: NodeRecord = saved.node
         self._saved_node = saved.node
+        self.capacity = saved.node.capacity
         self.claims: dict[AttachmentKey, Claim] = {c.key: c for c in saved.claims}
         saved = replace(saved, attachments=_still_open(saved, book))
         self.attachments = AttachmentIndex(saved.attachments)
@@ -48,6 +51,13 @@ class Ledger:
     @property
     def enis(self) -> dict[EniId, Eni]:
         return {eni.eni: eni for eni in self.node.enis}
+
+    def exclusive_states(self) -> Counter[AddressState]:
+        """How many of the ENIs that one pod has, or may have, are in each state."""
+        held = (
+            self.stock.get(each.primary_address) for each in self.node.enis if each.is_exclusive
+        )
+        return Counter(each.state for each in held if each is not None)
 
     # Immediate pods
 
@@ -171,6 +181,13 @@ class Ledger:
         self._book.save_node(record)
         self.node = self._saved_node = record
 
+    def learn_capacity(self, capacity: Capacity) -> None:
+        """What kubelet is shown: the maxima also after a restart with the bus away."""
+        self.capacity = capacity
+        kept = capacity.with_nothing_free()
+        if self.node.capacity != kept:
+            self.save_node(replace(self.node, capacity=kept))
+
     def registered(self, incarnation: Incarnation) -> None:
         self.save_node(replace(self.node, incarnation=incarnation))
 
@@ -206,7 +223,14 @@ class Ledger:
         return [address for address, _ in accepted], [address for address, _ in refused]
 
     def recall(
-        self, recall: str, count: int, eni: EniId | None, settled: Iterable[str], now: datetime
+        self,
+        recall: str,
+        count: int,
+        eni: EniId | None,
+        settled: Iterable[str],
+        now: datetime,
+        *,
+        is_exclusive: bool = False,
     ) -> tuple[tuple[IPv4Address, EniId], ...]:
         """Strike idle addresses off; the answer is kept until it is settled."""
         answers = {key: kept for key, kept in self.node.recalls.items() if key not in settled}
@@ -214,7 +238,8 @@ class Ledger:
             return answers[recall]
         if len(answers) >= RECALLS_MAX:
             raise TryLater(f"{len(answers)} recalls are unsettled; settle some first")
-        struck = self.stock.recall(count, eni, now)
+        others = {each.eni for each in self.node.enis if each.is_exclusive != is_exclusive}
+        struck = self.stock.recall(count, eni, now, besides=others)
         answers[recall] = tuple((holding.address, holding.eni) for holding in struck)
         gone = {holding.address for holding in struck}
         owned = tuple(each for each in self.node.owned if each[0] not in gone)

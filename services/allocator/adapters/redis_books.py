@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from services.allocator.domain.leases import FencedBy, Lease, Step, unheard
 from services.allocator.domain.ports import ReportedView
 from shared.errors import EpochLost, Unavailable
-from shared.ids import ClusterName, Generation, Identity, NodeName, decode_token
+from shared.ids import ClusterName, Identity, NodeName, decode_token
 from shared.store.keys import lease_key, lease_node_key
 
 from .lease_codec import decode_lease
@@ -54,17 +54,19 @@ class RedisBooks:
             raise Unavailable(f"the store: {error}") from error
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
-    async def journaled(self, identity: Identity, generation: Generation) -> None:
-        await self._scripts.run(
-            "journaled", [self._unjournaled], [identity.token, str(generation)]
-        )
+    async def journaled(self, steps: Sequence[Lease]) -> None:
+        pairs = [part for step in steps for part in (step.identity.token, step.generation)]
+        await self._scripts.run("journaled", [self._unjournaled], pairs)
 
     async def unjournaled(self, limit: int) -> list[Lease]:
         try:
-            cursor, marked = await self._store.hscan(self._unjournaled, 0, count=limit)
-            while cursor and not marked:  # the first pages run empty as marks are taken off
-                cursor, marked = await self._store.hscan(self._unjournaled, cursor, count=limit)
-            tokens = list(marked)
+            cursor, tokens = 0, list[bytes | str]()
+            while len(tokens) < limit:
+                # A page may be empty where marks were taken off: the cursor tells the end.
+                cursor, page = await self._store.hscan(self._unjournaled, cursor, count=limit)
+                tokens.extend(page)
+                if cursor == 0:
+                    break
             bodies = await self._store.hmget(self._fixed, tokens) if tokens else []
         except (RedisError, OSError) as error:
             raise Unavailable(f"the store: {error}") from error
