@@ -74,7 +74,7 @@ class EniAdditions:
             raise
         self._tools.subnets.worked(intent.subnet)
         try:
-            ready = await self._attached(intent, made)
+            ready = await self.attach(made.eni, intent.intent)
         except RETRIED:
             raise
         except CloudError:
@@ -131,17 +131,18 @@ class EniAdditions:
         self._tools.events.eni("created", made.eni, node.node, made.subnet)
         return made
 
-    async def _attached(self, intent: Intent, made: Eni) -> Eni:
-        """Attach it unless it is. Each try has a token of its own, because a repeated one
-        would only tell again of an attachment that failed; the ENI's state forbids a second."""
+    async def attach(self, eni: EniId, intent: str) -> Eni:
+        """Attach it to the node unless it is. Each try has a token of its own, because a
+        repeated one would only tell again of an attachment that failed; the ENI's state forbids
+        a second."""
         instance = self._book.node.instance
-        found = await self._sighting.there(made.eni, lambda it: it.state is EniState.AVAILABLE)
+        found = await self._sighting.there(eni, lambda it: it.state is EniState.AVAILABLE)
         if found.instance is None:
-            token = f"{intent.intent}-{self._tools.new_id()}"
+            token = f"{intent}-{self._tools.new_id()}"
             with suppress(CloudTaken):
                 await self._tools.call(
                     self._book.check_term,
-                    lambda: self._cloud.attach_eni(made.eni, instance, token=token),
+                    lambda: self._cloud.attach_eni(eni, instance, token=token),
                 )
         failed_at_s = self._tools.clock.monotonic_s() + VISIBLE_AFTER_S
 
@@ -150,9 +151,9 @@ class EniAdditions:
                 return self._tools.clock.monotonic_s() > failed_at_s
             return it.is_ready_on(instance) and it.is_settled
 
-        ready = await self._sighting.there(made.eni, is_decided)
+        ready = await self._sighting.there(eni, is_decided)
         if ready.instance is None:
-            raise CloudAway("AttachNetworkInterface", "Failed", f"{made.eni} stayed detached")
+            raise CloudAway("AttachNetworkInterface", "Failed", f"{eni} stayed detached")
         return ready
 
     async def _discard(self, intent: Intent, eni: EniId) -> None:
