@@ -91,6 +91,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Reclaimer(leases),
             enis,
             tools.subnets,
+            cloud,
             first_look_wait_s=settings.first_look_wait_s,
         )
 

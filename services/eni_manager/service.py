@@ -15,8 +15,10 @@ from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.subnets import SubnetBook
-from shared.cloud.words import Subnet
-from shared.errors import Stale, Unavailable
+from shared.cloud.errors import CloudNotFound
+from shared.cloud.port import CloudApi
+from shared.cloud.words import InstanceState, Subnet
+from shared.errors import NotFound, Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
 
@@ -39,6 +41,7 @@ class EniManager:
         reclaimer: Reclaimer,
         store: EniStore,
         subnets: SubnetBook,
+        cloud: CloudApi,
         *,
         first_look_wait_s: float,
     ) -> None:
@@ -47,6 +50,7 @@ class EniManager:
         self._reclaimer = reclaimer
         self._store = store
         self._subnets = subnets
+        self._cloud = cloud
         self._first_look_wait_s = first_look_wait_s
 
     async def want(
@@ -103,6 +107,17 @@ class EniManager:
         if worker is None:
             raise Unavailable(f"node {reclaim.node} was not heard of yet: its agent must call")
         await self._reclaimer.reclaim(worker, reclaim)
+
+    async def instance(self, node: NodeName) -> tuple[InstanceId, InstanceState]:
+        """The machine of a node and its state at the cloud now. Raises NotFound."""
+        known = {each.node: each for each in await self._store.load_nodes()}
+        if node not in known:
+            raise NotFound(f"node {node} was never heard of")
+        instance = known[node].instance
+        try:
+            return instance, (await self._cloud.describe_instance(instance)).state
+        except CloudNotFound:
+            return instance, InstanceState.TERMINATED
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""

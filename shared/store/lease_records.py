@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.addresses import AddressState
+from shared.policies import LeasePolicy
 
 RECORD_VERSION: Final = 1
 
@@ -50,6 +51,8 @@ class LeaseRecord(BaseModel):
     # The pod for which a pool's slot was moved here, until that pod has it.
     reserved_for: Annotated[str | None, Field(alias="f")] = None
     workload: Annotated[str | None, Field(alias="w")] = None  # WorkloadName.local of the pod
+
+    policy: Annotated[LeasePolicy | None, Field(alias="k")] = None  # None: never
 
     @property
     def since(self) -> datetime:

@@ -24,11 +24,13 @@ from shared.telemetry.health import Readiness
 from tests.support.allocators import CLUSTER
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import voice
+from tests.support.seen_workloads import SeenWorkloads
 from tests.support.servers import NatsServer
 
 NODE = NodeName("node-1")
 SPAN = timedelta(minutes=5)
 RETRY = timedelta(seconds=10)
+LOOK = timedelta(seconds=30)
 
 
 class Clocks:
@@ -66,14 +68,17 @@ class World:
         self.events: list[LeaseEvent] = []
         self.reclaimed: list[Lease] = []
         self.is_eni_manager_away = False
+        self.workloads = SeenWorkloads()
         self.steps = DurableSteps(self.store, self.journal, self, self.keeper)
         self.reaper = self.another_reaper()
 
     def another_reaper(self, *, batch_max: int = 64) -> Reaper:
         limits = ReaperLimits(
-            batch_max=batch_max, retry=RETRY, reclaim_timeout=timedelta(seconds=5)
+            batch_max=batch_max, retry=RETRY, look=LOOK, reclaim_timeout=timedelta(seconds=5)
         )
-        return Reaper(self.store, self.journal, self.steps, self, self.clocks, limits)
+        return Reaper(
+            self.store, self.journal, self.steps, self, self.workloads, self.clocks, limits
+        )
 
     async def reclaim(self, lease: Lease, deadline: datetime) -> None:
         if self.is_eni_manager_away:

@@ -53,9 +53,12 @@ local function due_of(record)
   return waits and record.x and record.t + record.x * 1000 or nil
 end
 
--- Have the reaper look at a lease when it is due, and at once when it is to be handed over.
+-- Have the reaper look at a lease when it is due, and at once when it is to be handed over or may
+-- end with its workload.
 local function schedule(expiries, token, record)
-  local due = record.s == 'expired' and record.t or due_of(record)
+  local waits = record.s == 'retained' or record.s == 'parked'
+  local follows = waits and (record.k == 'cascade' or record.k == 'scale_down')
+  local due = (record.s == 'expired' or follows) and record.t or due_of(record)
   if due then
     redis.call('ZADD', expiries, due, token)
   else
