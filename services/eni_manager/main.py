@@ -177,6 +177,9 @@ def _build_tools(
             warm_max=settings.warm_addresses_max,
             pods_max=settings.pods_max,
         ),
+        whole_marks=Watermarks(
+            warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
+        ),
         security_groups=settings.security_groups,
         limits=Limits(
             call_retry_s=settings.cloud_retry_s,

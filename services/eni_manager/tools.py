@@ -42,6 +42,7 @@ class Tools:
     agents: Agents
     events: Events
     marks: Watermarks
+    whole_marks: Watermarks  # of ENIs that one pod has as a whole
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock

@@ -150,6 +150,7 @@ class EniFields(Message):
     subnet_cidr: IPv4Network
     gateway: IPv4Address  # the subnet's first address
     is_primary: bool = False  # the instance's own ENI: never carries pods
+    is_exclusive: bool = False  # one pod has the whole of it, its primary address included
 
     @property
     def eni_id(self) -> EniId:

@@ -83,6 +83,7 @@ class AcquireRequest(AgentRequest):
     policy: DeletePolicy = DeletePolicy.NEVER
     expires_after: timedelta | None = None  # once the pod went; None: never
     candidate: Candidate | None = None
+    is_exclusive: bool = False  # the address is the primary one of an ENI of its own
     workload: WorkloadFields | None = None  # what made the pod
     pool: PoolFields | None = None  # set: the identity is a slot of the workload
 

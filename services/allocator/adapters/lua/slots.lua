@@ -1,4 +1,4 @@
--- Which slot of a workload's pool a pod gets; put before `acquire`. domain/pools.py says the same.
+-- Which slot of a workload's pool a pod gets; put behind the prelude. domain/pools.py says the same.
 --
 -- A pod keeps the slot it has. Else it gets one that rests, here before elsewhere, longest first;
 -- else a new one; else one in place of a slot that rests where this node cannot have it; else it
