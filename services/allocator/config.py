@@ -16,7 +16,10 @@ class AllocatorSettings(StoreSettings):
     """Requests taken and not yet answered; one more is told to try another replica."""
 
     durability: Literal["disk", "memory"] = "disk"
-    """disk: refuse to start on a store that may lose an acknowledged write; memory: accept."""
+    """disk: serve no step on a store that may lose an acknowledged write; memory: accept."""
+
+    durability_interval_s: Seconds = 1.0
+    """How often it is looked whether store and journal can keep more."""
 
     claim_timeout_s: Seconds = 10.0
     """How long another replica's recovery may stand still before this one takes it over."""

@@ -28,8 +28,10 @@ from .adapters.folder_workloads import FolderWorkloads
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .adapters.reported_pods import ReportedPods
+from .adapters.store_health import RedisHealth
 from .config import AllocatorSettings
 from .domain.ports import LeaseStore, Workloads
+from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
@@ -64,9 +66,10 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         await health.start(settings.health_listen)
 
-        leases = RedisLeases(store, settings.cluster)
-        if settings.durability == "disk":
-            await leases.check_durability()
+        gate = WriteGate()
+        leases = RedisLeases(store, settings.cluster, gate)
+        store_health = RedisHealth(store, is_durable=settings.durability == "disk")
+        await store_health.check_settings()
         journal = JetStreamJournal(
             nats,
             settings.cluster,
@@ -85,10 +88,11 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock=clock,
             readiness=readiness,
             claim_timeout_s=settings.claim_timeout_s,
+            check_store=store_health.check_settings,
         )
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         eni_manager = BusEniManager(client)
-        steps = DurableSteps(leases, journal, events, epochs)
+        steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
         workloads = _workloads(settings, leases)
         allocator = Allocator(
@@ -107,6 +111,8 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
+        watch = DurabilityWatch(gate, store_health, journal, epochs)
+        loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 

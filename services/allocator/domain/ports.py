@@ -172,6 +172,14 @@ class Instances(Protocol):
         ...
 
 
+class StepGate(Protocol):
+    """Asked before each step of the store."""
+
+    def check(self, *, grows: bool) -> None:
+        """Raise the reason why no step, or none that makes books larger, is taken now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreEpoch:
     """What the store says of its epoch."""

@@ -12,6 +12,7 @@ from services.allocator.adapters.journal import JetStreamJournal
 from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.config import AllocatorSettings
 from services.allocator.domain.leases import Lease
+from services.allocator.durability import WriteGate
 from services.allocator.durable_steps import DurableSteps
 from services.allocator.epochs import EPOCH_CONDITION, EpochKeeper
 from services.allocator.reaper import Reaper, ReaperLimits
@@ -21,7 +22,7 @@ from shared.errors import Unavailable
 from shared.ids import NodeName
 from shared.messages.events import Event, LeaseEvent
 from shared.telemetry.health import Readiness
-from tests.support.allocators import CLUSTER
+from tests.support.allocators import CLUSTER, trusted
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import voice
 from tests.support.seen_workloads import SeenWorkloads
@@ -64,12 +65,13 @@ class World:
             clock=self.clocks,
             readiness=Readiness(EPOCH_CONDITION),
             claim_timeout_s=1.0,
+            check_store=trusted,
         )
         self.events: list[LeaseEvent] = []
         self.reclaimed: list[Lease] = []
         self.is_eni_manager_away = False
         self.workloads = SeenWorkloads()
-        self.steps = DurableSteps(self.store, self.journal, self, self.keeper)
+        self.steps = DurableSteps(self.store, self.journal, self, self.keeper, WriteGate())
         self.reaper = self.another_reaper()
 
     def another_reaper(self, *, batch_max: int = 64) -> Reaper:
