@@ -50,6 +50,13 @@ class AllocatorSettings(StoreSettings):
     reap_retry_s: Seconds = 10.0
     """A lease that could not be ended or handed over is looked at again after this time."""
 
+    park_after_s: Seconds = 20.0
+    """How long the ENI of a fixed lease stays on the node that its pod left: a pod that comes
+    back there sooner has it at once. Then it is detached, kept, and gives its slot."""
+
+    park_timeout_s: Seconds = 20.0
+    """How long one attempt to detach it may take."""
+
     journal_interval_s: Seconds = 2.0
     """How often steps that no replica has journaled are looked for."""
 

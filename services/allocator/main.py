@@ -35,6 +35,7 @@ from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
+from .parker import Parker
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 from .takeovers import TakeOvers
@@ -105,8 +106,16 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )
+        parker = Parker(
+            leases,
+            steps,
+            eni_manager,
+            clock,
+            after=timedelta(seconds=settings.park_after_s),
+            timeout=timedelta(seconds=settings.park_timeout_s),
+        )
         reaper = Reaper(
-            leases, journal, steps, eni_manager, workloads, clock, _limits(settings)
+            leases, journal, steps, eni_manager, parker, workloads, clock, _limits(settings)
         )
 
         loops = await stack.enter_async_context(Loops(rng))

@@ -29,8 +29,11 @@ from .domain.leases import ExpireStatus, ForgetStatus, GiveUpStatus, Lease
 from .domain.ports import Journal, LeaseStore, Workloads
 from .domain.retention import Sights, Verdict, judge, questions_of
 from .durable_steps import DurableSteps
+from .parker import Parker
 
 log = logging.getLogger(__name__)
+
+_WAITS = (AddressState.RETAINED, AddressState.PARKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ class Reaper:
         journal: Journal,
         steps: DurableSteps,
         reclaimer: Reclaimer,
+        parker: Parker,
         workloads: Workloads,
         clock: Clock,
         limits: ReaperLimits,
@@ -66,6 +70,7 @@ class Reaper:
         self._journal = journal
         self._steps = steps
         self._reclaimer = reclaimer
+        self._parker = parker
         self._workloads = workloads
         self._clock = clock
         self._limits = limits
@@ -95,7 +100,7 @@ class Reaper:
 
     async def _see(self, due: list[Lease], by: datetime) -> Sights:
         """One question of each kind for the whole batch."""
-        waiting = [lease for lease in due if lease.state is not AddressState.EXPIRED]
+        waiting = [lease for lease in due if lease.state in _WAITS]
         pods, workloads = questions_of(waiting, by)
         return Sights(
             pods=await self._workloads.named(pods),
@@ -123,6 +128,8 @@ class Reaper:
             expired = await self._judged(lease, by, sights)
             if expired is not None:
                 await self._hand_over(expired)
+            else:
+                await self._parker.look(lease, by)
         except BerthError as error:
             # It is due again after the retry: another round, or another replica, goes on.
             log.info(
@@ -134,6 +141,8 @@ class Reaper:
         """The expired lease, which is to be handed over; None: it is kept."""
         if lease.state is AddressState.EXPIRED:
             return await self._expire(lease, by, reason=None)
+        if lease.state not in _WAITS:
+            return None
         judgement = judge(lease, by, sights)
         ALLOCATOR_REAPER_LOOKS_TOTAL.labels(judgement.verdict).inc()
         match judgement.verdict:

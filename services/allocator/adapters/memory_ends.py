@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.allocator.domain.leases import (
+    NOWHERE,
     ExpireStatus,
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    ParkStatus,
     PolicyStatus,
     Step,
 )
@@ -38,7 +40,9 @@ class MemoryEnds(MemoryBooks):
         leases = [self._books.fixed[identity] for identity in taken[:limit]]
         for lease in leases:
             ends = lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
-            later = by + retry if ends is not None and ends <= by else by + look
+            is_parked_soon = lease.is_leaving or lease.moving_to == NOWHERE
+            is_due = ends is not None and ends <= by
+            later = by + retry if is_due or is_parked_soon else by + look
             if ends is not None and by < ends < later:
                 later = ends
             self._books.put_off[lease.identity] = later
@@ -54,6 +58,19 @@ class MemoryEnds(MemoryBooks):
         if lease.expires_at is None or lease.expires_at > by:
             return self._as_is(ExpireStatus.KEPT, lease)
         return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+
+    async def park(self, identity: Identity, until: datetime) -> Step[ParkStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ParkStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.moving_to == NOWHERE:
+            return self._as_is(ParkStatus.PARKING, lease)
+        rests = lease.is_exclusive and lease.state is AddressState.RETAINED
+        if not rests or lease.since > until:
+            return self._as_is(ParkStatus.KEPT, lease)
+        leaving = replace(lease, state=AddressState.MOVING, moving_to=NOWHERE)
+        return self._keep(ParkStatus.PARKING, leaving, since=lease.since)
 
     async def give_up(
         self, identity: Identity, generation: Generation, *, force: bool

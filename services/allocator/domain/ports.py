@@ -29,6 +29,7 @@ from .leases import (
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    ParkStatus,
     PolicyStatus,
     RetainStatus,
     Step,
@@ -65,6 +66,10 @@ class LeaseStore(Protocol):
         self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
     ) -> Step[ArriveStatus]: ...
 
+    async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
+        """The end of a move to nowhere, or of one that was called off on its way."""
+        ...
+
     async def retain(
         self,
         fence: FencedBy,
@@ -100,6 +105,10 @@ class LeaseStore(Protocol):
 
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         """`by` is a moment that the store's clock has reached."""
+        ...
+
+    async def park(self, identity: Identity, until: datetime) -> Step[ParkStatus]:
+        """Have the ENI of a lease leave its node, if its pod went before `until`."""
         ...
 
     async def give_up(

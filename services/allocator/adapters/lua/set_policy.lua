@@ -17,8 +17,8 @@ local span = ARGV[3] ~= '' and tonumber(ARGV[3]) or nil
 if record.s == 'moving' then return { 'moving', stored, '0' } end -- its generation is awaited
 if record.s == 'expired' then return { 'expired', stored, unjournaled } end
 local policy = ARGV[4] ~= '' and ARGV[4] or nil
-if record.p and record.x == span and record.k == policy then return { 'set', stored, unjournaled } end
+if record.p and record.x == span and record.po == policy then return { 'set', stored, unjournaled } end
 if record.s == 'bound_fixed' then record.b = release_generation(record) end
-record.x, record.k, record.p = span, policy, true
+record.x, record.po, record.p = span, policy, true
 record.g = next_generation(KEYS[1], ARGV[1])
 return { 'set', keep(KEYS[2], KEYS[3], KEYS[4], ARGV[2], record), '1' }

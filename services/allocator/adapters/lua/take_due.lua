@@ -16,7 +16,9 @@ for _, token in ipairs(due) do
     local lease = cjson.decode(record)
     local ends = due_of(lease)
     local is_due = lease.s == 'expired' or ends and ends <= tonumber(ARGV[2])
-    local later = is_due and ARGV[4] or math.min(ends or math.huge, tonumber(ARGV[5]))
+    local is_parked_soon = lease.s == 'moving' or lease.s == 'retained' and lease.k
+    local later = (is_due or is_parked_soon) and ARGV[4]
+      or math.min(ends or math.huge, tonumber(ARGV[5]))
     redis.call('ZADD', KEYS[3], later, token)
     taken[#taken + 1] = token
     taken[#taken + 1] = record
