@@ -17,7 +17,6 @@ from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.subnets import SubnetBook
 from services.eni_manager.whole_moves import WholeMoves
-from shared.cloud.errors import CloudNotFound
 from shared.cloud.port import CloudApi
 from shared.cloud.words import InstanceState, Subnet
 from shared.errors import NotFound, Stale, Unavailable
@@ -128,10 +127,8 @@ class EniManager:
         if node not in known:
             raise NotFound(f"node {node} was never heard of")
         instance = known[node].instance
-        try:
-            return instance, (await self._cloud.describe_instance(instance)).state
-        except CloudNotFound:
-            return instance, InstanceState.TERMINATED
+        found = await self._cloud.describe_instances([instance])
+        return instance, found[0].state if found else InstanceState.TERMINATED
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""
