@@ -106,6 +106,7 @@ def allocator(
     key: BusKey,
     password: StorePassword,
     park_after_s: float | None,
+    pod_folders: str,
 ) -> ProcessSpec:
     parking: dict[str, object] = {}
     if park_after_s is not None:  # looked for as often, so that it is seen to happen
@@ -114,7 +115,13 @@ def allocator(
     return around.service(
         f"allocator-{number}",
         "services.allocator.main",
-        settings=around.on_bus(key) | around.on_store("allocator", password) | parking,
+        settings=around.on_bus(key)
+        | around.on_store("allocator", password)
+        | {
+            "BERTH_ALLOCATOR_POD_SOURCE": "folders",
+            "BERTH_ALLOCATOR_POD_FOLDERS": pod_folders,
+        }
+        | parking,
     )
 
 
