@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
-from .clusters import NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -25,7 +25,7 @@ from .leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from .moves import ADDRESS_MOVE, ADDRESS_RECLAIM
+from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -39,7 +39,9 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_FORGET,
     LEASE_POLICY,
     ADDRESS_MOVE,
+    ADDRESS_PARK,
     ADDRESS_RECLAIM,
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     STOCK_OFFER,

@@ -56,9 +56,16 @@ local function due_of(record)
   return waits and record.x and record.t + record.x * 1000 or nil
 end
 
--- Have the reaper look at a lease when it is due, and at once when it is to be handed over.
+-- Have the reaper look at a lease when it is due, and at once when there is something to do: it
+-- is to be handed over, its ENI is to be taken off the node that its pod left, or it may end with
+-- its workload.
 local function schedule(expiries, token, record)
-  local due = record.s == 'expired' and record.t or due_of(record)
+  local waits = record.s == 'retained' or record.s == 'parked'
+  local follows = waits and (record.po == 'cascade' or record.po == 'scale_down')
+  local is_parking = record.s == 'moving' and record.to == ''
+  local is_left = record.s == 'retained' and record.k
+  local is_now = record.s == 'expired' or is_left or is_parking or follows
+  local due = is_now and record.t or due_of(record)
   if due then
     redis.call('ZADD', expiries, due, token)
   else
