@@ -43,6 +43,10 @@ def assert_bare(world: ExclusiveWorld) -> None:
     assert (to_pods, marked) == ([], [])
 
 
+def later(cut_at: str) -> object:
+    return pytest.param(cut_at, marks=pytest.mark.long)
+
+
 def rested(world: ExclusiveWorld) -> None:
     world.agent.ledger.rest(soon(1000), timedelta(0))
 
@@ -79,7 +83,13 @@ async def test_an_eni_whose_sandbox_went_meanwhile_is_free_again(boot: Boot) -> 
 
 
 @pytest.mark.parametrize(
-    "cut_at", ["before_the_kernel", "after_the_veth", "in_the_sandbox", "before_the_answer"]
+    "cut_at",
+    [
+        later("before_the_kernel"),
+        later("after_the_veth"),
+        "in_the_sandbox",
+        later("before_the_answer"),
+    ],
 )
 async def test_an_add_that_was_cut_off_is_undone(
     boot: Boot, cut_at: str, monkeypatch: pytest.MonkeyPatch
@@ -108,7 +118,9 @@ async def test_an_add_that_was_cut_off_is_undone(
     assert exchange(sandbox.netns, world.node, world.node_address) == str(wired.address)
 
 
-@pytest.mark.parametrize("cut_at", ["before_the_eni", "after_the_eni", "after_the_book"])
+@pytest.mark.parametrize(
+    "cut_at", [later("before_the_eni"), "after_the_eni", later("after_the_book")]
+)
 async def test_a_del_that_was_cut_off_is_finished(
     boot: Boot, cut_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ async def test_a_cluster_ip_works_from_and_to_pods_with_an_eni_of_their_own(
     }
 
 
+@pytest.mark.long
 async def test_with_masquerade_a_cluster_ip_works_too(boot: Boot) -> None:
     world = await boot(masquerade=True, non_masquerade_cidrs=(IPv4Network("10.0.0.0/16"),))
     await world.offer(*world.whole)
@@ -98,7 +99,7 @@ async def test_with_masquerade_a_cluster_ip_works_too(boot: Boot) -> None:
             assert asks(who[client], who[backend]) is not None, f"{client} to {backend}"
 
 
-@pytest.mark.parametrize("masquerade", [False, True])
+@pytest.mark.parametrize("masquerade", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["shared", "own ENI"])
 async def test_a_port_of_the_node_reaches_a_local_pod_and_is_answered_by_the_node(
     boot: Boot, masquerade: bool, kind: str
