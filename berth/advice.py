@@ -26,6 +26,7 @@ ADVICE: Final[dict[ErrorCode, str]] = {
     _E.PODS_EXIST: "delete the pods that the detail names, then disable again",
     _E.LEASES_RETAINED: "repeat with --end-retained if their addresses may go",
     _E.UNAVAILABLE: "see `berth status`: bus, store, journal or cloud does not answer",
+    _E.STORAGE_FULL: "give the store or the journal more room, as the text says",
     _E.BUSY: "wait: the servers are full and the runtime asks again",
     _E.STOCK_EMPTY: "wait some seconds; then see `berth node list` for the node's problem",
     _E.SUBNET_FULL: "free addresses, or add a subnet of its zone; see `berth subnet list`",

@@ -20,6 +20,7 @@ BerthError
 │   └── CloudRefused         the cloud said no for good (its code is in the detail)
 └── TryLater             the answer may be yes later; the caller may repeat the request
     ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
+    ├── StorageFull          store or journal take no more: nothing was written
     ├── Busy                 the server is full; another may not be
     ├── StockEmpty           no idle address on this node yet
     ├── SubnetFull           no free address in any subnet that this node can use
@@ -57,6 +58,7 @@ class ErrorCode(StrEnum):
     PODS_EXIST = "pods_exist"
     LEASES_RETAINED = "leases_retained"
     UNAVAILABLE = "unavailable"
+    STORAGE_FULL = "storage_full"
     BUSY = "busy"
     STOCK_EMPTY = "stock_empty"
     SUBNET_FULL = "subnet_full"
@@ -160,6 +162,10 @@ class LeasesRetained(Refused):
 
 class Unavailable(TryLater):
     code = ErrorCode.UNAVAILABLE
+
+
+class StorageFull(TryLater):
+    code = ErrorCode.STORAGE_FULL
 
 
 class Busy(TryLater):

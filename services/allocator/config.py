@@ -36,3 +36,7 @@ class AllocatorSettings(StoreSettings):
 
     journal_interval_s: Seconds = 2.0
     """How often steps that no replica has journaled are looked for."""
+
+    journal_replicas: Literal[1, 3, 5] = 1
+    """Servers of the bus that hold the journal each; of a stream that is there already, the
+    operator's own choice stays."""

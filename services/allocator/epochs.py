@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from shared.clock import Clock
 from shared.errors import BerthError, EpochLost
+from shared.ids import Generation, Identity
 from shared.telemetry.health import Readiness
 
 from .domain.leases import Lease
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 EPOCH_CONDITION: Final = "epoch"
 _POLL_S: Final = 0.1
 _RESTORE_BATCH: Final = 1000
-_UNJOURNALED_BATCH: Final = 256
+_UNJOURNALED_BATCH: Final = 4096  # all that replicas may have in flight, in most clusters
 _RENEWALS: Final = 4  # of a claim, in the time after which it would count as left behind
 
 
@@ -49,6 +50,7 @@ class EpochKeeper:
         self._claim_timeout_s = claim_timeout_s
         self._lost = asyncio.Event()
         self._lost.set()
+        self._seen: dict[Identity, Generation] = {}  # not journaled, at the last round
 
     def report_lost(self) -> None:
         """A step was answered "epoch lost": look, and recover if it is so."""
@@ -70,6 +72,7 @@ class EpochKeeper:
         """Adopt the open epoch, or claim and open the next. Returns when one is in use."""
         seen: JournalEpoch | None = None
         seen_s = self._clock.monotonic_s()
+        await self._journal.ensure_stream()
         while True:
             record = await self._journal.epoch()
             store = await self._store.epoch()
@@ -102,8 +105,10 @@ class EpochKeeper:
         )
         if claim is None:
             return None
-        # The store is whole when it knows every generation that was ever journaled.
-        is_whole = store.highest >= await self._journal.highest()
+        # The claim has shut out older writers, so what is counted now stays so. The store is
+        # whole when it knows every generation that was ever journaled.
+        highest = await self._journal.highest()
+        is_whole = store.highest >= highest
         log.warning(
             "opening an epoch",
             extra={"epoch": number, "from": "the store" if is_whole else "the journal"},
@@ -121,7 +126,7 @@ class EpochKeeper:
         if is_whole:
             await self._journal_all(is_rewrite=is_rewrite)
         return await self._journal.put_epoch(
-            number, is_open=True, at=self._clock.now(), after=claim
+            number, is_open=True, at=self._clock.now(), after=claim, highest=highest
         )
 
     async def _restore(self, claim: JournalEpoch) -> JournalEpoch | None:
@@ -163,13 +168,14 @@ class EpochKeeper:
                 await self._journal.write(page)
                 if cursor == 0:
                     break
-        await self.journal_unfinished()
+        while found := await self._leases.unjournaled(_UNJOURNALED_BATCH):
+            await self._finish(found)
 
-    async def journal_unfinished(self) -> None:
-        """Finish what some replica did in the store and did not live to journal."""
-        for lease in await self._leases.unjournaled(_UNJOURNALED_BATCH):
-            await self._journal.write([lease])
-            await self._leases.journaled(lease.identity, lease.generation)
+    async def _finish(self, found: Sequence[Lease]) -> None:
+        await self._journal.write(found)
+        await asyncio.gather(
+            *(self._leases.journaled(each.identity, each.generation) for each in found)
+        )
 
     def _use(self, epoch: JournalEpoch) -> None:
         self._store.use_epoch(epoch.number)
@@ -183,9 +189,20 @@ class EpochKeeper:
         self._readiness.clear(EPOCH_CONDITION, reason)
 
     async def finish_rounds(self) -> None:
-        """One round of the loop that journals what others left behind."""
+        """One round of the loop that journals what others left behind.
+
+        Left behind is what was there a round ago: whoever took a step is about to journal it,
+        and two replicas that write the same steps refuse each other's batches.
+        """
+        found = await self._leases.unjournaled(_UNJOURNALED_BATCH)
+        seen_before, self._seen = self._seen, {each.identity: each.generation for each in found}
+        left_behind = [
+            each for each in found if seen_before.get(each.identity) == each.generation
+        ]
+        if not left_behind:
+            return
         try:
-            await self.journal_unfinished()
+            await self._finish(left_behind)
         except EpochLost:
             self.report_lost()
             raise

@@ -61,7 +61,12 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         leases = RedisLeases(store, settings.cluster)
         if settings.durability == "disk":
             await leases.check_durability()
-        journal = JetStreamJournal(nats, settings.cluster, writer=uuid.uuid4().hex[:12])
+        journal = JetStreamJournal(
+            nats,
+            settings.cluster,
+            writer=uuid.uuid4().hex[:12],
+            replicas=settings.journal_replicas,
+        )
         await journal.ensure_stream()
         events = EventLog(nats, cluster=settings.cluster)
         await events.ensure_stream()

@@ -7,12 +7,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.cloud.errors import CloudAway, CloudError
+from services.eni_manager.domain.errands import Urgency, urgent
+from shared.cloud.errors import CloudAway
 from shared.cloud.port import ENIS_PER_DESCRIBE_MAX, CloudApi
 from shared.cloud.words import Eni
+from shared.errors import BerthError
 from shared.ids import EniId
 
 log = logging.getLogger(__name__)
+
+# Of the rate that describing has, this much is for following; the rest is for observing.
+_DESCRIBES_PER_S = 30
 
 Wanted = Callable[[Eni | None], bool]  # None: the ENI does not exist (any more)
 
@@ -56,23 +61,29 @@ class EniFollower:
         """The loop; kept by the service's supervisor."""
         while True:
             await self._someone.wait()
+            pages = 1
             try:
-                await self._look()
-            except CloudError as error:
+                pages = await self._look()
+            except BerthError as error:
                 log.warning("ENIs cannot be described", extra={"error": str(error)})
             if not self._waiters:
                 self._someone.clear()
             else:
-                await asyncio.sleep(self._interval_s)
+                await asyncio.sleep(max(self._interval_s, pages / _DESCRIBES_PER_S))
 
-    async def _look(self) -> None:
+    async def _look(self) -> int:
+        """How many calls it took."""
         waiting = list(self._waiters)
         names = sorted({each.eni for each in waiting})
-        seen: dict[EniId, Eni] = {}
-        for start in range(0, len(names), ENIS_PER_DESCRIBE_MAX):
-            page = names[start : start + ENIS_PER_DESCRIBE_MAX]
-            seen |= {each.eni: each for each in await self._cloud.describe_enis(page)}
+        pages = [
+            names[start : start + ENIS_PER_DESCRIBE_MAX]
+            for start in range(0, len(names), ENIS_PER_DESCRIBE_MAX)
+        ]
+        with urgent(Urgency.POD):  # one look serves all, a waiting pod maybe among them
+            found = await asyncio.gather(*(self._cloud.describe_enis(it) for it in pages))
+        seen: dict[EniId, Eni] = {each.eni: each for page in found for each in page}
         for each in waiting:
             eni = seen.get(each.eni)
             if not each.found.done() and each.wanted(eni):
                 each.found.set_result(eni)
+        return len(pages)

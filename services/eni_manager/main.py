@@ -74,7 +74,9 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         store = await _open_store(stack, settings, readiness)
         nats, event_log = await _open_bus(stack, settings, readiness)
-        cloud = _open_cloud(settings, store)
+        pace = _open_pace(settings, store)
+        stack.push_async_callback(pace.aclose)
+        cloud = _open_cloud(settings, pace)
         stack.push_async_callback(cloud.aclose)
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
@@ -186,7 +188,7 @@ def _build_tools(
     )
 
 
-def _open_cloud(settings: EniManagerSettings, store: Redis) -> CloudApi:
+def _open_cloud(settings: EniManagerSettings, pace: RedisPace) -> CloudApi:
     secret_id, secret_key = settings.read_secrets()
     address = urlsplit(settings.cloud_url) if settings.cloud_url else None
     access = TencentAccess(
@@ -197,14 +199,17 @@ def _open_cloud(settings: EniManagerSettings, store: Redis) -> CloudApi:
         endpoint=address.netloc if address else None,
         timeout_s=settings.cloud_timeout_s,
     )
-    pace = RedisPace(
+    return TencentCloud(access, pace)
+
+
+def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:
+    return RedisPace(
         store,
         cluster=settings.cluster,
         rates_per_s=settings.rates_per_s(),
         default_per_s=settings.cloud_default_rate_per_s,
         wait_max_s=settings.cloud_turn_wait_max_s,
     )
-    return TencentCloud(access, pace)
 
 
 def _watch_cloud(subnets: SubnetBook, readiness: Readiness) -> Callable[[], Awaitable[None]]:

@@ -6,6 +6,7 @@ own moving step authorises it, which is read before and again right before the c
 
 from __future__ import annotations
 
+from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.moves import Move, check_authorised, choose_eni, no_place
 from services.eni_manager.domain.records import (
     AddressRecord,
@@ -38,12 +39,14 @@ class Mover:
                 f"node {move.to_node} has not joined yet: its agent was not heard"
             )
         async with worker.lock:
-            for _ in range(_ATTEMPTS_MAX):
-                if arrived := await self._attempt(worker, move):
-                    return arrived
-            raise Unavailable(
-                f"{move.address} changes its place faster than it can be followed"
-            )
+            with urgent(Urgency.POD):
+                return await self._attempts(worker, move)
+
+    async def _attempts(self, worker: NodeWorker, move: Move) -> EniRecord:
+        for _ in range(_ATTEMPTS_MAX):
+            if arrived := await self._attempt(worker, move):
+                return arrived
+        raise Unavailable(f"{move.address} changes its place faster than it can be followed")
 
     async def _attempt(self, worker: NodeWorker, move: Move) -> EniRecord | None:
         """None: the address is not where it was a moment ago, look again."""

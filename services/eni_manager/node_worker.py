@@ -7,12 +7,15 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.domain import watermarks
+from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import (
     AddEniStep,
     AssignStep,
+    Capacity,
     EniRoom,
     Growth,
     NodeRoom,
+    capacity,
     plan_growth,
     subnets_of_zone,
 )
@@ -23,7 +26,9 @@ from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
-from shared.errors import BerthError, TryLater
+from shared.cloud.words import Subnet
+from shared.errors import BerthError, TryLater, WrongSubnet
+from shared.ids import VpcId, Zone
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +84,8 @@ class NodeWorker:
     async def round(self) -> None:
         async with self.lock:
             try:
-                await self._round()
+                with urgent(self._urgency()):
+                    await self._round()
             except BerthError as error:
                 await self._set_problem(str(error))
                 if isinstance(error, RETRIED):
@@ -90,6 +96,12 @@ class NodeWorker:
                 )
             finally:
                 self.checked.set()
+
+    def _urgency(self) -> Urgency:
+        if self._demand.waiting:
+            return Urgency.POD
+        has_any = self._demand.idle or self._demand.bound
+        return Urgency.WARMTH if has_any else Urgency.JOIN
 
     def rooms(self) -> list[EniRoom]:
         image = self.book.image
@@ -152,7 +164,8 @@ class NodeWorker:
             if not self._is_demand_doubtful:
                 spare = watermarks.excess(self._demand, coming=coming, marks=self._tools.marks)
                 if spare:
-                    await self.recall(spare)
+                    with urgent(Urgency.CLEAN_UP):
+                        await self.recall(spare)
         except TryLater as error:
             if isinstance(error, RETRIED):
                 raise
@@ -203,15 +216,36 @@ class NodeWorker:
             held=len(image.addresses),
             marks=self._tools.marks,
         )
-        room = NodeRoom(
-            node=node.node,
-            zone=node.zone,
+        return plan_growth(wanted, self._room(node.zone), self._usable(node.zone, node.vpc))
+
+    def capacity(self) -> Capacity | None:
+        """None until the instance was looked at, or when its zone has no subnet."""
+        node = self.book.node
+        if node.zone is None or node.vpc is None:
+            return None
+        try:
+            usable = self._usable(node.zone, node.vpc)
+        except WrongSubnet:
+            return None
+        return capacity(
+            self._room(node.zone),
+            usable,
+            enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
+            held=len(self.book.image.addresses),
+            pods_max=self._tools.marks.pods_max,
+        )
+
+    def _room(self, zone: Zone) -> NodeRoom:
+        return NodeRoom(
+            node=self.book.node.node,
+            zone=zone,
             enis=self.rooms(),
             eni_slots=self.eni_slots(),
-            addresses_max=node.addresses_max or 0,
+            addresses_max=self.book.node.addresses_max or 0,
         )
-        usable = subnets_of_zone(node.node, node.zone, self._tools.subnets.in_vpc(node.vpc))
-        return plan_growth(wanted, room, usable)
+
+    def _usable(self, zone: Zone, vpc: VpcId) -> tuple[Subnet, ...]:
+        return subnets_of_zone(self.book.node.node, zone, self._tools.subnets.in_vpc(vpc))
 
     async def _set_problem(self, problem: str | None) -> None:
         if problem == self.book.node.problem:

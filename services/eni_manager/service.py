@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, NodeRecord
@@ -17,6 +19,14 @@ from shared.cloud.words import Subnet
 from shared.errors import Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """The answer to a node's want."""
+
+    problem: str | None  # why it cannot get (more) addresses
+    capacity: Capacity | None  # None: not known yet
 
 
 class EniManager:
@@ -48,9 +58,9 @@ class EniManager:
         enis: frozenset[str],
         *,
         now: datetime,
-    ) -> str | None:
-        """Hear a node's demand; what is wrong with it, if anything. Offers follow by
-        themselves. The first word waits until the instance was looked at."""
+    ) -> Heard:
+        """Hear a node's demand. Offers follow by themselves. The first word waits until the
+        instance was looked at."""
         record = NodeRecord(
             node=node,
             instance=instance,
@@ -70,8 +80,8 @@ class EniManager:
                 async with asyncio.timeout(self._first_look_wait_s):
                     await worker.checked.wait()
             except TimeoutError:
-                return problem
-        return worker.book.node.problem
+                return Heard(problem=problem, capacity=worker.capacity())
+        return Heard(problem=worker.book.node.problem, capacity=worker.capacity())
 
     async def move(self, move: Move) -> EniRecord:
         """The ENI on which the address works now. Busy when another replica has the node."""

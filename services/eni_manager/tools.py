@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from services.eni_manager.domain.errands import under_right
 from services.eni_manager.domain.ports import Agents, Events, Leases
 from services.eni_manager.domain.watermarks import Watermarks
 from services.eni_manager.follower import EniFollower
@@ -47,8 +48,8 @@ class Tools:
     rng: random.Random
 
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
-        """Repeat while the cloud says "later". `check` comes before each effect: the term
-        must hold when the call is signed."""
+        """Repeat while the cloud says "later". `check` comes before each call's turn, and
+        again once it is signed."""
         waits = backoff_s(
             self.rng,
             first_s=self.limits.backoff_first_s,
@@ -58,7 +59,8 @@ class Tools:
         while True:
             check()
             try:
-                return await send()
+                with under_right(check):
+                    return await send()
             except RETRIED:
                 wait_s = next(waits)
                 if self.clock.monotonic_s() + wait_s >= until_s:

@@ -47,6 +47,13 @@ class NodeAgentSettings(ServiceSettings):
     cni_bin_dir: Path | None = None
     """Where the CNI plugin is installed at start; none: nowhere."""
 
+    kubelet_dir: Path | None = None
+    """kubelet's folder (mostly /var/lib/kubelet): with it the device plugin offers the node's
+    addresses as resources; none: no device plugin."""
+
+    devices_hold_s: Seconds = 60.0
+    """How long fewer addresses must be there before kubelet is shown fewer."""
+
     cooling_s: Seconds = 130.0
     """How long a released address rests: connections and neighbours of its last pod die."""
 

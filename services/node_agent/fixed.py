@@ -36,7 +36,13 @@ _LONGEST_WAIT_S: Final = 0.5
 
 # Maybe bound: the same question again, for as long as it takes.
 _INDEFINITE: Final = frozenset(
-    {ErrorCode.UNAVAILABLE, ErrorCode.BUSY, ErrorCode.EPOCH_LOST, ErrorCode.INTERNAL}
+    {
+        ErrorCode.UNAVAILABLE,
+        ErrorCode.STORAGE_FULL,  # of the journal: it may be bound in the store
+        ErrorCode.BUSY,
+        ErrorCode.EPOCH_LOST,
+        ErrorCode.INTERNAL,
+    }
 )
 # Not bound, and likely to be soon: asked again while the ADD waits, as a new question.
 _SOON: Final = frozenset({ErrorCode.MOVING, ErrorCode.HOLDER_ALIVE, ErrorCode.STOCK_EMPTY})

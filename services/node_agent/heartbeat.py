@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from shared.addresses import AddressState
 from shared.clock import Clock
-from shared.messages.nodes import NODE_WANT, StockCounts, WantRequest
+from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, WantRequest
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import STOCK_ADDRESSES
 
 from .bus import Bus
+from .domain.devices import Capacity
 from .failures import Failures
 from .ledger import Ledger
 from .links import NodeLinks
@@ -66,6 +67,8 @@ class Heartbeat:
             ),
             self._me.node,
         )
+        if wanted.capacity is not None:
+            self._ledger.learn_capacity(_capacity(wanted.capacity))
         if wanted.problem != self._problem:
             self._problem = wanted.problem
             log.warning("node has a problem", extra={"problem": wanted.problem or "none"})
@@ -92,3 +95,12 @@ class Heartbeat:
             self._readiness.set(STOCK_CONDITION)
         else:
             self._readiness.clear(STOCK_CONDITION, self._problem or "no address came yet")
+
+
+def _capacity(told: NodeCapacity) -> Capacity:
+    return Capacity(
+        addresses_max=told.addresses_max,
+        addresses_free=told.addresses_free,
+        enis_max=told.enis_max,
+        enis_free=told.enis_free,
+    )

@@ -16,6 +16,7 @@ from shared.errors import TryLater
 from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
 
 from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
+from .domain.devices import Capacity
 from .domain.enis import Eni
 from .domain.ports import Book, Cooling, KnownPod, NodeRecord, Saved, User
 from .domain.stock import Holding, Stock
@@ -32,6 +33,7 @@ class Ledger:
         saved = book.load()
         self.node: NodeRecord = saved.node
         self._saved_node = saved.node
+        self.capacity = saved.node.capacity
         self.claims: dict[AttachmentKey, Claim] = {c.key: c for c in saved.claims}
         saved = replace(saved, attachments=_still_open(saved, book))
         self.attachments = AttachmentIndex(saved.attachments)
@@ -170,6 +172,13 @@ class Ledger:
     def save_node(self, record: NodeRecord) -> None:
         self._book.save_node(record)
         self.node = self._saved_node = record
+
+    def learn_capacity(self, capacity: Capacity) -> None:
+        """What kubelet is shown: the maxima also after a restart with the bus away."""
+        self.capacity = capacity
+        kept = capacity.with_nothing_free()
+        if self.node.capacity != kept:
+            self.save_node(replace(self.node, capacity=kept))
 
     def registered(self, incarnation: Incarnation) -> None:
         self.save_node(replace(self.node, incarnation=incarnation))

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import random
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Final
 
 from nats.aio.client import Client
@@ -25,9 +26,11 @@ from services.node_agent.cni.binary import plugin_path
 from services.node_agent.cni.install import install_plugin, write_config_list
 from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings
+from services.node_agent.devices import Devices
 from services.node_agent.domain.ports import PodSource
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
+from shared.annotations import NetworkMode
 from shared.bus.connection import BUS_CONDITION
 from shared.bus.permissions import Role, client_name
 from shared.bus.server import RequestServer
@@ -90,6 +93,7 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(agent.fixed.aclose)
         agent.start(loops, settings)
         _keep_repairing(agent, settings, loops, stack)
+        _keep_devices(agent, settings, loops, stack)
         orders = Connected(agent, settings)
         stack.push_async_callback(orders.drain)
 
@@ -173,6 +177,29 @@ def _keep_repairing(
         await asyncio.sleep(max(_REPAIR_GAP_S, 20 * took_s))
 
     loops.every("repair", repair, interval_s=settings.repair_interval_s, wake=changes.changed)
+
+
+def _keep_devices(
+    agent: Agent, settings: NodeAgentSettings, loops: Loops, stack: AsyncExitStack
+) -> None:
+    if settings.kubelet_dir is None:
+        return
+    # Imported here: gRPC takes 8 MiB of a node that may not use it.
+    from services.node_agent.adapters.device_plugin import LOOK_INTERVAL_S, DevicePlugin
+    from services.node_agent.adapters.kubelet import KubeletSockets
+
+    kubelet = KubeletSockets(settings.kubelet_dir)
+    for mode in NetworkMode:
+        devices = Devices(
+            mode,
+            ledger=agent.ledger,
+            kubelet=kubelet,
+            clock=agent.clock,
+            hold=timedelta(seconds=settings.devices_hold_s),
+        )
+        plugin = DevicePlugin(devices, kubelet)
+        stack.push_async_callback(plugin.aclose)
+        loops.every(f"devices {mode}", plugin.look, interval_s=LOOK_INTERVAL_S)
 
 
 async def _serve_runtime(

@@ -64,11 +64,21 @@ class WantRequest(Request):
     enis: Annotated[list[Name], Field(max_length=BATCH_MAX)]  # that the agent has set up
 
 
+class NodeCapacity(Message):
+    """What a node may have by quota and pod maximum, and what it could still be given now."""
+
+    addresses_max: Annotated[int, Field(ge=0)]  # secondary ones: pods of shared ENIs
+    addresses_free: Annotated[int, Field(ge=0)]  # more could be assigned
+    enis_max: Annotated[int, Field(ge=0)]  # secondary ones: pods with an ENI of their own
+    enis_free: Annotated[int, Field(ge=0)]  # more could be attached
+
+
 class Wanted(Message):
     """Heard; offers follow. `problem` tells why the node cannot get (more) addresses."""
 
     type: Literal["berth.v1.wanted"] = "berth.v1.wanted"
     problem: str | None = None
+    capacity: NodeCapacity | None = None  # None: the instance was not looked at yet
 
 
 class Order(Request):

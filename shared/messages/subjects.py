@@ -4,7 +4,8 @@ requests   berth.v1.<cluster>.node.<node>.…   from an agent, its node in the s
            berth.v1.<cluster>.{lease,address,subnet,cluster}.…   services and operators
 orders     berth.v1.<cluster>.agent.<node>.…  to one agent
 events     berth.v1.<cluster>.event.<noun>.<verb>      JetStream, BERTH_EVENTS
-journal    berth.v1.<cluster>.journal.{epoch,cluster,lease.<identity>,…}  BERTH_JOURNAL_<cluster>
+journal    berth.v1.<cluster>.journal.{epoch,cluster,lease.<identity>,commit.<writer>}
+           JetStream, BERTH_JOURNAL_<cluster>
 """
 
 from __future__ import annotations
@@ -88,3 +89,8 @@ def journal_cluster_subject(cluster: ClusterName) -> str:
 
 def journal_lease_subject(cluster: ClusterName, identity: Identity) -> str:
     return f"{journal_root(cluster)}.lease.{identity.token}"
+
+
+def journal_commit_subject(cluster: ClusterName, writer: str) -> str:
+    """Where one writer ends its batches; "*" for those of all."""
+    return f"{journal_root(cluster)}.commit.{writer}"

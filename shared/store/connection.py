@@ -33,17 +33,19 @@ def open_store(settings: StoreSettings) -> redis.Redis:
         except OSError as error:
             raise Refused(f"redis_password_file: cannot be read: {error}") from error
     try:
-        return redis.Redis.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             settings.redis_url,
             password=password,
             socket_timeout=settings.redis_timeout_s,
             socket_connect_timeout=settings.redis_timeout_s,
             max_connections=settings.redis_connections_max,
+            timeout=settings.redis_timeout_s,  # for a connection, when all are in use
             health_check_interval=_HEALTH_CHECK_S,
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError as error:
         raise Refused(f"redis_url {settings.redis_url}: {error}") from error
+    return redis.Redis.from_pool(pool)
 
 
 async def check_store(store: redis.Redis, settings: StoreSettings) -> None:

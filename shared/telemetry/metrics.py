@@ -89,3 +89,9 @@ EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",
     "Addresses unwired because the cloud had given them to another ENI.",
 )
+
+SIMULATOR_CALLS_TOTAL: Final = Counter(
+    "berth_vpc_simulator_calls_total",
+    "Calls of the cloud's API that were answered, by action and error code.",
+    ["action", "code"],
+)

@@ -13,11 +13,16 @@ import sys
 from typing import Any, Final
 
 from berth.programs import base_environment, python_module
-from tests.bench import acquire, cni, recovery, report
+from tests.bench import acquire, cni, recovery, report, storm
 from tests.bench.figures import Family
 from tests.bench.plugins import install_baseline
 
-FAMILIES: Final[tuple[Family, ...]] = (*cni.FAMILIES, *acquire.FAMILIES, *recovery.FAMILIES)
+FAMILIES: Final[tuple[Family, ...]] = (
+    *cni.FAMILIES,
+    *acquire.FAMILIES,
+    *recovery.FAMILIES,
+    *storm.FAMILIES,
+)
 _FAMILY_S_MAX: Final = 600.0
 
 

@@ -64,16 +64,32 @@ def world(allocators: int) -> Iterator[World]:
 def running(
     module: str, log_file: Path, nats: NatsServer, redis: RedisServer
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of ours, until the block ends."""
-    environment = base_environment() | {
+    """A service of ours, until the block ends."""
+    with program(module, (), on_servers(nats, redis), log_file) as process:
+        yield process
+
+
+def on_servers(nats: NatsServer, redis: RedisServer) -> dict[str, str]:
+    """Settings of a service that uses these servers."""
+    return {
         "BERTH_CLUSTER": CLUSTER,
         "BERTH_NATS_URL": nats.url,
         "BERTH_REDIS_URL": redis.url,
         "BERTH_LOG_LEVEL": "WARNING",
     }
+
+
+@contextmanager
+def program(
+    module: str, arguments: tuple[str, ...], settings: dict[str, str], log_file: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of ours with these settings, until the block ends."""
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            python_module(module), env=environment, stdout=log, stderr=log
+            (*python_module(module), *arguments),
+            env=base_environment() | settings,
+            stdout=log,
+            stderr=log,
         )
     try:
         yield process

@@ -34,6 +34,9 @@ _TAIL: Final = """
   `appendfsync always`, everything on one machine with the load.
 - `acquire_rate` is compared with an echo of the same bytes whose two responders share the
   load's event loop; `echo_processes_per_s` in its detail is the echo of two processes.
+- The storm's services are processes of their own; its hundred agents are production's code in
+  one process, with a kernel in memory. The baseline of `storm_time` is what no one can be
+  faster than: the slowest of the ENIs, and the calls at the documented rates.
 - `agent_rss` and `allocator_rss` are read after the calls of their family.
 
 ## What changes have brought
@@ -49,9 +52,6 @@ between two runs of the same code was up to a quarter.
 - The journal asked in batches: a round of 3,000 acquires ran into its 10 s deadlines before.
 - The claim renewed during a rebuild, its leases read in pages: with two allocators
   `recovery_100k` did not come to an end within 120 s before.
-
-Not measured yet: `storm_time` and `storm_calls`. They need many nodes without wires in one
-process, which the simulator does not offer yet.
 """
 
 

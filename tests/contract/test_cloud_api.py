@@ -15,6 +15,7 @@ from services.eni_manager.adapters.memory_cloud import MemoryCloud
 from services.eni_manager.adapters.pace import Unpaced
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.domain.errands import under_right
 from shared.cloud.errors import (
     CloudAway,
     CloudDenied,
@@ -34,6 +35,7 @@ from shared.cloud.words import (
     NewEni,
     Subnet,
 )
+from shared.errors import Stale
 from shared.ids import EniId, InstanceId, SubnetId, VpcId, Zone
 from tests.support.eni_world import eventually
 from tests.support.simulated_cloud import REGION, SECRET_ID, SECRET_KEY, simulated_cloud
@@ -386,3 +388,19 @@ async def test_an_endpoint_that_does_not_answer_is_away() -> None:
         await cloud.describe_subnets([SUBNET])
 
     await cloud.aclose()
+
+
+async def test_a_call_that_lost_its_right_after_it_was_signed_is_not_sent(
+    tmp_path: Path,
+) -> None:
+    def lost() -> None:
+        raise Stale("term 7 of shard 0 has ended")
+
+    async with simulated_cloud(tmp_path) as simulated:
+        cloud = TencentCloud(access(simulated.url), Unpaced())
+
+        with pytest.raises(Stale, match="term 7"), under_right(lost):
+            await cloud.create_eni(new_eni())
+
+        assert await cloud.find_enis_tagged({"berth-cluster": "tests"}) == []
+        await cloud.aclose()

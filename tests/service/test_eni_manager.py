@@ -27,6 +27,19 @@ async def test_a_node_that_joins_gets_an_eni_and_warm_stock(world: EniWorld) -> 
     assert eni.gateway == eni.subnet_cidr.network_address + 1
 
 
+async def test_a_node_is_told_how_many_it_may_have_and_how_many_could_still_come(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    await agent.want_until(idle=3)
+
+    told = (await agent.want()).capacity
+
+    assert told is not None
+    assert (told.addresses_max, told.addresses_free) == (5, 2)
+    assert (told.enis_max, told.enis_free) == (1, 0)
+
+
 async def test_stock_grows_in_one_shot_to_what_pods_wait_for(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     await agent.want_until(idle=3)

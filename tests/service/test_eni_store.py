@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
+from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.records import (
     AddressRecord,
     Demand,
@@ -23,6 +24,7 @@ from services.eni_manager.domain.records import (
 from shared.clock import SystemClock
 from shared.errors import Stale, Unavailable
 from shared.ids import ClusterName, EniId, InstanceId, NodeName
+from shared.store.keys import eni_key
 from tests.support.eni_world import eventually
 
 CLUSTER = ClusterName("tests")
@@ -196,3 +198,72 @@ async def test_throttling_halves_the_rate(redis: Redis) -> None:
 
     with pytest.raises(Unavailable, match=r"Act: .* to wait under the account's rate limit"):
         await calm.turn("Act")
+
+
+async def test_calls_that_were_throttled_together_cut_the_rate_once(redis: Redis) -> None:
+    hit = pace(redis, 80)
+
+    await asyncio.gather(*(hit.throttled("Act") for _ in range(10)))
+
+    kept = await redis.hget(eni_key(CLUSTER, "rate:Act"), "rate")
+    assert 40 <= float(kept or 0) < 60
+
+
+async def test_a_waiting_pod_goes_before_a_join_before_warmth_before_clean_up(
+    redis: Redis,
+) -> None:
+    shared = pace(redis, 40)
+    turns: list[Urgency] = []
+
+    async def call(urgency: Urgency) -> None:
+        with urgent(urgency):
+            await shared.turn("Act")
+        turns.append(urgency)
+
+    await asyncio.gather(*(call(Urgency.WARMTH) for _ in range(4)))  # the bucket is empty now
+    turns.clear()
+    await asyncio.gather(*(call(each) for each in sorted(Urgency, reverse=True) for _ in "12"))
+
+    assert turns == sorted(turns)
+
+
+async def test_another_replicas_pod_goes_before_our_warmth(redis: Redis) -> None:
+    ours, others = pace(redis, 20), pace(redis, 20)
+    turns: list[str] = []
+
+    async def call(pacer: RedisPace, urgency: Urgency, name: str) -> None:
+        with urgent(urgency):
+            await pacer.turn("Act")
+        turns.append(name)
+
+    await asyncio.gather(*(call(ours, Urgency.WARMTH, "first") for _ in range(2)))
+    await asyncio.gather(
+        *(call(others, Urgency.POD, "pod") for _ in range(6)),
+        *(call(ours, Urgency.WARMTH, "warmth") for _ in range(6)),
+    )
+
+    late = turns[-5:]
+    assert late == ["warmth"] * 5, turns
+
+
+async def test_a_call_whose_caller_went_away_takes_no_turn(redis: Redis) -> None:
+    shared = pace(redis, 5, wait_max_s=5)
+    await shared.turn("Act")
+    gone = [asyncio.create_task(shared.turn("Act")) for _ in range(20)]
+    await asyncio.sleep(0)
+    for each in gone:
+        each.cancel()
+    await asyncio.gather(*gone, return_exceptions=True)
+
+    async with asyncio.timeout(2):
+        await shared.turn("Act")
+    await shared.aclose()
+
+
+async def test_without_a_store_nobody_gets_a_turn() -> None:
+    redis = Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.2)
+
+    with pytest.raises(Unavailable, match="store"):
+        await pace(redis, 5).turn("Act")
+
+    await redis.aclose()

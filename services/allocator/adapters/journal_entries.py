@@ -66,5 +66,15 @@ def generation_of(body: bytes) -> Generation:
     return Generation(int(json.loads(body)["g"]))
 
 
+def commit_body(highest: Generation) -> bytes:
+    """The end of a batch: the highest generation that its writer has written so far."""
+    return json.dumps({"v": 1, "h": str(highest)}).encode()
+
+
+def highest_of_commit(body: bytes) -> Generation | None:
+    """None: an older release wrote it, and did not tell."""
+    return Generation(int(json.loads(body)["h"])) if body else None
+
+
 def _is_tombstone(body: bytes) -> bool:
     return bool(json.loads(body).get("s") == AddressState.GONE)

@@ -1,96 +1,35 @@
-"""Leases in memory: LeaseStore and EpochStore by the same rules as the scripts, said in Python.
+"""Leases in memory: LeaseStore and EpochStore, the model of the scripts.
 
-It is the model that the real store is compared with, so it knows nothing of Redis: a dictionary
-of leases, a server whose identity changes when it restarts, and the fence of each node.
+Here are the steps that agents ask for; `memory_ends` has those that end a lease,
+`memory_epochs` the recovery, `memory_books` what is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
     AcquireStatus,
     ArriveStatus,
     Claim,
-    ExpireStatus,
     FencedBy,
-    ForgetStatus,
-    GiveUpStatus,
     Lease,
-    PolicyStatus,
     RetainStatus,
-    Status,
     Step,
-    unheard,
 )
-from services.allocator.domain.ports import ReportedView, StoreEpoch
+from services.allocator.domain.ports import ReportedView
 from shared.addresses import AddressState
-from shared.errors import BerthError, EpochLost
-from shared.ids import (
-    GENERATION_BITS,
-    EniId,
-    Generation,
-    Identity,
-    Incarnation,
-    NodeName,
-    generation,
-)
+from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
+
+from .memory_books import Mark, refusal
+from .memory_ends import MemoryEnds
+from .memory_epochs import MemoryEpochs
 
 
-@dataclass(slots=True)
-class Mark:
-    """What is known of one node's agent."""
-
-    incarnation: Incarnation
-    nonce: str
-    low: int = 1
-    last_report: int = 0
-
-
-@dataclass(slots=True)
-class Books:
-    """Everything a server keeps, and loses when it is emptied."""
-
-    number: int = 0
-    opened_on: int = 0
-    counter: int = 0
-    claim: int = 0
-    fixed: dict[Identity, Lease] = field(default_factory=dict)
-    unjournaled: dict[Identity, Generation] = field(default_factory=dict)
-    put_off: dict[Identity, datetime] = field(default_factory=dict)  # what the reaper took
-    marks: dict[NodeName, Mark] = field(default_factory=dict)
-    reported: dict[NodeName, dict[IPv4Address, ReportedView]] = field(default_factory=dict)
-
-
-class MemoryLeases:
-    """One process' view of a store in memory."""
-
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._now = now
-        self._books = Books()
-        self._server = 1
-        self._number: int | None = None
-
-    def restart(self) -> None:
-        """Another life of the server, with its data."""
-        self._server += 1
-
-    def copy(self) -> Books:
-        """What a snapshot of the server holds."""
-        return deepcopy(self._books)
-
-    def go_back(self, books: Books) -> None:
-        """Another server, started from an older snapshot."""
-        self._books = books
-        self._server += 1
-
-    def empty(self) -> None:
-        """The data is gone, the server is the same."""
-        self._books = Books()
+class MemoryLeases(MemoryEnds, MemoryEpochs):
+    """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:
         self._check_epoch()
@@ -153,85 +92,6 @@ class MemoryLeases:
         ended = replace(lease, state=AddressState.RETAINED, bound_generation=None)
         return self._keep(RetainStatus.RETAINED, ended)
 
-    async def now(self) -> datetime:
-        return self._now()
-
-    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
-        self._check_epoch()
-        moments = {
-            identity: self._books.put_off.get(identity, due)
-            for identity, lease in self._books.fixed.items()
-            if (due := _due(lease)) is not None
-        }
-        taken = sorted(
-            (each for each in moments if moments[each] <= by), key=moments.__getitem__
-        )
-        self._books.put_off |= dict.fromkeys(taken[:limit], by + retry)
-        return [self._books.fixed[identity] for identity in taken[:limit]]
-
-    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
-        self._check_epoch()
-        lease = self._books.fixed.get(identity)
-        if lease is None:
-            return Step(status=ExpireStatus.UNKNOWN, lease=None, is_journaled=True)
-        if lease.state is AddressState.EXPIRED:
-            return self._as_is(ExpireStatus.EXPIRED, lease)
-        if lease.expires_at is None or lease.expires_at > by:
-            return self._as_is(ExpireStatus.KEPT, lease)
-        return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
-
-    async def give_up(
-        self, identity: Identity, generation: Generation, *, force: bool
-    ) -> Step[GiveUpStatus]:
-        self._check_epoch()
-        lease = self._books.fixed.get(identity)
-        if lease is None:
-            return Step(status=GiveUpStatus.UNKNOWN, lease=None, is_journaled=True)
-        if lease.state is AddressState.EXPIRED:
-            return self._as_is(GiveUpStatus.EXPIRED, lease)
-        if lease.generation != generation:
-            return self._as_is(GiveUpStatus.SUPERSEDED, lease)
-        if lease.state is AddressState.MOVING:
-            return self._as_is(GiveUpStatus.MOVING, lease)
-        if lease.state is AddressState.BOUND_FIXED and not force:
-            return self._as_is(GiveUpStatus.IN_USE, lease)
-        ended = replace(lease, state=AddressState.EXPIRED, bound_generation=None)
-        return self._keep(GiveUpStatus.EXPIRED, ended)
-
-    async def set_policy(
-        self, identity: Identity, expires_after: timedelta | None
-    ) -> Step[PolicyStatus]:
-        self._check_epoch()
-        lease = self._books.fixed.get(identity)
-        if lease is None:
-            return Step(status=PolicyStatus.UNKNOWN, lease=None, is_journaled=True)
-        if lease.state is AddressState.MOVING:
-            return self._as_is(PolicyStatus.MOVING, lease)
-        if lease.state is AddressState.EXPIRED:
-            return self._as_is(PolicyStatus.EXPIRED, lease)
-        if lease.is_expiry_set and lease.expires_after == expires_after:
-            return self._as_is(PolicyStatus.SET, lease)
-        is_bound = lease.state is AddressState.BOUND_FIXED
-        changed = replace(
-            lease,
-            expires_after=expires_after,
-            is_expiry_set=True,
-            bound_generation=lease.release_generation if is_bound else None,
-        )
-        return self._keep(PolicyStatus.SET, changed, since=lease.since)
-
-    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
-        self._check_epoch()
-        books, lease = self._books, self._books.fixed.get(identity)
-        if lease is None:
-            return ForgetStatus.UNKNOWN
-        if lease.state is not AddressState.EXPIRED or lease.generation != generation:
-            return ForgetStatus.SUPERSEDED
-        del books.fixed[identity]
-        books.unjournaled.pop(identity, None)
-        books.put_off.pop(identity, None)
-        return ForgetStatus.FORGOTTEN
-
     async def report(
         self,
         fence: FencedBy,
@@ -242,68 +102,13 @@ class MemoryLeases:
     ) -> None:
         mark = self._check(fence)
         if fence.sequence < mark.last_report:
-            raise _refusal("stale", fence)
+            raise refusal("stale", fence)
         mark.last_report = fence.sequence
         known = {} if is_whole else self._books.reported.setdefault(fence.node, {})
         known |= {view.address: view for view in views}
         for address in gone:
             known.pop(address, None)
         self._books.reported[fence.node] = known
-
-    async def journaled(self, identity: Identity, generation: Generation) -> None:
-        if self._books.unjournaled.get(identity) == generation:
-            del self._books.unjournaled[identity]
-
-    async def unjournaled(self, limit: int) -> list[Lease]:
-        marked = [each for each in self._books.unjournaled if each in self._books.fixed]
-        return [self._books.fixed[identity] for identity in marked[:limit]]
-
-    async def find(self, identity: Identity) -> Lease | None:
-        return self._books.fixed.get(identity)
-
-    async def leases(self, cursor: int, limit: int) -> tuple[int, list[Lease]]:
-        page = list(self._books.fixed.values())[cursor : cursor + limit]
-        following = cursor + limit
-        return (following if following < len(self._books.fixed) else 0), page
-
-    async def nodes(self) -> list[NodeName]:
-        return sorted(self._books.marks)
-
-    async def reported(self, node: NodeName) -> list[ReportedView]:
-        return list(self._books.reported.get(node, {}).values())
-
-    def use_epoch(self, number: int | None) -> None:
-        self._number = number
-
-    async def epoch(self) -> StoreEpoch:
-        books = self._books
-        return StoreEpoch(
-            number=books.number,
-            is_same_server=books.opened_on == self._server,
-            highest=Generation((books.number << GENERATION_BITS) + books.counter),
-        )
-
-    async def claim(self, number: int, *, empty: bool) -> bool:
-        if self._books.claim > number:
-            return False
-        if empty:
-            reported = self._books.reported
-            self._books = Books(counter=self._books.counter, reported=reported)
-        self._books.claim = number
-        return True
-
-    async def restore(self, number: int, leases: Sequence[Lease]) -> bool:
-        if self._books.claim != number:
-            return False
-        self._books.fixed |= {lease.identity: lease for lease in leases}
-        return True
-
-    async def open(self, number: int) -> bool:
-        if self._books.claim != number:
-            return False
-        self._books.number, self._books.opened_on = number, self._server
-        self._books.counter = 0
-        return True
 
     def _first(self, claim: Claim) -> Step[AcquireStatus]:
         candidate = claim.candidate
@@ -337,49 +142,3 @@ class MemoryLeases:
             bound_generation=None,
         )
         return self._keep(AcquireStatus.BOUND, bound)
-
-    def _keep(
-        self, status: Status, lease: Lease, *, since: datetime | None = None
-    ) -> Step[Status]:
-        # Every step: a new generation, and a mark that it is not in the journal yet.
-        books = self._books
-        books.counter += 1
-        kept = replace(
-            lease,
-            generation=generation(books.number, books.counter),
-            since=since or self._now(),
-        )
-        books.fixed[lease.identity] = kept
-        books.unjournaled[lease.identity] = kept.generation
-        books.put_off.pop(lease.identity, None)
-        return Step(status=status, lease=kept, is_journaled=False)
-
-    def _as_is(self, status: Status, lease: Lease) -> Step[Status]:
-        is_journaled = lease.identity not in self._books.unjournaled
-        return Step(status=status, lease=lease, is_journaled=is_journaled)
-
-    def _check_epoch(self) -> None:
-        books = self._books
-        is_open = books.number == self._number and books.opened_on == self._server
-        if self._number is None or not is_open:
-            raise EpochLost(f"epoch {self._number} is not open here")
-
-    def _check(self, fence: FencedBy) -> Mark:
-        self._check_epoch()
-        mark = self._books.marks.get(fence.node)
-        if mark is None or fence.incarnation > mark.incarnation:
-            raise _refusal("unregistered", fence)
-        if fence.incarnation < mark.incarnation or fence.sequence < mark.low:
-            raise _refusal("stale", fence)
-        mark.low = max(mark.low, fence.lowest_unsettled)
-        return mark
-
-
-def _due(lease: Lease) -> datetime | None:
-    return lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
-
-
-def _refusal(status: str, fence: FencedBy) -> BerthError:
-    error = unheard(status, fence)
-    assert error is not None, f"{status} is a reason not to be heard"
-    return error

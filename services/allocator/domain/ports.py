@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
 
@@ -23,6 +23,8 @@ from .leases import (
     RetainStatus,
     Step,
 )
+
+NO_GENERATION: Final = Generation(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +146,16 @@ class JournalEpoch:
     opened_at: datetime
     revision: int
     is_rewrite: bool = False  # being written anew from the store: not whole until it is open
+    highest: Generation = NO_GENERATION  # of what was journaled up to `counted_to`
+    counted_to: int = 0
 
 
 class Journal(Protocol):
     """The last value of every fixed lease, and the epoch, in JetStream."""
+
+    async def ensure_stream(self) -> None:
+        """Have a place to write to, also after somebody took it away."""
+        ...
 
     async def write(self, leases: Sequence[Lease]) -> None:
         """Durable when it returns. Raises EpochLost for a writer of an older epoch."""
@@ -167,8 +175,12 @@ class Journal(Protocol):
         at: datetime,
         after: JournalEpoch | None,
         is_rewrite: bool = False,
+        highest: Generation | None = None,
     ) -> JournalEpoch | None:
-        """Compare-and-set on the record read before; None when somebody else was first."""
+        """Compare-and-set on the record read before; None when somebody else was first.
+
+        `highest`: of all that was journaled before `after`, when it was counted.
+        """
         ...
 
     async def highest(self) -> Generation: ...

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.eni_manager.adapters.bus_agents import eni_fields
 from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, NodeImage
 from services.eni_manager.service import EniManager
@@ -33,7 +34,7 @@ from shared.messages.moves import (
     Reclaimed,
     ReclaimRequest,
 )
-from shared.messages.nodes import NODE_WANT, StockCounts, Wanted, WantRequest
+from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, Wanted, WantRequest
 
 _PROBLEM_CHARACTERS_MAX = 1024
 
@@ -53,7 +54,7 @@ class EniManagerEndpoints:
         }
 
     async def _want(self, request: WantRequest) -> Wanted:
-        problem = await self._service.want(
+        heard = await self._service.want(
             NodeName(request.node),
             InstanceId(request.instance),
             request.incarnation,
@@ -61,7 +62,10 @@ class EniManagerEndpoints:
             frozenset(request.enis),
             now=self._clock.now(),
         )
-        return Wanted(problem=problem[:_PROBLEM_CHARACTERS_MAX] if problem else None)
+        return Wanted(
+            problem=heard.problem[:_PROBLEM_CHARACTERS_MAX] if heard.problem else None,
+            capacity=None if heard.capacity is None else _capacity(heard.capacity),
+        )
 
     async def _move(self, request: MoveRequest) -> Moved:
         move = Move(
@@ -102,6 +106,15 @@ def _demand(counts: StockCounts) -> Demand:
         cooling=counts.cooling,
         bound=counts.bound_immediate + counts.bound_fixed,
         waiting=counts.waiting,
+    )
+
+
+def _capacity(capacity: Capacity) -> NodeCapacity:
+    return NodeCapacity(
+        addresses_max=capacity.addresses_max,
+        addresses_free=capacity.addresses_free,
+        enis_max=capacity.enis_max,
+        enis_free=capacity.enis_free,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.eni_manager.adapters.lanes import Lane
+from services.eni_manager.domain.errands import Urgency, urgency_now
 from shared.errors import Unavailable
 from shared.ids import ClusterName
 from shared.store.keys import eni_key
@@ -17,7 +18,7 @@ _LUA = "services.eni_manager.adapters.lua"
 
 
 class RedisPace:
-    """Implements Pace. A call that would wait longer than `wait_max_s` is refused at once."""
+    """Implements Pace. A call that would wait longer than `wait_max_s` is refused."""
 
     def __init__(
         self,
@@ -32,27 +33,42 @@ class RedisPace:
         self._rates_per_s = rates_per_s
         self._default_per_s = default_per_s
         self._wait_max_s = wait_max_s
-        self._take = load_script(store, _LUA, "take_token")
+        self._lanes: dict[str, Lane] = {}
+        self._take = load_script(store, _LUA, "take_tokens")
 
     async def turn(self, action: str) -> None:
-        wait_s = await self._run("take", action)
-        if wait_s > self._wait_max_s:
-            raise Unavailable(
-                f"{action}: {wait_s:.1f} s to wait under the account's rate limit, more than"
-                f" {self._wait_max_s:.1f} s"
-            )
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
+        await self._lane(action).turn(urgency_now())
 
     async def throttled(self, action: str) -> None:
-        await self._run("throttled", action)
+        await self._run("throttled", action, urgency_now(), 0)
 
-    async def _run(self, verb: str, action: str) -> float:
-        rate = self._rates_per_s.get(action, self._default_per_s)
+    async def aclose(self) -> None:
+        for lane in self._lanes.values():
+            await lane.aclose()
+
+    def _lane(self, action: str) -> Lane:
+        found = self._lanes.get(action)
+        if found is None:
+
+            async def take(urgency: Urgency, wanted: int) -> tuple[int, float]:
+                return await self._run("take", action, urgency, wanted)
+
+            found = self._lanes[action] = Lane(
+                action, take, rate_per_s=self._rate(action), wait_max_s=self._wait_max_s
+            )
+        return found
+
+    def _rate(self, action: str) -> float:
+        return self._rates_per_s.get(action, self._default_per_s)
+
+    async def _run(
+        self, verb: str, action: str, urgency: Urgency, wanted: int
+    ) -> tuple[int, float]:
         try:
-            wait_ms = await self._take(
-                keys=[eni_key(self._cluster, f"rate:{action}")], args=[verb, str(rate)]
+            granted, wait_ms = await self._take(
+                keys=[eni_key(self._cluster, f"rate:{action}")],
+                args=[verb, str(self._rate(action)), int(urgency), wanted],
             )
         except (RedisError, OSError) as error:
             raise Unavailable(f"store: {error}") from error
-        return float(wait_ms) / 1000
+        return int(granted), float(wait_ms) / 1000

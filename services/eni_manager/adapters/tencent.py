@@ -29,6 +29,7 @@ from services.eni_manager.adapters.tencent_access import (
     refuse_other_types,
 )
 from services.eni_manager.adapters.tencent_errors import error_of_code
+from services.eni_manager.domain.errands import check_right
 from shared.cloud.errors import (
     CloudAway,
     CloudDenied,
@@ -57,7 +58,10 @@ class TencentCloud:
             "cvm", _CVM_VERSION, credential, access.region, profile(access)
         )
         for client in (self._vpc, self._cvm):
-            client.http_client.event_hooks = {"response": [refuse_other_types]}
+            client.http_client.event_hooks = {
+                "request": [_check_right],
+                "response": [refuse_other_types],
+            }
         self._timeout_s = access.timeout_s
         self._pace = pace
 
@@ -214,10 +218,12 @@ class TencentCloud:
         await self._pace.turn(action)
         began_s = time.monotonic()
         CLOUD_THROTTLE_WAIT_SECONDS.labels(action).observe(began_s - asked_s)
-        outcome = "ok"
+        outcome = "unsent"
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await send(request)
+                answer = await send(request)
+            outcome = "ok"
+            return answer
         except (TencentCloudSDKException, httpx.HTTPError, OSError, TimeoutError) as error:
             failure = _failure(action, error)
             outcome = type(failure).__name__
@@ -229,6 +235,11 @@ class TencentCloud:
             raise CloudAway(action, "Unreadable", f"not the API's shape: {error}") from error
         finally:
             CLOUD_CALL_SECONDS.labels(action, outcome).observe(time.monotonic() - began_s)
+
+
+async def _check_right(_: httpx.Request) -> None:
+    """Right before it is sent, and after it was signed: see `check_right`."""
+    check_right()
 
 
 def _failure(action: str, error: Exception) -> CloudError:

@@ -77,6 +77,39 @@ def plan_growth(wanted: int, node: NodeRoom, subnets: Sequence[Subnet]) -> Growt
     return Growth(steps=tuple(steps), shortage=shortage)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What a node may have, and what it could still be given now."""
+
+    addresses_max: int
+    addresses_free: int
+    enis_max: int
+    enis_free: int
+
+
+def capacity(
+    node: NodeRoom,
+    subnets: Sequence[Subnet],
+    *,
+    enis_max: int,
+    held: int,
+    pods_max: int | None,
+) -> Capacity:
+    """Quota, pod maximum and what the subnets have free, taken together.
+
+    `enis_max` may be attached in all; `held` addresses are on the node's ENIs already.
+    """
+    quota = held + sum(each.room for each in node.enis) + node.eni_slots * node.addresses_max
+    addresses_max = quota if pods_max is None else min(quota, pods_max)
+    growth = plan_growth(max(0, addresses_max - held), node, subnets)
+    return Capacity(
+        addresses_max=addresses_max,
+        addresses_free=sum(step.count for step in growth.steps),
+        enis_max=enis_max,
+        enis_free=min(node.eni_slots, sum(each.free for each in subnets)),
+    )
+
+
 def _quota_reached(left: int, node: NodeRoom) -> QuotaReached:
     return QuotaReached(
         f"node {node.node} lacks {left} addresses: all of its {len(node.enis) + node.eni_slots}"

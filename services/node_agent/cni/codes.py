@@ -64,6 +64,7 @@ CNI_CODE: Final = {
     ErrorCode.PODS_EXIST: CniCode.PODS_EXIST,
     ErrorCode.LEASES_RETAINED: CniCode.LEASES_RETAINED,
     ErrorCode.UNAVAILABLE: CniCode.TRY_AGAIN_LATER,
+    ErrorCode.STORAGE_FULL: CniCode.TRY_AGAIN_LATER,
     ErrorCode.BUSY: CniCode.TRY_AGAIN_LATER,
     ErrorCode.STOCK_EMPTY: CniCode.TRY_AGAIN_LATER,
     ErrorCode.SUBNET_FULL: CniCode.TRY_AGAIN_LATER,

@@ -11,6 +11,7 @@ from shared.annotations import PodNetwork
 from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid
 
 from .attachments import Attachment, Claim
+from .devices import Capacity
 from .enis import Eni
 from .stock import Holding
 from .wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
@@ -92,6 +93,7 @@ class NodeRecord:
     enis: tuple[Eni, ...] = ()
     owned: tuple[tuple[IPv4Address, EniId], ...] = ()
     recalls: dict[str, tuple[tuple[IPv4Address, EniId], ...]] = field(default_factory=dict)
+    capacity: Capacity | None = None  # as last told; nothing free, because that is soon past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from services.vpc_simulator.model.tokens import ClientTokens
 from services.vpc_simulator.runner import TaskRunner
 from services.vpc_simulator.weather import Fault, FaultKind, Faults, Latencies, Rates
 from shared.clock import Clock
+from shared.telemetry.metrics import SIMULATOR_CALLS_TOTAL
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +75,22 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         request_id = self._cloud.names.request()
+        code = "ok"
         self._in_flight += 1
         try:
             answer = await self._serve(request, request_id)
         except ApiFailure as failure:
-            answer = _refused(request_id, failure)
+            answer, code = _refused(request_id, failure), failure.code
         except Unanswered:
             return _cut(request)
         except Exception:  # a bug: the caller is told so, the log has the why
             log.exception("call failed", extra={"request_id": request_id})
-            answer = _refused(request_id, ApiFailure(Code.INTERNAL_ERROR, "A bug."))
+            code = Code.INTERNAL_ERROR
+            answer = _refused(request_id, ApiFailure(code, "A bug."))
         finally:
             self._in_flight -= 1
+        action = request.headers.get("X-TC-Action", "")
+        SIMULATOR_CALLS_TOTAL.labels(action if action in ACTIONS else "unknown", code).inc()
         body = {"Response": {**answer.body, "RequestId": answer.request_id}}
         return web.Response(body=json.dumps(body).encode(), headers=_CONTENT_TYPE)
 

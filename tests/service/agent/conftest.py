@@ -42,6 +42,7 @@ from shared.messages.nodes import (
     NODE_WANT,
     STOCK_OFFER,
     STOCK_RECALL,
+    NodeCapacity,
     OfferAccepted,
     Registered,
     RegisterRequest,
@@ -81,6 +82,7 @@ class StandIn:
     incarnation: int = 0
     lose_answers: int = 0  # the work is done, the answer never comes
     refusal: BerthError | None = None
+    capacity: NodeCapacity | None = None
     said: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def register(self, request: RegisterRequest) -> Registered:
@@ -128,7 +130,7 @@ class StandIn:
     async def want(self, request: WantRequest) -> Wanted:
         self.wants.append(request)
         await self._tell()
-        return Wanted()
+        return Wanted(capacity=self.capacity)
 
     async def until(self, claim: Callable[[], bool]) -> None:
         """Wait until something said here makes the claim true."""

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from services.node_agent import fixed
+from services.node_agent.domain.devices import Capacity
 from services.node_agent.domain.ports import Link
 from shared.addresses import AddressState
 from shared.errors import Busy, PodUnknown, Stale, StockEmpty, SubnetFull, Unavailable
 from shared.messages import leases
-from shared.messages.nodes import STOCK_OFFER
+from shared.messages.nodes import STOCK_OFFER, NodeCapacity
 from tests.service.agent.conftest import Boot, Node, StandIn
 from tests.support.agent_world import (
     ENI,
@@ -52,6 +53,21 @@ async def test_a_pod_that_is_not_known_is_not_guessed(node: Node, tmp_path: Path
         await node.add("c1", pod, "uid-old")
 
     assert node.agent.heartbeat.counts().idle == len(POOL)
+
+
+async def test_the_capacity_the_node_is_told_is_kept_for_kubelet(
+    boot: Boot, stand_in: StandIn
+) -> None:
+    stand_in.capacity = NodeCapacity(
+        addresses_max=30, addresses_free=20, enis_max=3, enis_free=1
+    )
+    node = await boot()
+    await stand_in.until(lambda: bool(stand_in.wants))
+
+    await node.agent.heartbeat.beat()
+
+    told = node.agent.ledger.capacity
+    assert told == Capacity(addresses_max=30, addresses_free=20, enis_max=3, enis_free=1)
 
 
 async def test_an_add_without_stock_waits_for_the_offer_it_asks_for(

@@ -120,6 +120,36 @@ async def test_a_restart_with_its_data_keeps_leases_and_journals_the_rest(
     assert await cluster.store.unjournaled(10) == []
 
 
+async def test_a_step_left_unjournaled_is_journaled_in_the_second_round_that_sees_it(
+    cluster: Cluster,
+) -> None:
+    keeper = cluster.keeper()
+    await keeper.open()
+    await cluster.bind("web-0", "10.0.0.9", is_journaled=False)
+
+    await keeper.finish_rounds()
+    after_one_round = await cluster.journaled()
+    await keeper.finish_rounds()
+
+    assert after_one_round == set()  # whoever took it may be journaling it at this moment
+    assert await cluster.journaled() == {"web-0"}
+    assert await cluster.store.unjournaled(10) == []
+
+
+async def test_a_step_that_went_on_between_two_rounds_is_left_to_its_replica(
+    cluster: Cluster,
+) -> None:
+    keeper = cluster.keeper()
+    await keeper.open()
+    lease = await cluster.bind("web-0", "10.0.0.9", is_journaled=False)
+
+    await keeper.finish_rounds()
+    await cluster.store.give_up(lease.identity, lease.generation, force=True)
+    await keeper.finish_rounds()
+
+    assert await cluster.journaled() == set()
+
+
 async def test_an_emptied_store_is_rebuilt_from_the_journal(cluster: Cluster) -> None:
     leases = {await cluster.bind(f"web-{n}", f"10.0.0.{10 + n}") for n in range(5)}
     cluster.store.empty()

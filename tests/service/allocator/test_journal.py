@@ -186,6 +186,19 @@ async def test_one_overtaken_step_does_not_fail_those_beside_it(journals: Journa
     }
 
 
+async def test_overtaken_steps_do_not_break_up_the_batch_they_are_in(
+    journals: Journals,
+) -> None:
+    await journals.one.write([step(number, pod=f"web-{number}") for number in range(1, 33)])
+    await journals.two.write([step(100, pod=f"web-{number}") for number in range(1, 17)])
+    before = await journals.last_sequence()
+
+    await journals.one.write([step(50, pod=f"web-{number}") for number in range(1, 33)])
+
+    # Sixteen were superseded; the others went as one batch, with the message that checks.
+    assert await journals.last_sequence() - before == 16 + 1
+
+
 async def test_replicas_that_journal_the_same_steps_at_once_both_succeed(
     journals: Journals,
 ) -> None:

@@ -13,6 +13,7 @@ from services.eni_manager.domain.placement import (
     AssignStep,
     EniRoom,
     NodeRoom,
+    capacity,
     plan_growth,
     subnets_of_zone,
 )
@@ -132,3 +133,28 @@ def test_a_plan_keeps_every_limit_and_misses_nothing_without_a_reason(
     total = sum(each.count for each in growth.steps)
     assert total <= wanted
     assert (growth.shortage is None) == (total == wanted)
+
+
+@pytest.mark.parametrize(
+    ("pods_max", "free", "addresses_max", "addresses_free"),
+    [
+        (None, 100, 12, 8),  # 4 held, 3 fit on the ENI there is, 5 on one that may come
+        (6, 100, 6, 2),
+        (3, 100, 3, 0),
+        (None, 5, 12, 4),  # one of the five is the new ENI's primary address
+        (None, 0, 12, 0),
+    ],
+)
+def test_capacity_is_quota_and_pod_maximum_and_what_the_subnets_can_still_give(
+    pods_max: int | None, free: int, addresses_max: int, addresses_free: int
+) -> None:
+    told = capacity(
+        a_node(an_eni("eni-a", 3), slots=1),
+        [a_subnet("subnet-a", free)],
+        enis_max=2,
+        held=4,
+        pods_max=pods_max,
+    )
+
+    assert (told.addresses_max, told.addresses_free) == (addresses_max, addresses_free)
+    assert (told.enis_max, told.enis_free) == (2, min(1, free))

@@ -1,0 +1,173 @@
+"""The journal as it is read: the epoch record, every lease, the highest generation.
+
+Reads that a decision hangs on go to the stream's leader, because a replica may be behind; the
+many messages of a rebuild are read directly once no replica is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
+
+from services.allocator.domain.leases import Lease
+from services.allocator.domain.ports import JournalEpoch
+from shared.errors import Unavailable
+from shared.ids import ClusterName, Generation
+from shared.messages.subjects import (
+    journal_commit_subject,
+    journal_epoch_subject,
+    journal_root,
+    journal_stream,
+)
+
+from .journal_entries import generation_of, highest_of_commit, lease_of
+from .journal_reads import JournalReads
+from .journal_stream import JournalStream
+
+TIMEOUT_S: Final = 5.0
+WRONG_LAST_SEQUENCE: Final = 10071
+_NO_MESSAGE: Final = 10037
+
+
+class JournalBooks:
+    """One cluster's journal without its leases' steps, which `JetStreamJournal` writes."""
+
+    def __init__(self, nats: Client, cluster: ClusterName, *, replicas: int = 1) -> None:
+        self._js = nats.jetstream(timeout=TIMEOUT_S)
+        self._cluster = cluster
+        self._prefix = f"{journal_root(cluster)}.lease."
+        self._reads = JournalReads(nats, journal_stream(cluster), timeout_s=TIMEOUT_S)
+        self._stream = JournalStream(nats, cluster, timeout_s=TIMEOUT_S, replicas=replicas)
+
+    async def ensure_stream(self) -> None:
+        """Make the stream unless it is there: at start, and when it was deleted since."""
+        await self._stream.ensure()
+
+    async def epoch(self) -> JournalEpoch | None:
+        stored = await self._last(journal_epoch_subject(self._cluster))
+        if stored is None:
+            return None
+        body = json.loads(stored.data or b"{}")
+        return JournalEpoch(
+            number=int(body["number"]),
+            is_open=bool(body["is_open"]),
+            opened_at=datetime.fromisoformat(body["at"]),
+            revision=sequence_of(stored),
+            is_rewrite=bool(body.get("is_rewrite", False)),
+            highest=Generation(int(body.get("highest", 0))),
+            counted_to=int(body.get("counted_to", 0)),
+        )
+
+    async def put_epoch(
+        self,
+        number: int,
+        *,
+        is_open: bool,
+        at: datetime,
+        after: JournalEpoch | None,
+        is_rewrite: bool = False,
+        highest: Generation | None = None,
+    ) -> JournalEpoch | None:
+        # What was counted up to an older claim stays true, whoever claims next.
+        counted = (after.highest, after.counted_to) if after is not None else (Generation(0), 0)
+        if highest is not None and after is not None:
+            counted = (highest, after.revision)
+        body = {
+            "v": 1,
+            "number": number,
+            "is_open": is_open,
+            "at": at.isoformat(),
+            "is_rewrite": is_rewrite,
+            "highest": str(counted[0]),
+            "counted_to": counted[1],
+        }
+        revision = after.revision if after is not None else 0
+        try:
+            stored = await self._js.publish(
+                journal_epoch_subject(self._cluster),
+                json.dumps(body).encode(),
+                headers={"Nats-Expected-Last-Subject-Sequence": str(revision)},
+            )
+        except nats.js.errors.APIError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                return None
+            raise Unavailable(f"the journal: {error}") from error
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+        return JournalEpoch(
+            number=number,
+            is_open=is_open,
+            opened_at=at,
+            revision=int(stored.seq),
+            is_rewrite=is_rewrite,
+            highest=counted[0],
+            counted_to=counted[1],
+        )
+
+    async def highest(self) -> Generation:
+        """Of everything that was ever journaled, in whatever order its writers came.
+
+        Each writer's last commit bears the highest generation it has written; the epoch record
+        bears that of all commits before it. A commit of an older release bears none: then every
+        lease is looked at.
+        """
+        record = await self.epoch()
+        highest = record.highest if record is not None else Generation(0)
+        sequence = record.counted_to if record is not None else 0
+        while (commit := await self._next_commit(sequence + 1)) is not None:
+            told = highest_of_commit(commit.data or b"")
+            if told is None:
+                return max(highest, await self._highest_lease())
+            highest = max(highest, told)
+            sequence = sequence_of(commit)
+        return highest
+
+    async def leases(self) -> AsyncIterator[Lease]:
+        """Every lease, in the order of the stream."""
+        await self._stream.wait_for_replicas()
+        async for stored in self._reads.all_below(f"{self._prefix}*"):
+            lease = lease_of(stored.subject.removeprefix(self._prefix), stored.data)
+            if lease is not None:
+                yield lease
+
+    async def _highest_lease(self) -> Generation:
+        await self._stream.wait_for_replicas()
+        highest = Generation(0)
+        async for stored in self._reads.all_below(f"{self._prefix}*"):
+            if stored.data:
+                highest = max(highest, generation_of(stored.data))
+        return highest
+
+    async def _last(self, subject: str) -> RawStreamMsg | None:
+        """The last message of a subject, as the stream's leader has it."""
+        return await self._ask_leader(subject=subject)
+
+    async def _next_commit(self, sequence: int) -> RawStreamMsg | None:
+        subject = journal_commit_subject(self._cluster, "*")
+        return await self._ask_leader(subject=subject, sequence=sequence)
+
+    async def _ask_leader(
+        self, *, subject: str, sequence: int | None = None
+    ) -> RawStreamMsg | None:
+        try:
+            return await self._js.get_msg(
+                self._stream.name, sequence, subject, next=sequence is not None
+            )
+        except nats.js.errors.APIError as error:
+            if error.err_code == _NO_MESSAGE:
+                return None
+            raise Unavailable(f"the journal: {error.description}") from error
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+
+
+def sequence_of(stored: RawStreamMsg) -> int:
+    assert stored.seq is not None, "a stored message has a sequence"
+    return stored.seq

@@ -1,0 +1,142 @@
+"""The journal's stream in JetStream: made, kept from losing leases, and asked how full it is.
+
+A stream drops its oldest messages when it is full, unless it is told to refuse new ones; here
+the oldest message may be a lease. Size and replicas are the operator's; what could lose a
+lease is set back to what it must be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+
+from shared.errors import StorageFull, Unavailable
+from shared.ids import ClusterName
+from shared.messages.subjects import journal_root, journal_stream
+
+log = logging.getLogger(__name__)
+
+_STREAM_EXISTS: Final = 10058
+_STREAM_NOT_FOUND: Final = 10059
+# Maximum bytes and messages of the stream, JetStream's own storage, the account's.
+_FULL_CODES: Final = frozenset({10077, 10047, 10028, 10023, 10002})
+_FULL_AT: Final = 0.95  # of the limit: what is under way still fits into the rest
+_REPLICAS_S: Final = 5.0
+_REPLICAS_POLL_S: Final = 0.05
+
+# What must hold of the stream, whoever made it.
+_REQUIRED: Final[dict[str, Any]] = {
+    "max_msgs_per_subject": 1,
+    "discard": "new",
+    "max_age": 0,
+    "allow_atomic": True,
+    "allow_direct": True,
+    "allow_msg_ttl": True,
+}
+
+
+class JournalStream:
+    """One cluster's stream, asked through JetStream's API."""
+
+    def __init__(
+        self, nats: Client, cluster: ClusterName, *, timeout_s: float, replicas: int = 1
+    ) -> None:
+        self._nats = nats
+        self._timeout_s = timeout_s
+        self._replicas = replicas
+        self._subjects = [f"{journal_root(cluster)}.>"]
+        self.name = journal_stream(cluster)
+
+    async def ensure(self) -> None:
+        """Make the stream unless it is there; change what could lose a lease."""
+        wanted = _REQUIRED | {
+            "name": self.name,
+            "subjects": self._subjects,
+            "storage": "file",
+            "num_replicas": self._replicas,
+        }
+        made = await self.ask(f"STREAM.CREATE.{self.name}", wanted)
+        error = made.get("error")
+        if error and error.get("err_code") != _STREAM_EXISTS:
+            raise problem_of(f"journal stream {self.name}", error)
+        if not error:
+            return
+        found = (await self.info())["config"]
+        wrong = {name for name, value in _REQUIRED.items() if found.get(name, 0) != value}
+        if not wrong:
+            return
+        log.warning("journal stream is set right", extra={"settings": sorted(wrong)})
+        changed = await self.ask(f"STREAM.UPDATE.{self.name}", found | _REQUIRED)
+        if error := changed.get("error"):
+            raise problem_of(
+                f"journal stream {self.name} could lose leases by its {sorted(wrong)}", error
+            )
+
+    async def info(self) -> dict[str, Any]:
+        """Its state and configuration, from its leader. Raises Unavailable, also when gone."""
+        found = await self.ask(f"STREAM.INFO.{self.name}", {})
+        if error := found.get("error"):
+            raise problem_of(f"journal stream {self.name}", error)
+        return found
+
+    async def is_there(self) -> bool:
+        found = await self.ask(f"STREAM.INFO.{self.name}", {})
+        return bool(found.get("error", {}).get("err_code") != _STREAM_NOT_FOUND)
+
+    async def check_room(self) -> None:
+        """Raise StorageFull while there still is room for the steps that are under way."""
+        found = await self.info()
+        used, limit = found["state"]["bytes"], found["config"].get("max_bytes", -1)
+        if limit > 0 and used > limit * _FULL_AT:
+            raise StorageFull(
+                f"journal stream {self.name} holds {used} of max_bytes {limit}: raise it"
+            )
+        account = await self.ask("INFO", {})
+        used, limit = (
+            account.get("storage", 0),
+            account.get("limits", {}).get("max_storage", -1),
+        )
+        if limit > 0 and used > limit * _FULL_AT:
+            raise StorageFull(
+                f"the bus' account stores {used} of max_storage {limit} bytes: raise it"
+            )
+
+    async def wait_for_replicas(self) -> None:
+        """Until no replica is behind: one that is might answer a direct read with the past."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _REPLICAS_S
+        while True:
+            replicas = (await self.info()).get("cluster", {}).get("replicas") or []
+            behind = [
+                each["name"]
+                for each in replicas
+                if not each.get("offline") and (not each.get("current") or each.get("lag", 0))
+            ]
+            if not behind:
+                return
+            if loop.time() > deadline:
+                raise Unavailable(f"journal stream {self.name}: {behind} are behind")
+            await asyncio.sleep(_REPLICAS_POLL_S)
+
+    async def ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = await self._nats.request(
+                f"$JS.API.{call}", json.dumps(body).encode(), timeout=self._timeout_s
+            )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(
+                f"the journal did not answer: {str(error) or type(error).__name__}"
+            ) from error
+        found: dict[str, Any] = json.loads(answer.data)
+        return found
+
+
+def problem_of(what: str, error: dict[str, Any]) -> StorageFull | Unavailable:
+    """The error that one of JetStream's answers stands for."""
+    said = f"{what}: {error.get('description', error)}"
+    return StorageFull(said) if error.get("err_code") in _FULL_CODES else Unavailable(said)

@@ -1,0 +1,103 @@
+"""How a fixed lease ends in memory: by its own span, by a person's word, handed over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from services.allocator.domain.leases import (
+    ExpireStatus,
+    ForgetStatus,
+    GiveUpStatus,
+    Lease,
+    PolicyStatus,
+    Step,
+)
+from shared.addresses import AddressState
+from shared.ids import Generation, Identity
+
+from .memory_books import MemoryBooks
+
+
+class MemoryEnds(MemoryBooks):
+    """The steps of the reaper and of people."""
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        self._check_epoch()
+        moments = {
+            identity: self._books.put_off.get(identity, due)
+            for identity, lease in self._books.fixed.items()
+            if (due := _due(lease)) is not None
+        }
+        taken = sorted(
+            (each for each in moments if moments[each] <= by), key=moments.__getitem__
+        )
+        self._books.put_off |= dict.fromkeys(taken[:limit], by + retry)
+        return [self._books.fixed[identity] for identity in taken[:limit]]
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ExpireStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(ExpireStatus.EXPIRED, lease)
+        if lease.expires_at is None or lease.expires_at > by:
+            return self._as_is(ExpireStatus.KEPT, lease)
+        return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=GiveUpStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(GiveUpStatus.EXPIRED, lease)
+        if lease.generation != generation:
+            return self._as_is(GiveUpStatus.SUPERSEDED, lease)
+        if lease.state is AddressState.MOVING:
+            return self._as_is(GiveUpStatus.MOVING, lease)
+        if lease.state is AddressState.BOUND_FIXED and not force:
+            return self._as_is(GiveUpStatus.IN_USE, lease)
+        ended = replace(lease, state=AddressState.EXPIRED, bound_generation=None)
+        return self._keep(GiveUpStatus.EXPIRED, ended)
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=PolicyStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is AddressState.MOVING:
+            return self._as_is(PolicyStatus.MOVING, lease)
+        if lease.state is AddressState.EXPIRED:
+            return self._as_is(PolicyStatus.EXPIRED, lease)
+        if lease.is_expiry_set and lease.expires_after == expires_after:
+            return self._as_is(PolicyStatus.SET, lease)
+        is_bound = lease.state is AddressState.BOUND_FIXED
+        changed = replace(
+            lease,
+            expires_after=expires_after,
+            is_expiry_set=True,
+            bound_generation=lease.release_generation if is_bound else None,
+        )
+        return self._keep(PolicyStatus.SET, changed, since=lease.since)
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        self._check_epoch()
+        books, lease = self._books, self._books.fixed.get(identity)
+        if lease is None:
+            return ForgetStatus.UNKNOWN
+        if lease.state is not AddressState.EXPIRED or lease.generation != generation:
+            return ForgetStatus.SUPERSEDED
+        del books.fixed[identity]
+        books.unjournaled.pop(identity, None)
+        books.put_off.pop(identity, None)
+        return ForgetStatus.FORGOTTEN
+
+
+def _due(lease: Lease) -> datetime | None:
+    return lease.since if lease.state is AddressState.EXPIRED else lease.expires_at

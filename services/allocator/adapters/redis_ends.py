@@ -1,0 +1,81 @@
+"""How a fixed lease ends on Redis: by its own span, by a person's word, handed over."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from services.allocator.domain.leases import (
+    ExpireStatus,
+    ForgetStatus,
+    GiveUpStatus,
+    Lease,
+    PolicyStatus,
+    Step,
+)
+from shared.ids import Generation, Identity
+
+from .lease_codec import decode_lease
+from .redis_books import RedisBooks, milliseconds, read_step
+
+
+class RedisEnds(RedisBooks):
+    """The steps of the reaper and of people."""
+
+    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+        reply = await self._step(
+            "take_due",
+            [self._epoch, self._fixed, self._expiries],
+            [milliseconds(by), limit, milliseconds(by + retry)],
+            fence=None,
+        )
+        return [
+            decode_lease(token, body)
+            for token, body in zip(reply[1::2], reply[2::2], strict=True)
+        ]
+
+    async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
+        reply = await self._step(
+            "expire",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, milliseconds(by)],
+            fence=None,
+        )
+        return read_step(ExpireStatus, identity, reply)
+
+    async def give_up(
+        self, identity: Identity, generation: Generation, *, force: bool
+    ) -> Step[GiveUpStatus]:
+        reply = await self._step(
+            "give_up",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, str(generation), "1" if force else "0"],
+            fence=None,
+        )
+        return read_step(GiveUpStatus, identity, reply)
+
+    async def set_policy(
+        self, identity: Identity, expires_after: timedelta | None
+    ) -> Step[PolicyStatus]:
+        span = "" if expires_after is None else round(expires_after.total_seconds())
+        reply = await self._step(
+            "set_policy",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, span],
+            fence=None,
+        )
+        return read_step(PolicyStatus, identity, reply)
+
+    async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
+        reply = await self._step(
+            "forget",
+            [
+                self._epoch,
+                self._fixed,
+                self._addresses,
+                self._unjournaled,
+                self._expiries,
+            ],
+            [identity.token, str(generation)],
+            fence=None,
+        )
+        return ForgetStatus(reply[0].decode())
