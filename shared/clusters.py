@@ -61,6 +61,7 @@ class Operation:
     total: int = 0
     code: str | None = None  # of the failure
     reason: str | None = None
+    notes: tuple[str, ...] = ()  # what was found on the way and forbids nothing
     ends_retained: bool = False  # disabling: retained leases may be ended
     by: str
     began_at: datetime

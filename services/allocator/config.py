@@ -40,3 +40,12 @@ class AllocatorSettings(StoreSettings):
     journal_replicas: Literal[1, 3, 5] = 1
     """Servers of the bus that hold the journal each; of a stream that is there already, the
     operator's own choice stays."""
+
+    cluster_interval_s: Seconds = 0.5
+    """How often the cluster's record is looked at; enabling and disabling go on this fast."""
+
+    kubernetes_version: str | None = None
+    """Of the cluster's Kubernetes, such as 1.28.3; none: it is not checked when enabling."""
+
+    kubernetes_uses_cni: bool | None = None
+    """Whether its nodes run with CNI; none: it is not checked when enabling."""

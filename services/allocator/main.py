@@ -21,13 +21,19 @@ from shared.runtime.loops import Loops
 from shared.store.connection import STORE_CONDITION, check_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
+from .adapters.cluster_books import DurableClusterBooks
+from .adapters.cluster_world import BusClusterWorld, SettingsKubernetes
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
+from .cluster_keeper import ClusterKeeper
+from .cluster_life import ClusterLife
+from .cluster_progress import ClusterProgress
 from .config import AllocatorSettings
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
+from .pods_in_use import PodsInUse
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 
@@ -84,19 +90,37 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         eni_manager = BusEniManager(client)
         steps = DurableSteps(leases, journal, events, epochs)
         stack.push_async_callback(steps.drain)
+        keeper = ClusterKeeper(
+            DurableClusterBooks(nats, store, settings.cluster), events, clock
+        )
+        await keeper.refresh()
         allocator = Allocator(
             leases,
             steps,
             eni_manager,
             events,
             clock,
+            keeper,
             default_expires_after=_span(settings.default_expires_after_s),
         )
+        operations = LeaseOperations(leases, steps)
+        world = BusClusterWorld(client, clock)
+        pods = PodsInUse(leases, world)
+        kubernetes = SettingsKubernetes(
+            settings.kubernetes_version, settings.kubernetes_uses_cni
+        )
+        progress = ClusterProgress(keeper, world, kubernetes, leases, operations, pods, clock)
         reaper = Reaper(leases, journal, steps, eni_manager, clock, _limits(settings))
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        loops.every(
+            "cluster",
+            progress.round,
+            interval_s=settings.cluster_interval_s,
+            wake=keeper.changed,
+        )
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
@@ -109,7 +133,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ALLOCATOR,
             _DESCRIPTION,
-            handlers(allocator, LeaseOperations(leases, steps)),
+            handlers(allocator, operations, ClusterLife(keeper, world, leases, pods, clock)),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()

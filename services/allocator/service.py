@@ -20,7 +20,7 @@ from shared.errors import (
     QuotaReached,
     WrongSubnet,
 )
-from shared.ids import EniId, Generation, Incarnation, NodeName, PodUid, SubnetId
+from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, PodUid, SubnetId
 from shared.messages.base import EniFields
 from shared.messages.events import NodeEvent
 from shared.messages.leases import (
@@ -69,6 +69,14 @@ class Mover(Protocol):
         ...
 
 
+class FixedIpRule(Protocol):
+    """Whether this cluster keeps addresses for pods that are away."""
+
+    def check_fixed(self, identity: Identity) -> None:
+        """Raises FixedIpNotSupported, or ClusterNotEnabled."""
+        ...
+
+
 class Allocator:
     """Decides which identity holds which address."""
 
@@ -79,6 +87,7 @@ class Allocator:
         mover: Mover,
         events: EventTeller,
         clock: Clock,
+        fixed_ips: FixedIpRule,
         *,
         default_expires_after: timedelta | None,
     ) -> None:
@@ -87,6 +96,7 @@ class Allocator:
         self._mover = mover
         self._events = events
         self._clock = clock
+        self._fixed_ips = fixed_ips
         self._default_expires_after = default_expires_after
 
     async def register(self, request: RegisterRequest) -> Registered:
@@ -114,6 +124,7 @@ class Allocator:
         if request.policy is not DeletePolicy.NEVER:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
         claim = _claim(request, self._expires_after(request))
+        self._fixed_ips.check_fixed(claim.identity)
         moved: EniFields | None = None
         for _ in range(_MOVES_MAX):
             step = await self._steps.watched(self._leases.acquire(claim))

@@ -15,7 +15,15 @@ from pydantic import Field
 from shared.annotations import NetworkMode
 from shared.clusters import Cluster, SubnetState
 
-from .base import BATCH_MAX, DETAIL_CHARACTERS_MAX, Endpoint, Message, Name, Request, ServiceName
+from .base import (
+    BATCH_MAX,
+    DETAIL_CHARACTERS_MAX,
+    Endpoint,
+    Message,
+    Name,
+    Request,
+    ServiceName,
+)
 
 SUBNETS_MAX: Final = 64
 PODS_MAX: Final = 4096
@@ -85,7 +93,8 @@ class SubnetRemoveRequest(SubnetRequest):
 class SubnetInspectRequest(Request):
     type: Literal["berth.v1.subnet_inspect_request"] = "berth.v1.subnet_inspect_request"
     subnets: Annotated[list[Name], Field(max_length=BATCH_MAX)]
-    finds_uses: bool  # look at each used address: takes a call for every hundred
+    finds_uses_of: Annotated[tuple[Name, ...], Field(max_length=BATCH_MAX)] = ()
+    """Of these, who has each used address: a call for every hundred."""
 
 
 class SubnetFacts(Message):

@@ -16,11 +16,11 @@ CLUSTER_NOUN: Final = "cluster"
 _CLUSTER: Final = TypeAdapter(Cluster)
 
 
-def encode_cluster(cluster: Cluster) -> bytes:
-    return _CLUSTER.dump_json(cluster, exclude_none=True)
+def encode_cluster(cluster: Cluster) -> str:
+    return _CLUSTER.dump_json(cluster, exclude_none=True).decode()
 
 
-def decode_cluster(body: bytes) -> Cluster:
+def decode_cluster(body: bytes | str) -> Cluster:
     """Raises Unavailable for what this version cannot read: a newer one can."""
     try:
         cluster = _CLUSTER.validate_json(body)

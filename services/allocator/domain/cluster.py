@@ -1,4 +1,4 @@
-"""Enabling and disabling a cluster: what may be asked when, and what can never change (pure)."""
+"""Enabling and disabling a cluster: what may be asked when, what can never change (pure)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from shared.annotations import NetworkMode
-from shared.clusters import Cluster, ContainerSubnet, Operation, Progress, SubnetState, Verb
+from shared.clusters import Cluster, ContainerSubnet, Operation, Progress, Verb
 from shared.errors import (
     BerthError,
     CannotChange,
@@ -135,8 +135,8 @@ def _again(current: Cluster, wanted: Wanted, *, by: str, now: datetime) -> Clust
     check_unchanged("the pod maximum per node", current.pods_max, wanted.pods_max)
     if dropped := set(current.modes) - set(wanted.modes):
         raise CannotChange(
-            f"modes: {', '.join(sorted(wanted.modes))} lacks {', '.join(sorted(dropped))}, which"
-            " the cluster was enabled with; pods may use it: a mode can be added, not dropped"
+            f"modes: {', '.join(sorted(wanted.modes))} lacks {', '.join(sorted(dropped))},"
+            " which the cluster was enabled with; a mode can be added, not dropped"
         )
     known = {each.subnet for each in current.subnets}
     if known != set(wanted.subnets):
@@ -281,27 +281,41 @@ def _disabled(current: Cluster) -> str:
     return "being disabled" if current.is_running else "disabled"
 
 
-def went_on(current: Cluster, step: str, done: int, total: int, *, now: datetime) -> Cluster:
-    """The same record one step further; itself when nothing has changed."""
-    operation = current.operation
-    if (operation.step, operation.done, operation.total) == (step, done, total):
+def went_on(
+    current: Cluster, step: str, done: int, total: int, reason: str | None, *, now: datetime
+) -> Cluster:
+    """How far it is and what it waits for; the same record when that is known."""
+    moved = replace(current.operation, step=step, done=done, total=total, reason=reason)
+    if moved == current.operation:
         return current
-    moved = replace(operation, step=step, done=done, total=total, changed_at=now)
-    return replace(current, revision=current.revision + 1, operation=moved)
+    return replace(
+        current, revision=current.revision + 1, operation=replace(moved, changed_at=now)
+    )
 
 
-def waits(current: Cluster, reason: str | None, *, now: datetime) -> Cluster:
-    """What it waits for; itself when that is known."""
-    if current.operation.reason == reason:
-        return current
-    told = replace(current.operation, reason=reason, changed_at=now)
-    return replace(current, revision=current.revision + 1, operation=told)
+def waits(current: Cluster, reason: str, *, now: datetime) -> Cluster:
+    """At the same step, for a reason."""
+    at = current.operation
+    return went_on(current, at.step, at.done, at.total, reason, now=now)
 
 
-def opened(current: Cluster, *, now: datetime) -> Cluster:
+def opened(current: Cluster, notes: Sequence[str], *, now: datetime) -> Cluster:
     """Checked: nodes may have addresses."""
-    moved = went_on(current, OPENING, 1, 2, now=now)
-    return replace(moved, is_enabled=True, was_enabled=True)
+    operation = replace(
+        current.operation,
+        step=OPENING,
+        done=1,
+        reason=None,
+        notes=tuple(notes),
+        changed_at=now,
+    )
+    return replace(
+        current,
+        revision=current.revision + 1,
+        is_enabled=True,
+        was_enabled=True,
+        operation=operation,
+    )
 
 
 def succeeded(current: Cluster, *, now: datetime) -> Cluster:

@@ -25,7 +25,7 @@ DRAIN_SETTLES: Final = timedelta(seconds=3)
 
 def check_serving(current: Cluster | None) -> Cluster:
     """Subnets change only while the cluster is enabled, and not on its way in or out."""
-    if current is None or current.is_disabled and not current.is_running:
+    if current is None or not (current.was_enabled or current.is_running):
         raise ClusterNotEnabled(
             "the cluster is not enabled: `berth enable` names its first subnets"
         )
@@ -52,9 +52,7 @@ def add(
     fresh = ContainerSubnet(
         subnet=subnet, since=now, reclaims_under_pressure=reclaims_under_pressure
     )
-    return replace(
-        current, revision=current.revision + 1, subnets=(*current.subnets, fresh)
-    )
+    return replace(current, revision=current.revision + 1, subnets=(*current.subnets, fresh))
 
 
 def change(
@@ -99,8 +97,8 @@ def remove(
         )
     if leases:
         raise SubnetInUse(
-            f"subnet {subnet}: {leases} fixed leases are on its addresses; release them, or wait"
-            " until they expire"
+            f"subnet {subnet}: {leases} fixed leases are on its addresses; release them, or"
+            " wait until they expire"
         )
     if look is not None and look.enis:
         raise SubnetInUse(
