@@ -17,16 +17,22 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
+from services.eni_manager.adapters.cluster_endpoints import ClusterEndpoints
 from services.eni_manager.adapters.endpoints import EniManagerEndpoints
 from services.eni_manager.adapters.rate_limits import RedisPace
+from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_leases import RedisLeases
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.domain.ports import Agents, Events, Leases
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.eni_changes import TAG_CLUSTER
+from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
+from services.eni_manager.inspector import Inspector
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
@@ -82,7 +88,9 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         leases = RedisLeases(store, cluster=settings.cluster)
         agents, events = BusAgents(bus, clock), BusEvents(event_log, clock)
-        tools = _build_tools(settings, cloud, leases, agents, events, rng)
+        record = FollowedCluster(RedisCluster(store, cluster=settings.cluster))
+        await record.refresh()
+        tools = _build_tools(settings, cloud, leases, agents, events, record, rng)
         enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
@@ -90,7 +98,6 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Mover(tools),
             Reclaimer(leases),
             enis,
-            tools.subnets,
             first_look_wait_s=settings.first_look_wait_s,
         )
 
@@ -105,7 +112,8 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
-            EniManagerEndpoints(service, clock).handlers(),
+            EniManagerEndpoints(service, clock).handlers()
+            | ClusterEndpoints(ClusterViews(tools, enis), Inspector(tools, enis)).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
@@ -142,8 +150,13 @@ def _start_loops(
     readiness: Readiness,
 ) -> None:
     loops.every(
+        "cluster",
+        _follow_cluster(tools, reconciler),
+        interval_s=settings.cluster_interval_s,
+    )
+    loops.every(
         "subnets",
-        _watch_cloud(tools.subnets, readiness),
+        _watch_cloud(tools, readiness),
         interval_s=settings.subnets_interval_s,
     )
     loops.every(
@@ -161,21 +174,22 @@ def _build_tools(
     leases: Leases,
     agents: Agents,
     events: Events,
+    record: FollowedCluster,
     rng: random.Random,
 ) -> Tools:
     return Tools(
         cluster=settings.cluster,
         cloud=cloud,
         follower=EniFollower(cloud, interval_s=settings.cloud_follow_interval_s),
-        subnets=SubnetBook(cloud, settings.subnets),
+        subnets=SubnetBook(cloud, record),
         leases=leases,
         agents=agents,
         events=events,
-        marks=Watermarks(
+        warmth=Watermarks(
             warm_min=settings.warm_addresses_min,
             warm_max=settings.warm_addresses_max,
-            pods_max=settings.pods_max,
         ),
+        record=record,
         security_groups=settings.security_groups,
         limits=Limits(
             call_retry_s=settings.cloud_retry_s,
@@ -212,12 +226,31 @@ def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:
     )
 
 
-def _watch_cloud(subnets: SubnetBook, readiness: Readiness) -> Callable[[], Awaitable[None]]:
+def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaitable[None]]:
+    """Subnets come and go while nodes are served."""
+
+    async def look() -> None:
+        if not await tools.record.refresh():
+            return
+        log.info("cluster's record has changed", extra={"revision": tools.record.revision})
+        try:
+            await tools.subnets.refresh()
+        finally:
+            for worker in reconciler.workers():
+                worker.wake.set()
+
+    return look
+
+
+def _watch_cloud(tools: Tools, readiness: Readiness) -> Callable[[], Awaitable[None]]:
     """Free addresses, and whether the cloud answers at all: it may come later."""
+    subnets = tools.subnets
 
     async def look() -> None:
         try:
             await subnets.refresh()
+            if not tools.record.container():  # nothing was asked yet
+                await tools.cloud.find_enis_tagged({TAG_CLUSTER: tools.cluster})
         except BerthError as error:
             readiness.clear(CLOUD_CONDITION, str(error))
             raise

@@ -27,7 +27,7 @@ from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
 from shared.cloud.words import Subnet
-from shared.errors import BerthError, TryLater, WrongSubnet
+from shared.errors import BerthError, Refused, TryLater
 from shared.ids import VpcId, Zone
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class NodeWorker:
                 with urgent(self._urgency()):
                     await self._round()
             except BerthError as error:
-                await self._set_problem(str(error))
+                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
                 log.warning(
@@ -225,7 +225,7 @@ class NodeWorker:
             return None
         try:
             usable = self._usable(node.zone, node.vpc)
-        except WrongSubnet:
+        except Refused:
             return None
         return capacity(
             self._room(node.zone),
@@ -247,9 +247,9 @@ class NodeWorker:
     def _usable(self, zone: Zone, vpc: VpcId) -> tuple[Subnet, ...]:
         return subnets_of_zone(self.book.node.node, zone, self._tools.subnets.in_vpc(vpc))
 
-    async def _set_problem(self, problem: str | None) -> None:
+    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
-        if problem is not None and not self.book.node.has_joined:
+        if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

@@ -14,8 +14,6 @@ from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, No
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
-from services.eni_manager.subnets import SubnetBook
-from shared.cloud.words import Subnet
 from shared.errors import Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
@@ -38,7 +36,6 @@ class EniManager:
         mover: Mover,
         reclaimer: Reclaimer,
         store: EniStore,
-        subnets: SubnetBook,
         *,
         first_look_wait_s: float,
     ) -> None:
@@ -46,7 +43,6 @@ class EniManager:
         self._mover = mover
         self._reclaimer = reclaimer
         self._store = store
-        self._subnets = subnets
         self._first_look_wait_s = first_look_wait_s
 
     async def want(
@@ -108,7 +104,3 @@ class EniManager:
         """Every node of the cluster, whichever replica looks after it."""
         images = [await self._store.load(node) for node in await self._store.load_nodes()]
         return sorted(images, key=lambda it: it.node.node)
-
-    async def subnets(self) -> list[Subnet]:
-        await self._subnets.refresh()
-        return self._subnets.container()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from services.eni_manager.domain.errands import under_right
 from services.eni_manager.domain.ports import Agents, Events, Leases
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.subnets import SubnetBook
 from shared.clock import Clock
@@ -41,11 +42,17 @@ class Tools:
     leases: Leases
     agents: Agents
     events: Events
-    marks: Watermarks
+    warmth: Watermarks
+    record: FollowedCluster
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock
     rng: random.Random
+
+    @property
+    def marks(self) -> Watermarks:
+        """With the pod maximum that the cluster was enabled with."""
+        return replace(self.warmth, pods_max=self.record.pods_max)
 
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
         """Repeat while the cloud says "later". `check` comes before each call's turn, and

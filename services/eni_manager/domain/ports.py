@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from shared.clusters import Cluster
 from shared.ids import EniId, Identity, NodeName, SubnetId
 
 from .moves import FixedLease
@@ -44,6 +45,14 @@ class EniStore(Protocol):
         drop: Sequence[Record] = (),
     ) -> None:
         """All or nothing. Raises Stale when the term was lost."""
+        ...
+
+
+class ClusterSource(Protocol):
+    """A read-only look at the cluster's record."""
+
+    async def read(self) -> Cluster | None:
+        """None: there is none, or it is not restored yet."""
         ...
 
 
