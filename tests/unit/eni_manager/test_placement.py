@@ -18,7 +18,7 @@ from services.eni_manager.domain.placement import (
     subnets_of_zone,
 )
 from shared.cloud.words import Subnet
-from shared.errors import QuotaReached, SubnetFull, NoSubnetInZone
+from shared.errors import NoSubnetInZone, QuotaReached, SubnetFull
 from shared.ids import EniId, NodeName, SubnetId, VpcId, Zone
 
 NODE = NodeName("node-1")
