@@ -173,9 +173,7 @@ class EpochKeeper:
 
     async def _finish(self, found: Sequence[Lease]) -> None:
         await self._journal.write(found)
-        await asyncio.gather(
-            *(self._leases.journaled(each.identity, each.generation) for each in found)
-        )
+        await self._leases.journaled(found)
 
     def _use(self, epoch: JournalEpoch) -> None:
         self._store.use_epoch(epoch.number)

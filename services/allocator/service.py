@@ -20,8 +20,17 @@ from shared.errors import (
     QuotaReached,
     WrongSubnet,
 )
-from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, PodUid, SubnetId
-from shared.messages.base import EniFields
+from shared.ids import (
+    EniId,
+    Generation,
+    Identity,
+    Incarnation,
+    NodeName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
+from shared.messages.base import EniFields, IdentityFields
 from shared.messages.events import NodeEvent
 from shared.messages.leases import (
     Acquired,
@@ -48,6 +57,7 @@ from .domain.leases import (
     Claim,
     FencedBy,
     Lease,
+    Pool,
     RetainStatus,
     StockCandidate,
     refusal_of,
@@ -129,6 +139,8 @@ class Allocator:
         for _ in range(_MOVES_MAX):
             step = await self._steps.watched(self._leases.acquire(claim))
             ALLOCATOR_STEPS_TOTAL.labels("acquire", step.status).inc()
+            if step.ended is not None:
+                await self._end_slot(step.ended, claim)
             if step.lease is None or step.status not in _GRANTED:
                 raise refusal_of(step.status, claim, step.lease)
             if not step.is_journaled:
@@ -139,6 +151,13 @@ class Allocator:
             self._steps.tell("moving", step.lease)
             moved = await self._move(step.lease, request.deadline)
         raise Moving(f"the address of {claim.identity} keeps moving: try again")
+
+    async def _end_slot(self, ended: Lease, claim: Claim) -> None:
+        # Before its successor is answered: else a rebuild could find one slot too many.
+        await self._steps.make_durable(ended)
+        self._steps.tell(
+            "expired", ended, reason=f"node {claim.fence.node} has no ENI in {ended.subnet}"
+        )
 
     def _expires_after(self, request: AcquireRequest) -> timedelta | None:
         if request.expires_after is None:
@@ -258,9 +277,21 @@ def _fence(fence: Fence, node: str) -> FencedBy:
 
 def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
     candidate = request.candidate
+    identity, workload, pool = request.identity.to_identity(), None, None
+    if request.workload is not None:
+        made_by = request.workload
+        workload = WorkloadName(identity.namespace, made_by.kind, made_by.name)
+    if request.pool is not None:
+        assert workload is not None, "the message refuses a pool without a workload"
+        pool = Pool(
+            workload=workload,
+            network=identity.network,
+            size=request.pool.size,
+            subnets=frozenset(map(SubnetId, request.pool.subnets)),
+        )
     return Claim(
         fence=_fence(request.fence, request.node),
-        identity=request.identity.to_identity(),
+        identity=identity,
         attachment=request.attachment.to_key(),
         pod_uid=PodUid(request.pod_uid),
         expires_after=expires_after,
@@ -271,6 +302,8 @@ def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
         )
         if candidate is not None
         else None,
+        workload=workload,
+        pool=pool,
     )
 
 
@@ -284,6 +317,7 @@ def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
         generation=lease.release_generation,
         candidate_taken=candidate is not None and candidate.address == lease.address,
         moved_eni=moved,
+        identity=IdentityFields.of(lease.identity) if claim.pool is not None else None,
     )
 
 

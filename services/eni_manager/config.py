@@ -85,6 +85,13 @@ class EniManagerSettings(StoreSettings):
     warm_addresses_max: Count = 8
     """Idle addresses above this are taken back."""
 
+    warm_enis_min: Count = 0
+    """Idle ENIs that a node has ready for pods with an ENI of their own, beyond those that
+    wait. Each takes one of the instance's slots, so a node without such pods keeps none."""
+
+    warm_enis_max: Count = 0
+    """Idle ENIs above this are taken back and deleted."""
+
     round_interval_s: Seconds = 5.0
     """A node is looked after at least this often; its agent's word wakes it at once."""
 
@@ -115,6 +122,11 @@ class EniManagerSettings(StoreSettings):
             raise ValueError(
                 f"warm_addresses_min {self.warm_addresses_min} is above warm_addresses_max"
                 f" {self.warm_addresses_max}"
+            )
+        if self.warm_enis_min > self.warm_enis_max:
+            raise ValueError(
+                f"warm_enis_min {self.warm_enis_min} is above warm_enis_max"
+                f" {self.warm_enis_max}"
             )
         if self.cloud_url is not None:
             address = urlsplit(self.cloud_url)

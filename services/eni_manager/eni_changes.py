@@ -43,14 +43,18 @@ class EniChanges:
         self._tools = tools
         self._cloud = tools.cloud
 
-    async def add_eni(self, subnet: SubnetId, count: int) -> EniRecord:
-        """Made, tagged, attached, with `count` addresses on their way to the agent."""
+    async def add_eni(
+        self, subnet: SubnetId, count: int, purpose: Purpose = Purpose.SHARED
+    ) -> EniRecord:
+        """Made, tagged, attached, with `count` addresses on their way to the agent; of one that
+        a pod is to have as a whole it is the primary address."""
         intent = Intent(
             intent=self._tools.new_id(),
             kind=IntentKind.ADD_ENI,
             subnet=subnet,
             count=count,
             security_groups=self._security_groups(),
+            purpose=purpose,
         )
         await self._book.write(put=[intent])
         return await self._finish_add_eni(intent, is_repeat=False)
@@ -72,6 +76,8 @@ class EniChanges:
                 await self._finish_assign(intent)
             case IntentKind.UNASSIGN:
                 await self.finish_unassign(intent)
+            case IntentKind.REMOVE_ENI:
+                await self._finish_remove(intent)
             case IntentKind.MOVE | IntentKind.RECALL:
                 raise AssertionError(f"{intent.kind} is not finished here")
 
@@ -125,12 +131,13 @@ class EniChanges:
             cidr=subnet.cidr,
             mac=ready.mac,
             primary_address=ready.primary_address,
-            purpose=Purpose.SHARED,
+            purpose=intent.purpose,
             security_groups=ready.security_groups,
         )
-        fresh = self._fresh(ready.eni, [each.address for each in ready.secondary])
+        own = [ready.primary_address] if record.is_exclusive else []
+        fresh = self._fresh(ready.eni, own or [each.address for each in ready.secondary])
         await self._book.write(put=[record, *fresh], drop=[intent])
-        self._tools.subnets.took(ready.subnet, 1 + len(fresh))
+        self._tools.subnets.took(ready.subnet, len(ready.addresses))
         self._tools.events.eni("attached", ready.eni, self._name, ready.subnet)
         self._tell_assigned(fresh)
         return record
@@ -155,7 +162,7 @@ class EniChanges:
             tags={
                 TAG_CLUSTER: self._tools.cluster,
                 TAG_NODE: node.node,
-                TAG_PURPOSE: Purpose.SHARED,
+                TAG_PURPOSE: intent.purpose,
                 TAG_INTENT: intent.intent,
             },
             token=intent.intent,
@@ -212,6 +219,46 @@ class EniChanges:
             await self._tools.call(self._book.check_term, lambda: self._cloud.delete_eni(eni))
         await self._book.write(drop=[intent])
 
+    async def detach(self, eni: EniId, token: str) -> None:
+        """Off its instance, wherever that is; one that is off, or gone, is a success."""
+        found = await self.look(eni)
+        if found is not None and found.instance is not None:
+            instance = found.instance
+            if found.state is not EniState.DETACHING:
+                with suppress(CloudNotFound):
+                    await self._tools.call(
+                        self._book.check_term,
+                        lambda: self._cloud.detach_eni(
+                            eni, instance, token=f"{token}-{self._tools.new_id()}"
+                        ),
+                    )
+            await self._tools.follower.until(
+                eni,
+                lambda it: it is None or it.instance is None,
+                timeout_s=self._tools.limits.change_timeout_s,
+            )
+            self._tools.events.eni("detached", eni, self._name, found.subnet)
+
+    async def _finish_remove(self, intent: Intent) -> None:
+        assert intent.eni is not None, "it is an ENI that is removed"
+        eni = intent.eni
+        await self.detach(eni, intent.intent)
+        if await self.look(eni) is not None:
+            with suppress(CloudNotFound):
+                await self._tools.call(
+                    self._book.check_term, lambda: self._cloud.delete_eni(eni)
+                )
+            await self._tools.follower.until(
+                eni,
+                lambda it: it is None,
+                timeout_s=self._tools.limits.change_timeout_s,
+            )
+        image = self._book.image
+        record = image.enis.get(eni)
+        await self._book.write(drop=[*image.on(eni), *([record] if record else []), intent])
+        if record is not None:
+            self._tools.events.eni("deleted", eni, self._name, record.subnet)
+
     async def _finish_assign(self, intent: Intent) -> None:
         assert intent.eni is not None, "addresses are assigned to an ENI"
         eni = intent.eni
@@ -249,7 +296,7 @@ class EniChanges:
         def remaining(found: Eni | None) -> list[IPv4Address]:
             return [it for it in addresses if found and found.phase_of(it) is not None]
 
-        found = await self._describe(eni)
+        found = await self.look(eni)
         if left := remaining(found):
             try:
                 await self._tools.call(
@@ -257,7 +304,7 @@ class EniChanges:
                 )
             except CloudNotFound:
                 # One of them has left: the others are asked for again in the next round.
-                if remaining(await self._describe(eni)):
+                if remaining(await self.look(eni)):
                     raise
         await self._tools.follower.until(
             eni,
@@ -265,7 +312,7 @@ class EniChanges:
             timeout_s=self._tools.limits.change_timeout_s,
         )
 
-    async def _describe(self, eni: EniId) -> Eni | None:
+    async def look(self, eni: EniId) -> Eni | None:
         found = await self._tools.call(
             self._book.check_term, lambda: self._cloud.describe_enis([eni])
         )

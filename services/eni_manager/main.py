@@ -190,6 +190,9 @@ def _build_tools(
             warm_max=settings.warm_addresses_max,
         ),
         record=record,
+        whole_marks=Watermarks(
+            warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
+        ),
         security_groups=settings.security_groups,
         limits=Limits(
             call_retry_s=settings.cloud_retry_s,

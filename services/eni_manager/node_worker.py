@@ -19,15 +19,16 @@ from services.eni_manager.domain.placement import (
     plan_growth,
     subnets_of_zone,
 )
-from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord
+from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
 from services.eni_manager.eni_changes import EniChanges
+from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit, CloudSubnetFull
 from shared.cloud.words import Subnet
-from shared.errors import BerthError, Refused, TryLater
+from shared.errors import BerthError, QuotaReached, Refused, TryLater
 from shared.ids import VpcId, Zone
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class NodeWorker:
         self.checked = asyncio.Event()  # the first observation has ended, well or not
         self.changes = EniChanges(book, tools)
         self.stock = Stock(book, tools)
+        self.whole = ExclusiveEnis(book, tools, self.changes, self.stock, self.eni_slots)
         self._tools = tools
         self._observer = Observer(book, tools)
         self._observe_every_s = observe_every_s
@@ -59,8 +61,10 @@ class NodeWorker:
         known = self.book.node
         self._heard += 1
         self._demand = record.demand
+        self.whole.demand = record.exclusive
         self._is_demand_doubtful = False
-        self._unaware = any(each.eni not in enis for each in self.book.image.secondary())
+        # It lacks one of ours, or still has one that has left.
+        self._unaware = not self._ours() <= enis or not enis <= self.book.image.enis.keys()
         if record.incarnation != known.incarnation or record.instance != known.instance:
             self.observe_soon()
         await self.book.change_node(
@@ -69,6 +73,7 @@ class NodeWorker:
                 instance=record.instance,
                 incarnation=record.incarnation,
                 demand=record.demand,
+                exclusive=record.exclusive,
                 heard_at=record.heard_at,
                 has_joined=node.has_joined and record.instance == node.instance,
             )
@@ -98,7 +103,7 @@ class NodeWorker:
                 self.checked.set()
 
     def _urgency(self) -> Urgency:
-        if self._demand.waiting:
+        if self._demand.waiting or self.whole.demand.waiting:
             return Urgency.POD
         has_any = self._demand.idle or self._demand.bound
         return Urgency.WARMTH if has_any else Urgency.JOIN
@@ -112,8 +117,12 @@ class NodeWorker:
 
     def eni_slots(self) -> int:
         """ENIs that may still be attached; strangers' take up slots too."""
-        taken = len(self.book.image.secondary()) + self._observer.strangers
+        taken = len(self._ours()) + self._observer.strangers
         return max(0, (self.book.node.enis_max or 0) - taken)
+
+    def _ours(self) -> frozenset[str]:
+        image = self.book.image
+        return frozenset(each.eni for each in (*image.secondary(), *image.whole()))
 
     async def recall(self, count: int, eni: str | None = None) -> int:
         """Take idle addresses back from the agent and unassign them; how many."""
@@ -127,14 +136,21 @@ class NodeWorker:
         if self.book.node.has_joined:
             for kind in (IntentKind.UNASSIGN, IntentKind.ADD_ENI, IntentKind.ASSIGN):
                 await self._finish(kind)
+            await self.whole.finish_removals()
         else:  # begun for an instance that this node no longer is
             await self.book.write(drop=list(self.book.image.intents.values()))
         if self._tools.clock.monotonic_s() >= self._observe_at_s:
             await self.observe()
         await self.stock.free_reclaimed()
         await self._answer_agent()
-        shortage = await self._grow()
-        await self._set_problem(str(shortage) if shortage else None)
+        shortages = [await self._grow_whole(for_warmth=False)]
+        shared = await self._grow()
+        while isinstance(shared, QuotaReached) and await self._make_way():
+            shared = await self._grow()
+        if shared is None:  # else warmth would take what pods wait for
+            shortages.append(await self._grow_whole(for_warmth=True))
+        problem = "; ".join(dict.fromkeys(str(it) for it in (*shortages, shared) if it))
+        await self._set_problem(problem or None)
 
     async def observe(self) -> None:
         """Look at the cloud now. The caller holds the lock."""
@@ -158,10 +174,13 @@ class NodeWorker:
             for intent in list(self.book.image.intents.values()):
                 if intent.kind is IntentKind.RECALL:
                     await self.stock.finish_recall(intent)
+            await self.whole.finish_removals()
             await self._finish(IntentKind.UNASSIGN)
             await self._offer()
-            coming = len(self.book.image.held(Hold.ASSIGNING))
+            coming = self.book.image.coming(Purpose.SHARED)
             if not self._is_demand_doubtful:
+                with urgent(Urgency.CLEAN_UP):
+                    await self.whole.shrink()
                 spare = watermarks.excess(self._demand, coming=coming, marks=self._tools.marks)
                 if spare:
                     with urgent(Urgency.CLEAN_UP):
@@ -178,10 +197,33 @@ class NodeWorker:
         taken = await self.stock.offer()
         self._unaware = False
         if self._heard == heard:
-            self._demand = replace(self._demand, idle=self._demand.idle + taken)
+            idle = self._demand.idle + taken[Purpose.SHARED]
+            self._demand = replace(self._demand, idle=idle)
+            self.whole.taken(taken[Purpose.EXCLUSIVE])
         elif taken:
             # A want that crossed the offer counts the addresses, or does not: the next tells.
             self._is_demand_doubtful = True
+
+    async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
+        if self._is_demand_doubtful:
+            return None
+        shortage = await self.whole.grow(for_warmth=for_warmth)
+        if self.book.image.coming(Purpose.EXCLUSIVE):
+            await self._answer_agent()
+        return shortage
+
+    async def _make_way(self) -> bool:
+        """Pods wait for shared addresses and every slot is taken: whether an idle ENI that
+        nobody waits for gave its slot."""
+        if not self._demand.waiting or not is_idle(self.whole.demand):
+            return False
+        try:
+            return await self.whole.take_back(1) > 0
+        except TryLater as error:
+            if isinstance(error, RETRIED):
+                raise
+            log.info("agent is away", extra={"node": self.book.node.node, "error": str(error)})
+            return False
 
     async def _grow(self) -> BerthError | None:
         """In one shot to the target; a subnet that is full is looked at again first."""
@@ -212,7 +254,7 @@ class NodeWorker:
             return Growth(steps=(), shortage=None)
         wanted = watermarks.lacking(
             self._demand,
-            coming=len(image.held(Hold.ASSIGNING)),
+            coming=image.coming(Purpose.SHARED),
             held=len(image.addresses),
             marks=self._tools.marks,
         )
@@ -231,7 +273,7 @@ class NodeWorker:
             self._room(node.zone),
             usable,
             enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
-            held=len(self.book.image.addresses),
+            held=len(self.book.image.addresses) - len(self.book.image.whole()),
             pods_max=self._tools.marks.pods_max,
         )
 

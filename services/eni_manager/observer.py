@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 
 from services.eni_manager.domain.enis import Evidence, compare
 from services.eni_manager.domain.records import EniRecord, Hold, IntentKind, Purpose
-from services.eni_manager.eni_changes import TAG_CLUSTER
+from services.eni_manager.eni_changes import TAG_CLUSTER, TAG_PURPOSE
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance
@@ -106,7 +106,10 @@ class Observer:
     def _purpose(self, eni: Eni) -> Purpose | None:
         if eni.is_primary:
             return Purpose.PRIMARY
-        return Purpose.SHARED if eni.tags.get(TAG_CLUSTER) == self._tools.cluster else None
+        if eni.tags.get(TAG_CLUSTER) != self._tools.cluster:
+            return None
+        is_whole = eni.tags.get(TAG_PURPOSE) == Purpose.EXCLUSIVE
+        return Purpose.EXCLUSIVE if is_whole else Purpose.SHARED
 
     async def _record(self, eni: Eni, purpose: Purpose) -> EniRecord:
         subnet = await self._tools.subnets.get(eni.subnet)
@@ -130,6 +133,8 @@ class Observer:
             for address in eni.secondary
             if address.phase is not AddressPhase.DELETING
         }
+        whole = {each.eni for each in image.whole()}
+        seen |= {eni.primary_address: eni.eni for eni in sight.enis if eni.eni in whole}
         # The inventory first, the leases after it: an address that its agent hands to a lease
         # in between is seen by one of them.
         inventory = await self._inventory()

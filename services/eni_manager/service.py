@@ -53,6 +53,7 @@ class EniManager:
         demand: Demand,
         enis: frozenset[str],
         *,
+        exclusive: Demand,
         now: datetime,
     ) -> Heard:
         """Hear a node's demand. Offers follow by themselves. The first word waits until the
@@ -62,6 +63,7 @@ class EniManager:
             instance=instance,
             incarnation=incarnation,
             demand=demand,
+            exclusive=exclusive,
             heard_at=now,
         )
         worker = self._reconciler.worker(node) or await self._reconciler.open(record)

@@ -7,10 +7,17 @@ struck it off; no answer means neither.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind
+from services.eni_manager.domain.records import (
+    AddressRecord,
+    Hold,
+    Intent,
+    IntentKind,
+    Purpose,
+)
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.errors import EpochLost
@@ -29,8 +36,9 @@ class Stock:
         self._book = book
         self._tools = tools
 
-    async def offer(self) -> int:
-        """Offer everything the agent has not taken; how many it took. Raises Unavailable."""
+    async def offer(self) -> Counter[Purpose]:
+        """Offer everything the agent has not taken; how many it took, by the purpose of their
+        ENIs. Raises Unavailable."""
         image = self._book.image
         offered = image.held(Hold.ASSIGNING)
         answer = await self._tools.agents.offer(
@@ -44,12 +52,19 @@ class Stock:
         await self._book.write(put=[replace(each, hold=Hold.GIVEN) for each in taken])
         if refused:
             await self._book.write(put=await self._judge(refused))
-        return len(taken)
+        return Counter(image.enis[each.eni].purpose for each in taken if each.eni in image.enis)
 
-    async def begin_recall(self, count: int, eni: EniId | None) -> list[IPv4Address]:
-        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`."""
+    async def begin_recall(
+        self, count: int, eni: EniId | None, purpose: Purpose = Purpose.SHARED
+    ) -> list[IPv4Address]:
+        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`; an
+        ENI that one pod may have goes as a whole."""
         intent = Intent(
-            intent=self._tools.new_id(), kind=IntentKind.RECALL, eni=eni, count=count
+            intent=self._tools.new_id(),
+            kind=IntentKind.RECALL,
+            eni=eni,
+            count=count,
+            purpose=purpose,
         )
         await self._book.write(put=[intent])
         return await self.finish_recall(intent)
@@ -64,6 +79,7 @@ class Stock:
             eni=intent.eni,
             count=intent.count,
             settled=settled,
+            is_exclusive=intent.purpose is Purpose.EXCLUSIVE,
         )
         known = self._book.image.addresses
         struck = [known[each] for each in addresses if each in known]
@@ -74,7 +90,7 @@ class Stock:
         unassign = [
             Intent(
                 intent=f"{intent.intent}-{eni}",
-                kind=IntentKind.UNASSIGN,
+                kind=self._way_out(eni),
                 eni=eni,
                 addresses=tuple(group),
             )
@@ -91,6 +107,11 @@ class Stock:
             drop=[intent],
         )
         return addresses
+
+    def _way_out(self, eni: EniId) -> IntentKind:
+        record = self._book.image.enis.get(eni)
+        is_whole = record is not None and record.is_exclusive
+        return IntentKind.REMOVE_ENI if is_whole else IntentKind.UNASSIGN
 
     async def free_reclaimed(self) -> None:
         """What expired leases left is offered once the allocator has forgotten them."""

@@ -44,6 +44,7 @@ class Tools:
     events: Events
     warmth: Watermarks
     record: FollowedCluster
+    whole_marks: Watermarks  # of ENIs that one pod has as a whole
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock

@@ -15,6 +15,7 @@ from shared.settings import Seconds, ServiceSettings
 
 class PodSourceKind(StrEnum):
     FOLDER = "folder"
+    KUBERNETES = "kubernetes"
     NONE = "none"
 
 
@@ -36,10 +37,16 @@ class NodeAgentSettings(ServiceSettings):
     """How long the metadata service may take to answer."""
 
     pod_source: PodSourceKind = PodSourceKind.FOLDER
-    """Where pods' annotations come from: a folder of Pod objects, or none."""
+    """Where pods' annotations come from: a folder of Pod objects, the API server, or none."""
 
     pod_folder: Path | None = None
     """The folder of Pod objects, files named <namespace>_<name>.json."""
+
+    kubernetes_config: Path | None = None
+    """A kubeconfig with a token or a certificate; none: the service account of this pod."""
+
+    kubernetes_timeout_s: Seconds = 5.0
+    """How long the API server may take to answer."""
 
     cni_conf_dir: Path | None = None
     """Where 10-berth.conflist appears once this node can serve; none: nowhere."""
@@ -65,6 +72,9 @@ class NodeAgentSettings(ServiceSettings):
 
     non_masquerade_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
     """With masquerade: destinations that see the pods' own addresses (the VPC's networks)."""
+
+    service_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
+    """The cluster's service networks: pods with an ENI of their own reach them by the node."""
 
     rest_interval_s: Seconds = 1.0
     """How often cooled addresses are looked for."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from shared.addresses import AddressState
+from shared.annotations import NetworkMode
 from shared.clock import Clock
 from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, WantRequest
 from shared.telemetry.health import Readiness
@@ -14,6 +16,7 @@ from shared.telemetry.metrics import STOCK_ADDRESSES
 from .bus import Bus
 from .domain.devices import Capacity
 from .failures import Failures
+from .fixed import FixedLeases
 from .ledger import Ledger
 from .links import NodeLinks
 from .registration import Registration, Self
@@ -34,6 +37,7 @@ class Heartbeat:
         ledger: Ledger,
         links: NodeLinks,
         failures: Failures,
+        fixed: FixedLeases,
         registration: Registration,
         readiness: Readiness,
         clock: Clock,
@@ -43,6 +47,7 @@ class Heartbeat:
         self._ledger = ledger
         self._links = links
         self._failures = failures
+        self._fixed = fixed
         self._registration = registration
         self._readiness = readiness
         self._clock = clock
@@ -63,6 +68,7 @@ class Heartbeat:
                 instance=self._me.instance,
                 incarnation=row.incarnation,
                 counts=counts,
+                exclusive=self._counted(NetworkMode.EXCLUSIVE, self._ledger.exclusive_states()),
                 enis=[str(eni) for eni in self._links.names],
             ),
             self._me.node,
@@ -74,14 +80,20 @@ class Heartbeat:
             log.warning("node has a problem", extra={"problem": wanted.problem or "none"})
 
     def counts(self) -> StockCounts:
+        """Of addresses that share their ENI."""
+        whole = self._ledger.exclusive_states()
         count = self._ledger.stock.count
+        shared = {state: count(state) - whole[state] for state in AddressState}
+        return self._counted(NetworkMode.SHARED, shared)
+
+    def _counted(self, mode: NetworkMode, states: Mapping[AddressState, int]) -> StockCounts:
         return StockCounts(
-            idle=count(AddressState.STOCK),
-            promised=count(AddressState.PROMISED),
-            cooling=count(AddressState.COOLING),
-            bound_immediate=count(AddressState.BOUND_IMMEDIATE),
-            bound_fixed=count(AddressState.BOUND_FIXED),
-            waiting=self._failures.waiting(),
+            idle=states[AddressState.STOCK],
+            promised=states[AddressState.PROMISED],
+            cooling=states[AddressState.COOLING],
+            bound_immediate=states[AddressState.BOUND_IMMEDIATE],
+            bound_fixed=states[AddressState.BOUND_FIXED],
+            waiting=self._failures.waiting(mode) + self._fixed.starving(mode),
         )
 
     def _show(self, counts: StockCounts) -> None:

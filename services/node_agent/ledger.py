@@ -6,6 +6,7 @@ what it says is used may be unused (and is undone at start), never the other way
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -50,6 +51,13 @@ class Ledger:
     @property
     def enis(self) -> dict[EniId, Eni]:
         return {eni.eni: eni for eni in self.node.enis}
+
+    def exclusive_states(self) -> Counter[AddressState]:
+        """How many of the ENIs that one pod has, or may have, are in each state."""
+        held = (
+            self.stock.get(each.primary_address) for each in self.node.enis if each.is_exclusive
+        )
+        return Counter(each.state for each in held if each is not None)
 
     # Immediate pods
 
@@ -215,7 +223,14 @@ class Ledger:
         return [address for address, _ in accepted], [address for address, _ in refused]
 
     def recall(
-        self, recall: str, count: int, eni: EniId | None, settled: Iterable[str], now: datetime
+        self,
+        recall: str,
+        count: int,
+        eni: EniId | None,
+        settled: Iterable[str],
+        now: datetime,
+        *,
+        is_exclusive: bool = False,
     ) -> tuple[tuple[IPv4Address, EniId], ...]:
         """Strike idle addresses off; the answer is kept until it is settled."""
         answers = {key: kept for key, kept in self.node.recalls.items() if key not in settled}
@@ -223,7 +238,8 @@ class Ledger:
             return answers[recall]
         if len(answers) >= RECALLS_MAX:
             raise TryLater(f"{len(answers)} recalls are unsettled; settle some first")
-        struck = self.stock.recall(count, eni, now)
+        others = {each.eni for each in self.node.enis if each.is_exclusive != is_exclusive}
+        struck = self.stock.recall(count, eni, now, besides=others)
         answers[recall] = tuple((holding.address, holding.eni) for holding in struck)
         gone = {holding.address for holding in struck}
         owned = tuple(each for each in self.node.owned if each[0] not in gone)

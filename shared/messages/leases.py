@@ -27,8 +27,10 @@ from .base import (
     Name,
     Request,
     ServiceName,
+    WorkloadFields,
 )
 
+POOL_SLOTS_MAX: Final = 1024
 REASON_CHARACTERS_MAX: Final = 512
 
 
@@ -63,6 +65,13 @@ class Candidate(Message):
     subnet: Name
 
 
+class PoolFields(Message):
+    """The pod's name is random: its address is that of a slot of its workload."""
+
+    size: Annotated[int, Field(ge=1, le=POOL_SLOTS_MAX)]  # pods there may be: replicas + surge
+    subnets: Annotated[tuple[Name, ...], Field(max_length=BATCH_MAX)]  # of the node's ENIs
+
+
 class AcquireRequest(AgentRequest):
     """The fixed address of an identity, for one attachment on this node."""
 
@@ -73,6 +82,15 @@ class AcquireRequest(AgentRequest):
     policy: DeletePolicy = DeletePolicy.NEVER
     expires_after: timedelta | None = None  # once the pod went; None: never
     candidate: Candidate | None = None
+    is_exclusive: bool = False  # the address is the primary one of an ENI of its own
+    workload: WorkloadFields | None = None  # what made the pod
+    pool: PoolFields | None = None  # set: the identity is a slot of the workload
+
+    @model_validator(mode="after")
+    def _pool_has_a_workload(self) -> AcquireRequest:
+        if self.pool is not None and self.workload is None:
+            raise ValueError("pool: a workload must be named with it")
+        return self
 
 
 class Acquired(Message):
@@ -85,6 +103,7 @@ class Acquired(Message):
     generation: Annotated[int, Field(ge=1)]
     candidate_taken: bool  # the candidate became the lease; else it is the agent's stock again
     moved_eni: EniFields | None = None  # after a move: the ENI it now sits on
+    identity: IdentityFields | None = None  # whose it is, when it is a slot's: released as that
 
 
 class ReleaseOutcome(StrEnum):

@@ -47,6 +47,10 @@ class LeaseRecord(BaseModel):
     # Of the bind that a release must name, when a later step has not ended it.
     bound_generation: Annotated[int | None, Field(alias="b", ge=1)] = None
 
+    # The pod for which a pool's slot was moved here, until that pod has it.
+    reserved_for: Annotated[str | None, Field(alias="f")] = None
+    workload: Annotated[str | None, Field(alias="w")] = None  # WorkloadName.local of the pod
+
     @property
     def since(self) -> datetime:
         return datetime.fromtimestamp(self.since_ms / 1000, UTC)

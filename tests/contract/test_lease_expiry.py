@@ -122,7 +122,7 @@ async def test_an_expired_lease_is_a_new_step_that_owes_the_journal(
     store: Store, one: NodeVoice
 ) -> None:
     lease = await gone(store, one)
-    await store.journaled(lease.identity, lease.generation)
+    await store.journaled([lease])
 
     step = await store.expire(lease.identity, lease.since + SPAN)
 

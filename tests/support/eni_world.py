@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -215,11 +215,12 @@ async def eni_world(
     folder: Path,
     *,
     change: Callable[[dict[str, object]], None] = lambda _: None,
-    subnets: Sequence[str] = ("subnet-a",),
     **settings: object,
 ) -> AsyncIterator[EniWorld]:
     """Everything but the eni_manager itself, which the test starts; the cluster is enabled with
-    these subnets."""
+    `subnets`, unless they are empty."""
+    subnets = settings.pop("subnets", ["subnet-a"])
+    assert isinstance(subnets, list), "names of subnets"
     id_file, key_file = folder / "secret-id", folder / "secret-key"
     for file, text in ((id_file, SECRET_ID), (key_file, SECRET_KEY)):
         file.touch(mode=0o600)

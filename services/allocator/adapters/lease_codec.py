@@ -31,6 +31,8 @@ def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
         bound_generation=Generation(record.bound_generation)
         if record.bound_generation is not None
         else None,
+        reserved_for=PodUid(record.reserved_for) if record.reserved_for is not None else None,
+        workload=record.workload,
     )
 
 
@@ -50,6 +52,8 @@ def encode_lease(lease: Lease) -> str:
             "since_ms": round(lease.since.timestamp() * 1000),
             "is_expiry_set": lease.is_expiry_set or None,
             "bound_generation": lease.bound_generation,
+            "reserved_for": lease.reserved_for,
+            "workload": lease.workload,
             "expires_after_s": (
                 round(lease.expires_after.total_seconds())
                 if lease.expires_after is not None

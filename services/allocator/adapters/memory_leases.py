@@ -18,7 +18,9 @@ from services.allocator.domain.leases import (
     Lease,
     RetainStatus,
     Step,
+    StockCandidate,
 )
+from services.allocator.domain.pools import choose_slot
 from services.allocator.domain.ports import ReportedView
 from shared.addresses import AddressState
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
@@ -42,6 +44,22 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
 
     async def acquire(self, claim: Claim) -> Step[AcquireStatus]:
         self._check(claim.fence)
+        if claim.pool is None:
+            return self._acquire(claim)
+        choice = choose_slot(claim, self._books.fixed)
+        if choice.slot is None:
+            assert choice.refusal is not None, "no slot without a reason"
+            return Step(status=choice.refusal, lease=None, is_journaled=True)
+        ended = None
+        if choice.ends is not None and not self._is_taken(claim.candidate):
+            oldest = self._books.fixed[choice.ends]
+            ended = self._keep(
+                AcquireStatus.BOUND, replace(oldest, state=AddressState.EXPIRED)
+            ).lease
+        step = self._acquire(replace(claim, identity=choice.slot))
+        return replace(step, ended=ended)
+
+    def _acquire(self, claim: Claim) -> Step[AcquireStatus]:
         node = claim.fence.node
         lease = self._books.fixed.get(claim.identity)
         if lease is None:
@@ -56,7 +74,12 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             case AddressState.RETAINED if lease.node == node:
                 return self._bind(lease, claim)
             case AddressState.RETAINED | AddressState.PARKED:
-                moving = replace(lease, state=AddressState.MOVING, moving_to=node)
+                moving = replace(
+                    lease,
+                    state=AddressState.MOVING,
+                    moving_to=node,
+                    reserved_for=claim.pod_uid if claim.pool is not None else None,
+                )
                 return self._keep(AcquireStatus.MUST_MOVE, moving)
             case AddressState.MOVING:
                 is_here = lease.moving_to == node
@@ -114,7 +137,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         candidate = claim.candidate
         if candidate is None:
             return Step(status=AcquireStatus.NO_CANDIDATE, lease=None, is_journaled=True)
-        if any(lease.address == candidate.address for lease in self._books.fixed.values()):
+        if self._is_taken(candidate):
             return Step(status=AcquireStatus.CANDIDATE_TAKEN, lease=None, is_journaled=True)
         lease = Lease(
             identity=claim.identity,
@@ -129,8 +152,13 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             attachment=str(claim.attachment),
             since=self._now(),
             expires_after=claim.expires_after,
+            workload=_workload(claim),
         )
         return self._keep(AcquireStatus.BOUND, lease)
+
+    def _is_taken(self, candidate: StockCandidate | None) -> bool:
+        leases = self._books.fixed.values()
+        return candidate is not None and any(it.address == candidate.address for it in leases)
 
     def _bind(self, lease: Lease, claim: Claim) -> Step[AcquireStatus]:
         bound = replace(
@@ -140,5 +168,11 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             attachment=str(claim.attachment),
             expires_after=lease.expires_after if lease.is_expiry_set else claim.expires_after,
             bound_generation=None,
+            reserved_for=None,
+            workload=_workload(claim),
         )
         return self._keep(AcquireStatus.BOUND, bound)
+
+
+def _workload(claim: Claim) -> str | None:
+    return claim.workload.local if claim.workload is not None else None

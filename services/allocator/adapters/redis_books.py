@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from services.allocator.domain.leases import FencedBy, Lease, Step, unheard
 from services.allocator.domain.ports import ReportedView
 from shared.errors import EpochLost, Unavailable
-from shared.ids import ClusterName, Generation, Identity, NodeName, decode_token
+from shared.ids import ClusterName, Identity, NodeName, decode_token
 from shared.store.keys import lease_key, lease_node_key
 
 from .lease_codec import decode_lease
@@ -54,10 +54,9 @@ class RedisBooks:
             raise Unavailable(f"the store: {error}") from error
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
-    async def journaled(self, identity: Identity, generation: Generation) -> None:
-        await self._scripts.run(
-            "journaled", [self._unjournaled], [identity.token, str(generation)]
-        )
+    async def journaled(self, steps: Sequence[Lease]) -> None:
+        pairs = [part for step in steps for part in (step.identity.token, step.generation)]
+        await self._scripts.run("journaled", [self._unjournaled], pairs)
 
     async def unjournaled(self, limit: int) -> list[Lease]:
         try:

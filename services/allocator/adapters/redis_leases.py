@@ -6,7 +6,9 @@ the recovery, `redis_books` the keys.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
@@ -14,12 +16,14 @@ from services.allocator.domain.leases import (
     ArriveStatus,
     Claim,
     FencedBy,
+    Pool,
     RetainStatus,
     Step,
 )
 from services.allocator.domain.ports import ReportedView
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encode_token
 
+from .lease_codec import decode_lease
 from .redis_books import read_step
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
@@ -62,10 +66,14 @@ class RedisLeases(RedisEnds, RedisEpochs):
                     else ("", "", "")
                 ),
                 round(expires.total_seconds()) if expires is not None else "",
+                _pool(claim.pool) if claim.pool is not None else "",
+                claim.workload.local if claim.workload is not None else "",
             ],
             fence=claim.fence,
         )
-        return read_step(AcquireStatus, claim.identity, reply)
+        token, ended_token, ended = (bytes(part) for part in reply[3:])
+        step = read_step(AcquireStatus, Identity.from_token(token.decode()), reply[:3])
+        return replace(step, ended=decode_lease(ended_token, ended)) if ended else step
 
     async def arrive(
         self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
@@ -120,3 +128,18 @@ class RedisLeases(RedisEnds, RedisEpochs):
 
 def _fence(fence: FencedBy) -> tuple[int, int, int]:
     return fence.incarnation, fence.sequence, fence.lowest_unsettled
+
+
+def _pool(pool: Pool) -> str:
+    """As slots.lua reads it: what stands around a slot's number in its token."""
+    first = Identity.of_slot(pool.workload, 0, pool.network).token
+    before, mark, after = first.partition("%230")
+    assert mark, "a slot's number follows the first '#' of its token"
+    return json.dumps(
+        {
+            "p": before + "%23",
+            "q": after,
+            "n": pool.size,
+            "s": dict.fromkeys(sorted(pool.subnets), True),
+        }
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,7 +20,16 @@ from shared.errors import (
     Stale,
     StockEmpty,
 )
-from shared.ids import AttachmentKey, EniId, Generation, Identity, NodeName, PodUid, SubnetId
+from shared.ids import (
+    AttachmentKey,
+    EniId,
+    Generation,
+    Identity,
+    NodeName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,8 @@ class Lease:
     expires_after: timedelta | None
     is_expiry_set: bool = False  # by a person: the pod's own word no longer counts
     bound_generation: Generation | None = None  # of the bind, if a later step did not end it
+    reserved_for: PodUid | None = None  # the pod for which a pool's slot moved, until it binds
+    workload: str | None = None  # WorkloadName.local of what made the last pod
 
     def __post_init__(self) -> None:
         assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
@@ -79,6 +91,21 @@ class StockCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The addresses of a workload whose pods have random names: one for each there may be."""
+
+    workload: WorkloadName
+    network: str
+    size: int  # replicas + surge
+    subnets: frozenset[SubnetId]  # that the asking node has an ENI in
+
+    @property
+    def slots(self) -> Iterator[Identity]:
+        """Twice as many as may be used: slots that were ended are still handed over."""
+        return (Identity.of_slot(self.workload, n, self.network) for n in range(2 * self.size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A pod's request for its identity's address, on one node."""
 
@@ -88,6 +115,8 @@ class Claim:
     pod_uid: PodUid
     expires_after: timedelta | None
     candidate: StockCandidate | None
+    workload: WorkloadName | None = None  # what made the pod
+    pool: Pool | None = None  # the identity is then one of its slots
 
 
 Status = TypeVar("Status", bound=StrEnum)
@@ -104,6 +133,7 @@ class AcquireStatus(StrEnum):
     EXPIRING = "expiring"
     NO_CANDIDATE = "no_candidate"
     CANDIDATE_TAKEN = "candidate_taken"
+    POOL_FULL = "pool_full"
 
 
 class ArriveStatus(StrEnum):
@@ -164,6 +194,7 @@ class Step(Generic[Status]):
     status: Status
     lease: Lease | None
     is_journaled: bool
+    ended: Lease | None = None  # another lease that this step ended, not yet journaled
 
 
 def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> BerthError:
@@ -172,6 +203,12 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
     here = claim.fence.node
     if status is AcquireStatus.NO_CANDIDATE:
         return StockEmpty(f"{who} has no lease yet, and node {here} named no idle address")
+    if status is AcquireStatus.POOL_FULL:
+        assert claim.pool is not None
+        return HolderAlive(
+            f"all {claim.pool.size} addresses of {claim.pool.workload} are with pods that have"
+            f" not ended: {who} waits for one of them"
+        )
     if status is AcquireStatus.CANDIDATE_TAKEN:
         assert claim.candidate is not None
         return LeaseInUse(f"candidate {claim.candidate.address} is another identity's lease")

@@ -54,6 +54,7 @@ class EniManagerEndpoints:
             request.incarnation,
             _demand(request.counts),
             frozenset(request.enis),
+            exclusive=_demand(request.exclusive),
             now=self._clock.now(),
         )
         return Wanted(

@@ -100,6 +100,7 @@ class Agents(Protocol):
         eni: EniId | None,
         count: int,
         settled: Sequence[str],
+        is_exclusive: bool = False,
     ) -> list[IPv4Address]:
         """Idle addresses that the agent has struck off its book; maybe fewer, maybe none."""
         ...

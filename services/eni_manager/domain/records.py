@@ -34,6 +34,7 @@ class Hold(StrEnum):
 
 class IntentKind(StrEnum):
     ADD_ENI = "add_eni"
+    REMOVE_ENI = "remove_eni"
     ASSIGN = "assign"
     UNASSIGN = "unassign"
     RECALL = "recall"
@@ -66,6 +67,7 @@ class NodeRecord:
     problem: str | None = None
     warning: str | None = None  # served, but not as the cluster was enabled
     settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
+    exclusive: Demand = Demand()  # of ENIs that one pod has as a whole
     version: int = 1
 
 
@@ -83,6 +85,10 @@ class EniRecord:
     @property
     def is_primary(self) -> bool:
         return self.purpose is Purpose.PRIMARY
+
+    @property
+    def is_exclusive(self) -> bool:
+        return self.purpose is Purpose.EXCLUSIVE
 
     @property
     def gateway(self) -> IPv4Address:
@@ -109,6 +115,7 @@ class Intent:
     count: int = 0
     addresses: tuple[IPv4Address, ...] = ()
     security_groups: tuple[str, ...] = ()
+    purpose: Purpose = Purpose.SHARED  # of the ENI that is made, or of those recalled from
     version: int = 1
 
 
@@ -131,8 +138,19 @@ class NodeImage:
         return [each for each in self.addresses.values() if each.hold is hold]
 
     def secondary(self) -> list[EniRecord]:
-        """The ENIs that carry pods."""
+        """The ENIs that many pods share."""
         return [each for each in self.enis.values() if each.purpose is Purpose.SHARED]
+
+    def whole(self) -> list[EniRecord]:
+        """The ENIs that one pod has, or may have, each with its primary address."""
+        return [each for each in self.enis.values() if each.purpose is Purpose.EXCLUSIVE]
+
+    def coming(self, purpose: Purpose) -> int:
+        """Addresses on ENIs of this purpose that their agent has not taken yet."""
+        return sum(
+            each.eni in self.enis and self.enis[each.eni].purpose is purpose
+            for each in self.held(Hold.ASSIGNING)
+        )
 
     def room(self, eni: EniId) -> int:
         """Secondary addresses that still fit on the ENI."""

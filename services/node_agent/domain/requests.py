@@ -32,6 +32,15 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondLink:
+    """The sandbox's end of the veth, when the address itself is on an ENI."""
+
+    ifname: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wired:
     """The wire of one attachment, as it now stands in the kernel."""
 
@@ -42,6 +51,8 @@ class Wired:
     mtu: int
     address: IPv4Address
     gateway: IPv4Address
+    prefix_length: int = 32
+    second: SecondLink | None = None  # beside an ENI of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,7 +201,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def journal(self, data: st.DataObject) -> None:
         lease = data.draw(st.sampled_from(self.leases))
-        self.ask(lambda store: store.journaled(lease.identity, lease.generation))
+        self.ask(lambda store: store.journaled([lease]))
 
     @rule(is_rebuild=st.booleans())
     def open_next_epoch(self, is_rebuild: bool) -> None:

@@ -60,7 +60,7 @@ class Cluster:
         assert step.lease is not None
         if is_journaled:
             await self.journal.write([step.lease])
-            await self.store.journaled(step.lease.identity, step.lease.generation)
+            await self.store.journaled([step.lease])
         return step.lease
 
     async def stored(self) -> set[Lease]:

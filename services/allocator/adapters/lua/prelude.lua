@@ -1,4 +1,4 @@
--- What every step begins with; put before each script when it is loaded.
+-- What every step begins with; put before all of them when they are loaded.
 --
 -- A generation is epoch << 40 | counter. It is kept as text in records, because a JSON encoder
 -- rounds large numbers; below 2^53 it is exact as a number too.
@@ -8,8 +8,11 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local own_id -- cannot change while a script runs; asking for it takes longer than most steps
+
 local function run_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  own_id = own_id or string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return own_id
 end
 
 -- A restarted, restored, promoted or emptied server is not the one this epoch was opened on.
