@@ -8,15 +8,20 @@ find the record changed and look again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
 from shared.addresses import AddressState
 from shared.clock import Clock
 from shared.clusters import Cluster, Progress, Verb
 from shared.errors import BerthError, NotFound, Refused, Stale, TryLater
+from shared.ids import SubnetId
 
 from .cluster_keeper import ClusterKeeper
 from .cluster_life import is_kept
 from .domain import cluster as rules
+from .domain.cluster import Look
 from .domain.cluster_ports import CloudLook, Kubernetes
 from .domain.container_subnets import DRAIN_SETTLES
 from .domain.ports import LeaseStore
@@ -25,6 +30,8 @@ from .operations import LeaseOperations
 from .pods_in_use import PodsInUse
 
 log = logging.getLogger(__name__)
+
+_LOOK: Final = timedelta(seconds=3)  # then the record tells what is waited for
 
 
 class ClusterProgress:
@@ -66,7 +73,7 @@ class ClusterProgress:
     async def _enable(self, cluster: Cluster) -> Cluster:
         names = [each.subnet for each in cluster.subnets]
         if cluster.operation.step == rules.OPENING:
-            look = await self._cloud.look(())
+            look = await self._look(())
             if look.revision < cluster.revision:
                 return rules.waits(
                     cluster, "the eni_manager has not read it yet", now=self._clock.now()
@@ -75,7 +82,7 @@ class ClusterProgress:
         note = rules.check_kubernetes(await self._kubernetes.facts())
         notes = rules.check_subnets(
             names,
-            await self._cloud.look(names, uses_of=names),
+            await self._look(names, uses_of=names),
             has_fixed_ips=cluster.has_fixed_ips,
             settled=names if cluster.was_enabled else (),
         )
@@ -93,13 +100,20 @@ class ClusterProgress:
             return rules.went_on(
                 cluster, rules.ENDING_LEASES, total - left, total, reason, now=now
             )
-        look = await self._cloud.look(())
+        look = await self._look(())
         total = max(look.enis, operation.total if operation.step == rules.DETACHING else 0)
         if look.enis or now - operation.began_at < DRAIN_SETTLES:
             return rules.went_on(
                 cluster, rules.DETACHING, total - look.enis, total, look.waits_for, now=now
             )
         return rules.succeeded(cluster, now=now)
+
+    async def _look(
+        self, subnets: Sequence[SubnetId], *, uses_of: Sequence[SubnetId] = ()
+    ) -> Look:
+        # A look that takes longer goes on at the eni_manager: the next round shares it.
+        deadline = self._clock.now() + _LOOK
+        return await self._cloud.look(subnets, uses_of=uses_of, deadline=deadline)
 
     async def _end_leases(self, cluster: Cluster) -> int:
         """How many leases there still are, those included that were just ended."""

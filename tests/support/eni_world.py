@@ -68,11 +68,11 @@ class EniWorld:
         self.redis = redis
         self.settings = settings
         self.bus = BusClient(nats, cluster=CLUSTER, clock=SystemClock(), rng=random.Random(3))
-        self._nats = nats
+        self.nats = nats
         self._stack = stack
 
     async def agent(self, node: str, instance: str) -> StandInAgent:
-        agent = StandInAgent(self._nats, CLUSTER, node, instance)
+        agent = StandInAgent(self.nats, CLUSTER, node, instance)
         await agent.start()
         self._stack.push_async_callback(agent.stop)
         return agent
