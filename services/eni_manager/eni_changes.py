@@ -118,7 +118,7 @@ class EniChanges:
             await self._book.write(drop=[intent])  # refused for good: nothing was made
             raise
         try:
-            ready = await self._attached(intent, made)
+            ready = await self.attach(made.eni, intent.intent)
         except RETRIED:
             raise
         except CloudError:
@@ -173,17 +173,18 @@ class EniChanges:
         self._tools.events.eni("created", made.eni, node.node, made.subnet)
         return made
 
-    async def _attached(self, intent: Intent, made: Eni) -> Eni:
-        """Attach it unless it is. Each try has a token of its own, because a repeated one
-        would only tell again of an attachment that failed; the ENI's state forbids a second."""
+    async def attach(self, eni: EniId, intent: str) -> Eni:
+        """Attach it to the node unless it is. Each try has a token of its own, because a
+        repeated one would only tell again of an attachment that failed; the ENI's state forbids
+        a second."""
         instance = self._book.node.instance
-        found = await self._there(made.eni, lambda it: it.state is EniState.AVAILABLE)
+        found = await self._there(eni, lambda it: it.state is EniState.AVAILABLE)
         if found.instance is None:
-            token = f"{intent.intent}-{self._tools.new_id()}"
+            token = f"{intent}-{self._tools.new_id()}"
             with suppress(CloudTaken):
                 await self._tools.call(
                     self._book.check_term,
-                    lambda: self._cloud.attach_eni(made.eni, instance, token=token),
+                    lambda: self._cloud.attach_eni(eni, instance, token=token),
                 )
         failed_at_s = self._tools.clock.monotonic_s() + _VISIBLE_AFTER_S
 
@@ -192,9 +193,9 @@ class EniChanges:
                 return self._tools.clock.monotonic_s() > failed_at_s
             return it.is_ready_on(instance) and it.is_settled
 
-        ready = await self._there(made.eni, is_decided)
+        ready = await self._there(eni, is_decided)
         if ready.instance is None:
-            raise CloudAway("AttachNetworkInterface", "Failed", f"{made.eni} stayed detached")
+            raise CloudAway("AttachNetworkInterface", "Failed", f"{eni} stayed detached")
         return ready
 
     async def _there(self, eni: EniId, wanted: Callable[[Eni], bool]) -> Eni:
@@ -234,7 +235,9 @@ class EniChanges:
                     )
             await self._tools.follower.until(
                 eni,
-                lambda it: it is None or it.instance is None,
+                lambda it: (
+                    it is None or (it.instance is None and it.state is EniState.AVAILABLE)
+                ),
                 timeout_s=self._tools.limits.change_timeout_s,
             )
             self._tools.events.eni("detached", eni, self._name, found.subnet)

@@ -39,6 +39,7 @@ from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
 from services.eni_manager.subnets import SubnetBook
 from services.eni_manager.tools import Limits, Tools
+from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
 from shared.bus.events import EventLog
@@ -97,6 +98,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             reconciler,
             Mover(tools),
             Reclaimer(leases),
+            WholeMoves(tools),
             enis,
             first_look_wait_s=settings.first_look_wait_s,
         )

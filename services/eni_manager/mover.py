@@ -18,6 +18,7 @@ from services.eni_manager.domain.records import (
 from services.eni_manager.eni_changes import TAG_CLUSTER
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
+from services.eni_manager.whole_moves import WholeMoves
 from shared.cloud.errors import CloudNotFound, CloudTaken
 from shared.cloud.words import AddressPhase, Eni
 from shared.errors import CloudRefused, Unavailable, WrongSubnet
@@ -30,6 +31,7 @@ class Mover:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._cloud = tools.cloud
+        self._whole = WholeMoves(tools)
 
     async def move(self, worker: NodeWorker, move: Move) -> EniRecord:
         """The ENI of the target node on which the address works now."""
@@ -53,6 +55,8 @@ class Mover:
         vpc = worker.book.node.vpc
         assert vpc is not None, "a node that has joined has a VPC"
         holder = await self._holder(worker, vpc, move)
+        if holder is not None and self._whole.has_whole(holder, move):
+            return await self._whole.bring(worker, move, holder)
         if holder is not None and holder.eni in worker.book.image.enis:
             return await self._arrive(worker, move, holder.eni)
         if holder is not None:
