@@ -11,7 +11,7 @@ from typing import Final
 from services.eni_manager.domain.foreign import RESERVED, foreign_among
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.domain.records import Intent, IntentKind
-from services.eni_manager.eni_changes import TAG_CLUSTER, TAG_INTENT
+from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_INTENT
 from services.eni_manager.tools import Tools
 from shared.cloud.words import Eni, Subnet, UsedAddress
 from shared.errors import EpochLost

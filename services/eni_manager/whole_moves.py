@@ -24,7 +24,7 @@ from services.eni_manager.domain.records import (
     IntentKind,
     Purpose,
 )
-from services.eni_manager.eni_changes import TAG_CLUSTER, TAG_PURPOSE
+from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_PURPOSE
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudLimit, CloudNotFound
@@ -52,14 +52,14 @@ class WholeMoves:
                 raise no_place(move, worker.book.node.zone, subnet.zone)
             if eni.instance != instance:
                 await self._make_room(worker, move)
-            intent = _intent(move, eni)
+            intent = _intent(worker, move, eni)
             await worker.book.write(put=[intent])
             if eni.instance not in (None, instance):
                 await self._check(move)
-                await worker.changes.detach(eni.eni, intent.intent)
+                await worker.changes.removals.detach(eni.eni, intent.intent)
             await self._check(move)
             try:
-                eni = await worker.changes.attach(eni.eni, intent.intent)
+                eni = await worker.changes.additions.attach(eni.eni, intent.intent)
             except CloudLimit as error:  # it has left its node: the move goes on later
                 raise Unavailable(f"{eni.eni} cannot be attached: {error}") from error
         return await self._arrive(worker, move, eni)
@@ -69,9 +69,9 @@ class WholeMoves:
         async with worker.lock:
             leases = self._tools.leases
             check_parking(parking, await leases.find(parking.identity))
-            found = await worker.changes.look(parking.eni)
+            found = await worker.changes.sighting.describe(parking.eni)
             if found is not None and found.instance == worker.book.node.instance:
-                await worker.changes.detach(parking.eni, f"park-{parking.generation}")
+                await worker.changes.removals.detach(parking.eni, f"park-{parking.generation}")
             image = worker.book.image
             record = image.enis.get(parking.eni)
             addresses = image.on(parking.eni)
@@ -115,7 +115,7 @@ class WholeMoves:
         return found[0] if found else None
 
     async def _make_room(self, worker: NodeWorker, move: Move) -> None:
-        if worker.eni_slots() or await worker.whole.take_back(1):
+        if worker.growing.eni_slots() or await worker.whole.take_back(1):
             return
         raise QuotaReached(
             f"{move.address} of {move.identity} is an ENI's own: node {move.to_node} has no"
@@ -155,10 +155,10 @@ class WholeMoves:
         return is_whole and eni.tags.get(TAG_CLUSTER) == self._tools.cluster
 
 
-def _intent(move: Move, eni: Eni) -> Intent:
-    return Intent(
-        intent=f"move-{move.generation}-{move.address}",
-        kind=IntentKind.MOVE,
+def _intent(worker: NodeWorker, move: Move, eni: Eni) -> Intent:
+    return worker.book.begin(
+        f"move-{move.generation}-{move.address}",
+        IntentKind.MOVE,
         eni=eni.eni,
         addresses=(move.address,),
         purpose=Purpose.EXCLUSIVE,
