@@ -107,6 +107,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Reclaimer(leases),
             WholeMoves(tools),
             enis,
+            cloud,
             first_look_wait_s=settings.first_look_wait_s,
         )
 

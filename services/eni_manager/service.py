@@ -16,7 +16,9 @@ from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.whole_moves import WholeMoves
-from shared.errors import Stale, Unavailable
+from shared.cloud.port import CloudApi
+from shared.cloud.words import InstanceState
+from shared.errors import NotFound, Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
 
@@ -39,6 +41,7 @@ class EniManager:
         reclaimer: Reclaimer,
         whole: WholeMoves,
         store: EniStore,
+        cloud: CloudApi,
         *,
         first_look_wait_s: float,
     ) -> None:
@@ -47,6 +50,7 @@ class EniManager:
         self._reclaimer = reclaimer
         self._whole = whole
         self._store = store
+        self._cloud = cloud
         self._first_look_wait_s = first_look_wait_s
 
     async def want(
@@ -113,6 +117,15 @@ class EniManager:
         if worker is None:
             raise Unavailable(f"node {node} was not heard of yet: its agent must call")
         return worker
+
+    async def instance(self, node: NodeName) -> tuple[InstanceId, InstanceState]:
+        """The machine of a node and its state at the cloud now. Raises NotFound."""
+        known = {each.node: each for each in await self._store.load_nodes()}
+        if node not in known:
+            raise NotFound(f"node {node} was never heard of")
+        instance = known[node].instance
+        found = await self._cloud.describe_instances([instance])
+        return instance, found[0].state if found else InstanceState.TERMINATED
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""

@@ -24,7 +24,7 @@ from .cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from .clusters import NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -50,6 +50,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     ADDRESS_MOVE,
     ADDRESS_PARK,
     ADDRESS_RECLAIM,
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     CLUSTER_ENABLE,
