@@ -23,17 +23,13 @@ from shared.store.connection import STORE_CONDITION, check_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
-from .adapters.cluster_books import DurableClusterBooks
-from .adapters.cluster_world import BusClusterWorld, SettingsKubernetes
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .adapters.reported_pods import ReportedPods
 from .adapters.store_health import RedisHealth
-from .cluster_keeper import ClusterKeeper
-from .cluster_life import ClusterLife
-from .cluster_progress import ClusterProgress
+from .cluster_building import build_cluster, open_cluster
 from .config import AllocatorSettings
 from .domain.ports import LeaseStore, Workloads
 from .durability import DurabilityWatch, WriteGate
@@ -41,7 +37,6 @@ from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
 from .parker import Parker
-from .pods_in_use import PodsInUse
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 from .takeovers import TakeOvers
@@ -84,6 +79,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             replicas=settings.journal_replicas,
         )
         await journal.ensure_stream()
+        stack.push_async_callback(journal.aclose)
         events = EventLog(nats, cluster=settings.cluster)
         await events.ensure_stream()
         stack.push_async_callback(events.aclose)
@@ -101,10 +97,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         eni_manager = BusEniManager(client)
         steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
-        keeper = ClusterKeeper(
-            DurableClusterBooks(nats, store, settings.cluster), events, clock
-        )
-        await keeper.refresh()
+        keeper = await open_cluster(settings, nats, store, events, clock)
         workloads = _workloads(settings, leases)
         allocator = Allocator(
             leases,
@@ -118,12 +111,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             default_policy=LeasePolicy(settings.default_policy),
         )
         operations = LeaseOperations(leases, steps)
-        world = BusClusterWorld(client, clock)
-        pods = PodsInUse(leases, world)
-        kubernetes = SettingsKubernetes(
-            settings.kubernetes_version, settings.kubernetes_uses_cni
-        )
-        progress = ClusterProgress(keeper, world, kubernetes, leases, operations, pods, clock)
+        cluster = build_cluster(settings, keeper, client, leases, operations, clock)
         parker = Parker(
             leases,
             steps,
@@ -141,12 +129,8 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         watch = DurabilityWatch(gate, store_health, journal, epochs)
         loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
-        loops.every(
-            "cluster",
-            progress.round,
-            interval_s=settings.cluster_interval_s,
-            wake=keeper.changed,
-        )
+        cluster.keep_going(loops)
+        loops.every("folds", journal.fold, interval_s=settings.journal_fold_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
@@ -159,7 +143,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ALLOCATOR,
             _DESCRIPTION,
-            handlers(allocator, operations, ClusterLife(keeper, world, leases, pods, clock)),
+            handlers(allocator, operations, cluster.life),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
