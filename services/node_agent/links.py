@@ -98,7 +98,7 @@ class NodeLinks:
         """The wire of an attachment; of an ENI that is gone, enough of it to take it away."""
         link = self._found.get(attachment.eni)
         table = _ANY_TABLE if link is None else self._rules.table_of(link)
-        return pod_wire(attachment, table)
+        return pod_wire(attachment, pods_table=self._rules.pods_table, eni_table=table)
 
     def node_wire(self) -> NodeWire:
         return node_wire(tuple(self._found.values()), self._rules)
