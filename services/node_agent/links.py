@@ -9,7 +9,7 @@ from typing import Final
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.ids import EniId
+from shared.ids import AttachmentKey, EniId
 
 from .bus import Pulse
 from .domain.attachments import Attachment
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.1  # between looks for a link that is being attached
 _ANY_TABLE: Final = 0
+_WIRES_SPARE: Final = 64
 
 
 class NodeLinks:
@@ -34,6 +35,7 @@ class NodeLinks:
         self._rules = rules
         self._clock = clock
         self._found: dict[EniId, EniLink] = {}
+        self._wires: dict[AttachmentKey, tuple[Attachment, int, PodWire]] = {}
         self.changed = Pulse()
 
     def __contains__(self, eni: object) -> bool:
@@ -98,7 +100,14 @@ class NodeLinks:
         """The wire of an attachment; of an ENI that is gone, enough of it to take it away."""
         link = self._found.get(attachment.eni)
         table = _ANY_TABLE if link is None else self._rules.table_of(link)
-        return pod_wire(attachment, pods_table=self._rules.pods_table, eni_table=table)
+        known = self._wires.get(attachment.key)
+        if known is not None and known[0] is attachment and known[1] == table:
+            return known[2]  # a repair asks for every attachment's
+        wire = pod_wire(attachment, pods_table=self._rules.pods_table, eni_table=table)
+        if len(self._wires) > 2 * len(self._ledger.attachments) + _WIRES_SPARE:
+            self._wires.clear()  # mostly of attachments that have ended
+        self._wires[attachment.key] = (attachment, table, wire)
+        return wire
 
     def node_wire(self) -> NodeWire:
         return node_wire(tuple(self._found.values()), self._rules)
