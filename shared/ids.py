@@ -64,6 +64,28 @@ class PodName:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class WorkloadName:
+    """What makes pods, and makes them again: a StatefulSet, a Deployment, …"""
+
+    namespace: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+    @property
+    def local(self) -> str:
+        """Without the namespace; no pod's name holds a colon."""
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def from_local(cls, namespace: str, local: str) -> WorkloadName:
+        kind, _, name = local.partition(":")
+        return cls(namespace, kind, name)
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Identity:
     """What a fixed address belongs to: it outlives the pod."""
 
@@ -74,6 +96,22 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}@{self.network}"
+
+    @classmethod
+    def of_slot(cls, workload: WorkloadName, number: int, network: str) -> Identity:
+        """A slot of a workload whose pods have random names; no pod's name holds a "#"."""
+        return cls(workload.namespace, f"{workload.local}#{number}", network)
+
+    @property
+    def slot_workload(self) -> WorkloadName | None:
+        """Whose slot it is; None for a pod of a name of its own."""
+        local, is_slot, _ = self.name.rpartition("#")
+        return WorkloadName.from_local(self.namespace, local) if is_slot else None
+
+    @property
+    def pod(self) -> PodName | None:
+        """The one pod that it can belong to; None for a slot."""
+        return PodName(self.namespace, self.name) if "#" not in self.name else None
 
     @property
     def token(self) -> str:

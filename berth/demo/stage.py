@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from berth.manifests.pods import PodSpec, file_name, pod_json
+from berth.manifests.pods import PodSpec, file_name, owner_files, pod_json
 from berth.playground.state import NodeState, PlaygroundState
 from berth.pods.client import OnWaiting, Runner, RunnerProcess
 from berth.pods.messages import PodRunning, Waiting
@@ -102,10 +102,11 @@ class Stage:
 
     def _announce(self, spec: PodSpec, place: Place, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        whole = folder / file_name(spec.name)
-        partial = whole.with_suffix(".partial")
-        partial.write_text(json.dumps(pod_json(spec, place.node)), encoding="utf-8")
-        partial.replace(whole)
+        files = owner_files(spec) | {file_name(spec.name): pod_json(spec, place.node)}
+        for name, body in files.items():
+            partial = (folder / name).with_suffix(".partial")
+            partial.write_text(json.dumps(body), encoding="utf-8")
+            partial.replace(folder / name)
 
 
 def why_waiting(spec: PodSpec, waiting: Waiting) -> str:

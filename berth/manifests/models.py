@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
 
 REPLICAS_MAX: Final = 256  # more than a playground's nodes can hold; a typing error beyond
@@ -78,6 +78,7 @@ class WorkloadBodyShape(Shape):
     selector: SelectorShape
     template: TemplateShape
     ordinals: OrdinalsShape = Field(default_factory=OrdinalsShape)
+    strategy: dict[str, JsonValue] = Field(default_factory=dict)  # a Deployment's, as it is
 
 
 class ObjectShape(Shape):

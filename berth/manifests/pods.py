@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+
+from pydantic import JsonValue
 
 from shared.annotations import PodNetwork
 from shared.errors import InvalidInput
-from shared.ids import NodeName, PodName, PodUid
+from shared.ids import NodeName, PodName, PodUid, WorkloadName
+from shared.workloads import file_name as workload_file_name
 
 from .names import generated_name, random_suffix
 from .reader import Container, Manifest, Workload, WorkloadKind
 
-Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
+Json = JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,19 @@ class Owner:
     name: str
     uid: str
     replicas: int
+    owner: Owner | None = None  # of a Deployment's ReplicaSet: the Deployment
+    strategy: dict[str, Json] = field(default_factory=dict, hash=False)
+
+    @property
+    def reference(self) -> Json:
+        return {
+            "apiVersion": "apps/v1",
+            "kind": self.kind,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +103,7 @@ def pod_json(pod: PodSpec, node: NodeName) -> dict[str, Json]:
         "annotations": {**pod.annotations},
     }
     if pod.owner is not None:
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": "apps/v1",
-                "kind": pod.owner.kind,
-                "name": pod.owner.name,
-                "uid": pod.owner.uid,
-                "controller": True,
-                "blockOwnerDeletion": True,
-            }
-        ]
+        metadata["ownerReferences"] = [pod.owner.reference]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -105,6 +111,31 @@ def pod_json(pod: PodSpec, node: NodeName) -> dict[str, Json]:
         "spec": {"nodeName": node, "containers": [_container(each) for each in pod.containers]},
         "status": {"phase": "Pending"},
     }
+
+
+def owner_files(pod: PodSpec) -> dict[str, dict[str, Json]]:
+    """What made the pod, and what made that, as files beside the pod's."""
+    files: dict[str, dict[str, Json]] = {}
+    owner = pod.owner
+    while owner is not None:
+        name = WorkloadName(pod.name.namespace, owner.kind, owner.name)
+        files[workload_file_name(name)] = _owner_json(name, owner)
+        owner = owner.owner
+    return files
+
+
+def _owner_json(name: WorkloadName, owner: Owner) -> dict[str, Json]:
+    metadata: dict[str, Json] = {
+        "name": name.name,
+        "namespace": name.namespace,
+        "uid": owner.uid,
+    }
+    if owner.owner is not None:
+        metadata["ownerReferences"] = [owner.owner.reference]
+    spec: dict[str, Json] = {"replicas": owner.replicas}
+    if owner.strategy:
+        spec["strategy"] = owner.strategy
+    return {"apiVersion": "apps/v1", "kind": owner.kind, "metadata": metadata, "spec": spec}
 
 
 def _container(container: Container) -> Json:
@@ -120,9 +151,25 @@ def _owner(workload: Workload, rng: random.Random) -> Owner | None:
     name, kind = workload.name.name, str(workload.kind)
     if workload.kind is WorkloadKind.POD:
         return None
-    if workload.kind is WorkloadKind.DEPLOYMENT:  # its pods belong to a ReplicaSet of it
-        name, kind = f"{name}-{random_suffix(rng, 10)}", "ReplicaSet"
-    return Owner(kind=kind, name=name, uid=new_uid(rng), replicas=workload.replicas)
+    owner = Owner(
+        kind=kind,
+        name=name,
+        uid=new_uid(rng),
+        replicas=workload.replicas,
+        strategy=workload.strategy,
+    )
+    return owner if workload.kind is not WorkloadKind.DEPLOYMENT else replica_set(owner, rng)
+
+
+def replica_set(deployment: Owner, rng: random.Random) -> Owner:
+    """Each version of a Deployment's pods belongs to a ReplicaSet of its own."""
+    return Owner(
+        kind="ReplicaSet",
+        name=f"{deployment.name}-{random_suffix(rng, 10)}",
+        uid=new_uid(rng),
+        replicas=deployment.replicas,
+        owner=deployment,
+    )
 
 
 def _names(workload: Workload, owner: Owner | None, rng: random.Random) -> Iterator[PodName]:

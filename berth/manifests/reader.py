@@ -5,12 +5,12 @@ Everything is checked before anything is started, so that a refusal leaves nothi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from shared.annotations import PodNetwork
 from shared.errors import InvalidInput
@@ -81,6 +81,7 @@ class Workload:
     annotations: dict[str, str]
     network: PodNetwork
     containers: tuple[Container, ...]
+    strategy: dict[str, JsonValue] = field(default_factory=dict)  # how a Deployment rolls over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +171,7 @@ def _replicated(workload: WorkloadShape, number: int) -> Workload:
         annotations=template.metadata.annotations,
         network=pod_network(template.metadata, template.spec, at="spec.template"),
         containers=_containers(template.spec),
+        strategy=spec.strategy,
     )
 
 

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
-from shared.errors import BerthError, EpochLost
+from shared.errors import BerthError, EpochLost, StorageFull, Unavailable
 from shared.messages.base import IdentityFields
 from shared.messages.events import Event, LeaseEvent
 from shared.runtime.loops import spawn
 
 from .domain.leases import Lease
 from .domain.ports import Journal, LeaseStore
+from .durability import Cause, WriteGate
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,20 @@ class DurableSteps:
     """Shared by everything that takes steps: requests, and the reaper."""
 
     def __init__(
-        self, leases: LeaseStore, journal: Journal, events: EventTeller, epochs: EpochWatch
+        self,
+        leases: LeaseStore,
+        journal: Journal,
+        events: EventTeller,
+        epochs: EpochWatch,
+        gate: WriteGate,
     ) -> None:
         self._leases = leases
         self._journal = journal
         self._events = events
         self._epochs = epochs
-        self._behind: set[asyncio.Task[None]] = set()
+        self._gate = gate
+        self._marked: list[Lease] = []  # journaled, their marks not yet taken off
+        self._behind: set[asyncio.Task[None]] = set()  # the one that takes them off
 
     async def watched(self, work: Awaitable[Done]) -> Done:
         """Await a step; an epoch that turns out to be lost is reported."""
@@ -50,9 +58,15 @@ class DurableSteps:
 
     async def make_durable(self, lease: Lease) -> None:
         """Journaled when it returns: only then may the step be answered or acted upon."""
-        await self.watched(self._journal.write([lease]))
+        try:
+            await self.watched(self._journal.write([lease]))
+        except (StorageFull, Unavailable) as error:  # of the next steps, none is begun
+            self._gate.close(Cause.JOURNAL_REFUSES, error)
+            raise
         # The mark may go after the answer: another replica that sees it finds it journaled.
-        spawn(self._behind, self._unmark(lease), name="unmark")
+        self._marked.append(lease)
+        if not self._behind:
+            spawn(self._behind, self._unmark(), name="unmark")
 
     def tell(self, verb: str, lease: Lease, *, reason: str | None = None) -> None:
         self._events.tell(
@@ -73,8 +87,10 @@ class DurableSteps:
         """Wait for the marks that are still to be taken off; each is bounded by the store."""
         await asyncio.gather(*self._behind, return_exceptions=True)
 
-    async def _unmark(self, lease: Lease) -> None:
-        try:
-            await self._leases.journaled(lease.identity, lease.generation)
-        except BerthError as error:
-            log.info("a journaled step keeps its mark for now", extra={"error": str(error)})
+    async def _unmark(self) -> None:
+        while self._marked:
+            steps, self._marked = self._marked, []
+            try:
+                await self._leases.journaled(steps)
+            except BerthError as error:
+                log.info("journaled steps keep their marks", extra={"error": str(error)})

@@ -16,20 +16,29 @@ from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.messages.base import ServiceName
 from shared.messages.moves import ADDRESS_RECLAIM
+from shared.policies import LeasePolicy
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
 from shared.store.connection import STORE_CONDITION, check_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
+from .adapters.bus_instances import BusInstances
 from .adapters.endpoints import BusEniManager, handlers
+from .adapters.folder_workloads import FolderWorkloads
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
+from .adapters.reported_pods import ReportedPods
+from .adapters.store_health import RedisHealth
 from .config import AllocatorSettings
+from .domain.ports import LeaseStore, Workloads
+from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
+from .parker import Parker
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
+from .takeovers import TakeOvers
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +67,10 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         await health.start(settings.health_listen)
 
-        leases = RedisLeases(store, settings.cluster)
-        if settings.durability == "disk":
-            await leases.check_durability()
+        gate = WriteGate()
+        leases = RedisLeases(store, settings.cluster, gate)
+        store_health = RedisHealth(store, is_durable=settings.durability == "disk")
+        await store_health.check_settings()
         journal = JetStreamJournal(
             nats,
             settings.cluster,
@@ -68,6 +78,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             replicas=settings.journal_replicas,
         )
         await journal.ensure_stream()
+        stack.push_async_callback(journal.aclose)
         events = EventLog(nats, cluster=settings.cluster)
         await events.ensure_stream()
         stack.push_async_callback(events.aclose)
@@ -79,24 +90,41 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock=clock,
             readiness=readiness,
             claim_timeout_s=settings.claim_timeout_s,
+            check_store=store_health.check_settings,
         )
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         eni_manager = BusEniManager(client)
-        steps = DurableSteps(leases, journal, events, epochs)
+        steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
+        workloads = _workloads(settings, leases)
         allocator = Allocator(
             leases,
             steps,
             eni_manager,
             events,
             clock,
+            TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
             default_expires_after=_span(settings.default_expires_after_s),
+            default_policy=LeasePolicy(settings.default_policy),
         )
-        reaper = Reaper(leases, journal, steps, eni_manager, clock, _limits(settings))
+        parker = Parker(
+            leases,
+            steps,
+            eni_manager,
+            clock,
+            after=timedelta(seconds=settings.park_after_s),
+            timeout=timedelta(seconds=settings.park_timeout_s),
+        )
+        reaper = Reaper(
+            leases, journal, steps, eni_manager, parker, workloads, clock, _limits(settings)
+        )
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
+        watch = DurabilityWatch(gate, store_health, journal, epochs)
+        loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        loops.every("folds", journal.fold, interval_s=settings.journal_fold_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
@@ -120,10 +148,17 @@ def _span(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
 
 
+def _workloads(settings: AllocatorSettings, leases: LeaseStore) -> Workloads:
+    if settings.pod_folders is not None and settings.pod_source == "folders":
+        return FolderWorkloads(settings.pod_folders)
+    return ReportedPods(leases)
+
+
 def _limits(settings: AllocatorSettings) -> ReaperLimits:
     return ReaperLimits(
         batch_max=settings.reap_batch_max,
         retry=timedelta(seconds=settings.reap_retry_s),
+        look=timedelta(seconds=settings.workload_look_s),
         reclaim_timeout=timedelta(seconds=ADDRESS_RECLAIM.timeout_s),
     )
 

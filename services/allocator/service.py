@@ -20,8 +20,16 @@ from shared.errors import (
     QuotaReached,
     WrongSubnet,
 )
-from shared.ids import EniId, Generation, Incarnation, NodeName, PodUid, SubnetId
-from shared.messages.base import EniFields
+from shared.ids import (
+    EniId,
+    Generation,
+    Incarnation,
+    NodeName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
+from shared.messages.base import EniFields, IdentityFields
 from shared.messages.events import NodeEvent
 from shared.messages.leases import (
     Acquired,
@@ -40,6 +48,7 @@ from shared.messages.leases import (
     ReportRequest,
 )
 from shared.messages.nodes import Registered, RegisterRequest
+from shared.policies import LeasePolicy
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
 from .domain.leases import (
@@ -48,17 +57,19 @@ from .domain.leases import (
     Claim,
     FencedBy,
     Lease,
+    Pool,
     RetainStatus,
     StockCandidate,
     refusal_of,
 )
 from .domain.ports import LeaseStore, ReportedView
 from .durable_steps import DurableSteps, EventTeller
+from .takeovers import TakeOvers
 from .views import check_span, view_of
 
 log = logging.getLogger(__name__)
 
-_MOVES_MAX = 3  # of one acquire: the lease may go on to another node between two steps
+_STEPS_MAX = 4  # of one acquire: taken over, moved, perhaps moved on to another node meanwhile
 
 
 class Mover(Protocol):
@@ -79,15 +90,19 @@ class Allocator:
         mover: Mover,
         events: EventTeller,
         clock: Clock,
+        take_overs: TakeOvers,
         *,
         default_expires_after: timedelta | None,
+        default_policy: LeasePolicy,
     ) -> None:
         self._leases = leases
         self._steps = steps
         self._mover = mover
         self._events = events
         self._clock = clock
+        self._take_overs = take_overs
         self._default_expires_after = default_expires_after
+        self._default_policy = default_policy
 
     async def register(self, request: RegisterRequest) -> Registered:
         incarnation = await self._steps.watched(
@@ -115,9 +130,14 @@ class Allocator:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
         claim = _claim(request, self._expires_after(request))
         moved: EniFields | None = None
-        for _ in range(_MOVES_MAX):
+        for _ in range(_STEPS_MAX):
             step = await self._steps.watched(self._leases.acquire(claim))
             ALLOCATOR_STEPS_TOTAL.labels("acquire", step.status).inc()
+            if step.ended is not None:
+                await self._end_slot(step.ended, claim)
+            is_held = step.status in _HELD_BY_OTHERS
+            if is_held and await self._take_overs.attempt(claim, step.lease):
+                continue
             if step.lease is None or step.status not in _GRANTED:
                 raise refusal_of(step.status, claim, step.lease)
             if not step.is_journaled:
@@ -128,6 +148,13 @@ class Allocator:
             self._steps.tell("moving", step.lease)
             moved = await self._move(step.lease, request.deadline)
         raise Moving(f"the address of {claim.identity} keeps moving: try again")
+
+    async def _end_slot(self, ended: Lease, claim: Claim) -> None:
+        # Before its successor is answered: else a rebuild could find one slot too many.
+        await self._steps.make_durable(ended)
+        self._steps.tell(
+            "expired", ended, reason=f"node {claim.fence.node} has no ENI in {ended.subnet}"
+        )
 
     def _expires_after(self, request: AcquireRequest) -> timedelta | None:
         if request.expires_after is None:
@@ -152,12 +179,15 @@ class Allocator:
         return eni
 
     async def _call_off(self, lease: Lease) -> None:
-        # Refused before any cloud call: it is where it was, and free to go elsewhere.
-        if lease.node is None or lease.eni is None:
-            return
-        step = await self._steps.watched(
-            self._leases.arrive(lease.identity, lease.generation, lease.node, lease.eni)
-        )
+        # Refused before any cloud call: it is where it was, and free to go elsewhere. An ENI
+        # may have left its node by then; parked, it is looked for wherever it is.
+        if lease.is_exclusive or lease.node is None or lease.eni is None:
+            called_off = self._leases.parked(lease.identity, lease.generation)
+        else:
+            called_off = self._leases.arrive(
+                lease.identity, lease.generation, lease.node, lease.eni
+            )
+        step = await self._steps.watched(called_off)
         ALLOCATOR_STEPS_TOTAL.labels("call_off", step.status).inc()
         if step.status is ArriveStatus.ARRIVED and step.lease is not None:
             await self._steps.make_durable(step.lease)
@@ -170,6 +200,7 @@ class Allocator:
                 identity,
                 str(request.attachment.to_key()),
                 Generation(request.generation),
+                policy=self._default_policy,
             )
         )
         ALLOCATOR_STEPS_TOTAL.labels("retain", step.status).inc()
@@ -233,6 +264,7 @@ class Allocator:
         return [_reported_view(node, view) for view in await self._leases.reported(node)]
 
 
+_HELD_BY_OTHERS = (AcquireStatus.HOLDER_ALIVE, AcquireStatus.POOL_FULL)
 _GRANTED = (AcquireStatus.BOUND, AcquireStatus.HELD, AcquireStatus.MUST_MOVE)
 
 
@@ -247,9 +279,21 @@ def _fence(fence: Fence, node: str) -> FencedBy:
 
 def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
     candidate = request.candidate
+    identity, workload, pool = request.identity.to_identity(), None, None
+    if request.workload is not None:
+        made_by = request.workload
+        workload = WorkloadName(identity.namespace, made_by.kind, made_by.name)
+    if request.pool is not None:
+        assert workload is not None, "the message refuses a pool without a workload"
+        pool = Pool(
+            workload=workload,
+            network=identity.network,
+            size=request.pool.size,
+            subnets=frozenset(map(SubnetId, request.pool.subnets)),
+        )
     return Claim(
         fence=_fence(request.fence, request.node),
-        identity=request.identity.to_identity(),
+        identity=identity,
         attachment=request.attachment.to_key(),
         pod_uid=PodUid(request.pod_uid),
         expires_after=expires_after,
@@ -260,6 +304,9 @@ def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
         )
         if candidate is not None
         else None,
+        workload=workload,
+        pool=pool,
+        is_exclusive=request.is_exclusive,
     )
 
 
@@ -273,6 +320,7 @@ def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
         generation=lease.release_generation,
         candidate_taken=candidate is not None and candidate.address == lease.address,
         moved_eni=moved,
+        identity=IdentityFields.of(lease.identity) if claim.pool is not None else None,
     )
 
 

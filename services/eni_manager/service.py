@@ -6,17 +6,20 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, NodeRecord
 from services.eni_manager.mover import Mover
+from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.subnets import SubnetBook
-from shared.cloud.words import Subnet
-from shared.errors import Stale, Unavailable
+from services.eni_manager.whole_moves import WholeMoves
+from shared.cloud.port import CloudApi
+from shared.cloud.words import InstanceState, Subnet
+from shared.errors import NotFound, Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
 
@@ -37,16 +40,20 @@ class EniManager:
         reconciler: Reconciler,
         mover: Mover,
         reclaimer: Reclaimer,
+        whole: WholeMoves,
         store: EniStore,
         subnets: SubnetBook,
+        cloud: CloudApi,
         *,
         first_look_wait_s: float,
     ) -> None:
         self._reconciler = reconciler
         self._mover = mover
         self._reclaimer = reclaimer
+        self._whole = whole
         self._store = store
         self._subnets = subnets
+        self._cloud = cloud
         self._first_look_wait_s = first_look_wait_s
 
     async def want(
@@ -57,6 +64,7 @@ class EniManager:
         demand: Demand,
         enis: frozenset[str],
         *,
+        exclusive: Demand,
         now: datetime,
     ) -> Heard:
         """Hear a node's demand. Offers follow by themselves. The first word waits until the
@@ -66,6 +74,7 @@ class EniManager:
             instance=instance,
             incarnation=incarnation,
             demand=demand,
+            exclusive=exclusive,
             heard_at=now,
         )
         worker = self._reconciler.worker(node) or await self._reconciler.open(record)
@@ -85,9 +94,7 @@ class EniManager:
 
     async def move(self, move: Move) -> EniRecord:
         """The ENI on which the address works now. Busy when another replica has the node."""
-        worker = self._reconciler.worker(move.to_node)
-        if worker is None:
-            raise Unavailable(f"node {move.to_node} was not heard of yet: its agent must call")
+        worker = self._worker(move.to_node)
         try:
             arrived = await self._mover.move(worker, move)
         except BaseException as error:
@@ -97,12 +104,31 @@ class EniManager:
         self._reconciler.left(move.address, to_node=move.to_node)
         return arrived
 
+    async def park(self, parking: Parking) -> None:
+        """Take an ENI off its node, and keep it. Busy when another replica has the node."""
+        await self._whole.park(self._worker(parking.node), parking)
+
     async def reclaim(self, reclaim: Reclaim) -> None:
         """Take an expired lease's address. Busy when another replica has the node."""
-        worker = self._reconciler.worker(reclaim.node)
+        if reclaim.node is None:
+            await self._whole.reclaim(reclaim)
+        else:
+            await self._reclaimer.reclaim(self._worker(reclaim.node), reclaim)
+
+    def _worker(self, node: NodeName) -> NodeWorker:
+        worker = self._reconciler.worker(node)
         if worker is None:
-            raise Unavailable(f"node {reclaim.node} was not heard of yet: its agent must call")
-        await self._reclaimer.reclaim(worker, reclaim)
+            raise Unavailable(f"node {node} was not heard of yet: its agent must call")
+        return worker
+
+    async def instance(self, node: NodeName) -> tuple[InstanceId, InstanceState]:
+        """The machine of a node and its state at the cloud now. Raises NotFound."""
+        known = {each.node: each for each in await self._store.load_nodes()}
+        if node not in known:
+            raise NotFound(f"node {node} was never heard of")
+        instance = known[node].instance
+        found = await self._cloud.describe_instances([instance])
+        return instance, found[0].state if found else InstanceState.TERMINATED
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""

@@ -7,10 +7,11 @@ struck it off; no answer means neither.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind
+from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind, Purpose
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.errors import EpochLost
@@ -28,15 +29,27 @@ class Stock:
     def __init__(self, book: NodeBook, tools: Tools) -> None:
         self._book = book
         self._tools = tools
+        self._kept_back: frozenset[IPv4Address] = frozenset()
 
-    async def offer(self) -> int:
-        """Offer everything the agent has not taken; how many it took. Raises Unavailable."""
+    def coming(self, purpose: Purpose) -> int:
+        """Addresses on ENIs of this purpose that the agent will be offered."""
+        enis = self._book.image.enis
+        return sum(
+            each.eni in enis
+            and enis[each.eni].purpose is purpose
+            and each.address not in self._kept_back
+            for each in self._book.image.held(Hold.ASSIGNING)
+        )
+
+    async def offer(self, *, without: EniId | None = None) -> Counter[Purpose]:
+        """Offer everything the agent has not taken; how many it took, by the purpose of their
+        ENIs. An ENI that is about to be removed is named no more. Raises Unavailable."""
         image = self._book.image
-        offered = image.held(Hold.ASSIGNING)
+        offered = await self._offerable()
         answer = await self._tools.agents.offer(
             self._book.node.node,
             self._book.next_order(),
-            list(image.enis.values()),
+            [it for it in image.enis.values() if it.eni not in image.leaving() | {without}],
             offered,
         )
         taken = [each for each in offered if each.address in answer.accepted]
@@ -44,12 +57,22 @@ class Stock:
         await self._book.write(put=[replace(each, hold=Hold.GIVEN) for each in taken])
         if refused:
             await self._book.write(put=await self._judge(refused))
-        return len(taken)
+        return Counter(image.enis[each.eni].purpose for each in taken if each.eni in image.enis)
 
-    async def begin_recall(self, count: int, eni: EniId | None) -> list[IPv4Address]:
-        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`."""
-        intent = Intent(
-            intent=self._tools.new_id(), kind=IntentKind.RECALL, eni=eni, count=count
+    async def _offerable(self) -> list[AddressRecord]:
+        """Those that no call in flight may yet take off their ENI."""
+        fresh = self._book.image.held(Hold.ASSIGNING)
+        under = await self._tools.embargoes.among([(it.eni, it.address) for it in fresh])
+        self._kept_back = frozenset(address for _, address in under)
+        return [each for each in fresh if each.address not in self._kept_back]
+
+    async def begin_recall(
+        self, count: int, eni: EniId | None, purpose: Purpose = Purpose.SHARED
+    ) -> list[IPv4Address]:
+        """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`; an
+        ENI that one pod may have goes as a whole."""
+        intent = self._book.begin(
+            self._tools.new_id(), IntentKind.RECALL, eni=eni, count=count, purpose=purpose
         )
         await self._book.write(put=[intent])
         return await self.finish_recall(intent)
@@ -64,6 +87,7 @@ class Stock:
             eni=intent.eni,
             count=intent.count,
             settled=settled,
+            is_exclusive=intent.purpose is Purpose.EXCLUSIVE,
         )
         known = self._book.image.addresses
         struck = [known[each] for each in addresses if each in known]
@@ -72,11 +96,8 @@ class Stock:
         for each in struck:
             by_eni.setdefault(each.eni, []).append(each.address)
         unassign = [
-            Intent(
-                intent=f"{intent.intent}-{eni}",
-                kind=IntentKind.UNASSIGN,
-                eni=eni,
-                addresses=tuple(group),
+            self._book.begin(
+                f"{intent.intent}-{eni}", self._way_out(eni), eni=eni, addresses=group
             )
             for eni, group in by_eni.items()
         ]
@@ -91,6 +112,11 @@ class Stock:
             drop=[intent],
         )
         return addresses
+
+    def _way_out(self, eni: EniId) -> IntentKind:
+        record = self._book.image.enis.get(eni)
+        is_whole = record is not None and record.is_exclusive
+        return IntentKind.REMOVE_ENI if is_whole else IntentKind.UNASSIGN
 
     async def free_reclaimed(self) -> None:
         """What expired leases left is offered once the allocator has forgotten them."""

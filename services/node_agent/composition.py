@@ -12,7 +12,7 @@ from shared.telemetry.health import Readiness
 
 from .bus import Bus, Signals
 from .config import NodeAgentSettings
-from .domain.ports import Book, Kernel, PodSource
+from .domain.ports import Book, ExclusiveKernel, Kernel, PodSource
 from .domain.wiring import WiringRules
 from .failures import Failures
 from .fixed import FixedLeases
@@ -35,6 +35,7 @@ class World:
     book: Book
     kernel: Kernel
     unlinking_kernel: Kernel  # a second conversation, used from a thread of its own
+    exclusive_kernel: ExclusiveKernel
     pods: PodSource
     clock: Clock
     rng: random.Random
@@ -101,8 +102,16 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
     rules = WiringRules(
         table_base=settings.table_base,
         non_masquerade_cidrs=settings.non_masquerade_cidrs if settings.masquerade else None,
+        service_cidrs=settings.service_cidrs,
     )
-    links = NodeLinks(kernel=world.kernel, ledger=ledger, clock=clock, rules=rules)
+    links = NodeLinks(
+        kernel=world.kernel,
+        exclusive_kernel=world.exclusive_kernel,
+        ledger=ledger,
+        clock=clock,
+        rules=rules,
+        stock_changed=signals.stock_changed,
+    )
     registration = Registration(bus=world.bus, ledger=ledger, clock=clock, me=me, rng=rng)
     orders = Orders(
         ledger=ledger,
@@ -120,7 +129,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         clock=clock,
         rng=rng,
         node=me.node,
-        usable=links,
+        links=links,
         learn_eni=orders.learn_eni,
         signals=signals,
     )
@@ -135,6 +144,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         clock=clock,
         rng=rng,
         signals=signals,
+        tells_exhausted=settings.status_tells_exhausted,
     )
     outbox, heartbeat = _telling(
         world,
@@ -188,6 +198,7 @@ def _telling(
         ledger=ledger,
         links=links,
         failures=failures,
+        fixed=fixed,
         registration=registration,
         readiness=world.readiness,
         clock=world.clock,

@@ -15,6 +15,7 @@ from shared.settings import Seconds, ServiceSettings
 
 class PodSourceKind(StrEnum):
     FOLDER = "folder"
+    KUBERNETES = "kubernetes"
     NONE = "none"
 
 
@@ -36,10 +37,16 @@ class NodeAgentSettings(ServiceSettings):
     """How long the metadata service may take to answer."""
 
     pod_source: PodSourceKind = PodSourceKind.FOLDER
-    """Where pods' annotations come from: a folder of Pod objects, or none."""
+    """Where pods' annotations come from: a folder of Pod objects, the API server, or none."""
 
     pod_folder: Path | None = None
     """The folder of Pod objects, files named <namespace>_<name>.json."""
+
+    kubernetes_config: Path | None = None
+    """A kubeconfig with a token or a certificate; none: the service account of this pod."""
+
+    kubernetes_timeout_s: Seconds = 5.0
+    """How long the API server may take to answer."""
 
     cni_conf_dir: Path | None = None
     """Where 10-berth.conflist appears once this node can serve; none: nowhere."""
@@ -54,6 +61,20 @@ class NodeAgentSettings(ServiceSettings):
     devices_hold_s: Seconds = 60.0
     """How long fewer addresses must be there before kubelet is shown fewer."""
 
+    runtime_socket: Path | None = None
+    """The container runtime's CRI socket: with it garbage is what the runtime does not list
+    among its sandboxes; none: what has lost its namespace, and whose pod is unknown."""
+
+    garbage_interval_s: Seconds = 60.0
+    """How often attachments without a sandbox are looked for."""
+
+    garbage_grace_s: Seconds = 180.0
+    """How long one must be missed before it is freed: a runtime lists a sandbox only once it
+    runs, and may take two minutes until then."""
+
+    status_tells_exhausted: bool = False
+    """Whether STATUS fails also while no address is idle; the node is NotReady then."""
+
     cooling_s: Seconds = 130.0
     """How long a released address rests: connections and neighbours of its last pod die."""
 
@@ -66,6 +87,9 @@ class NodeAgentSettings(ServiceSettings):
 
     non_masquerade_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
     """With masquerade: destinations that see the pods' own addresses (the VPC's networks)."""
+
+    service_cidrs: Annotated[tuple[IPv4Network, ...], Field(max_length=64)] = ()
+    """The cluster's service networks: pods with an ENI of their own reach them by the node."""
 
     rest_interval_s: Seconds = 1.0
     """How often cooled addresses are looked for."""

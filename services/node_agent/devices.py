@@ -22,6 +22,11 @@ from .ledger import Ledger
 
 log = logging.getLogger(__name__)
 
+_IN_USE: Final = (
+    AddressState.BOUND_IMMEDIATE,
+    AddressState.BOUND_FIXED,
+    AddressState.PROMISED,
+)
 _ADMISSION: Final = timedelta(minutes=2)  # kubelet lists what it took only later
 
 
@@ -93,19 +98,11 @@ class Devices:
         return frozenset(self._given)
 
     def _supply(self, capacity: Capacity) -> Supply:
-        if self.mode is NetworkMode.EXCLUSIVE:
-            return Supply(
-                total=capacity.enis_max,
-                in_use=sum(each.mode is self.mode for each in self._ledger.attachments),
-                ready=0,
-                obtainable=capacity.enis_free,
-            )
-        count = self._ledger.stock.count
+        states = self._ledger.states(self.mode)
+        is_whole = self.mode is NetworkMode.EXCLUSIVE
         return Supply(
-            total=capacity.addresses_max,
-            in_use=count(AddressState.BOUND_IMMEDIATE)
-            + count(AddressState.BOUND_FIXED)
-            + count(AddressState.PROMISED),
-            ready=count(AddressState.STOCK),
-            obtainable=capacity.addresses_free,
+            total=capacity.enis_max if is_whole else capacity.addresses_max,
+            in_use=sum(states[each] for each in _IN_USE),
+            ready=states[AddressState.STOCK],
+            obtainable=capacity.enis_free if is_whole else capacity.addresses_free,
         )

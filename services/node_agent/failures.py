@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from shared.annotations import NetworkMode
 from shared.clock import Clock
 from shared.errors import BerthError, ErrorCode
 from shared.ids import PodName
@@ -22,18 +23,19 @@ _STILL_WANTED: Final = timedelta(seconds=60)  # kubelet asks again within this
 class _Waiting:
     """One ADD that may have to wait for an address."""
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(self, failures: Failures, mode: NetworkMode) -> None:
         self._failures = failures
+        self._mode = mode
         self._has_begun = False
 
     def begin(self) -> None:
         if not self._has_begun:
             self._has_begun = True
-            self._failures.waiting_now += 1
+            self._failures.waiting_now[self._mode] += 1
 
     def end(self) -> None:
         if self._has_begun:
-            self._failures.waiting_now -= 1
+            self._failures.waiting_now[self._mode] -= 1
 
 
 class Failures:
@@ -42,25 +44,26 @@ class Failures:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failed: OrderedDict[tuple[PodName, str], FailedAdd] = OrderedDict()
-        self.waiting_now = 0
+        self.waiting_now: Counter[NetworkMode] = Counter()
 
     def __iter__(self) -> Iterator[FailedAdd]:
         return iter(list(self._failed.values()))
 
     @contextmanager
-    def wait(self) -> Iterator[_Waiting]:
-        waiting = _Waiting(self)
+    def wait(self, mode: NetworkMode) -> Iterator[_Waiting]:
+        waiting = _Waiting(self, mode)
         try:
             yield waiting
         finally:
             waiting.end()
 
-    def note(self, pod: PodName, network: str, error: BerthError) -> None:
+    def note(self, pod: PodName, network: str, error: BerthError, mode: NetworkMode) -> None:
         now = self._clock.now()
         old = self._failed.pop((pod, network), None)
         new = FailedAdd(
             pod=pod,
             network=network,
+            mode=mode,
             code=error.code.value,
             detail=str(error),
             since=now,
@@ -76,10 +79,11 @@ class Failures:
     def forget(self, pod: PodName, network: str) -> None:
         self._failed.pop((pod, network), None)
 
-    def waiting(self) -> int:
+    def waiting(self, mode: NetworkMode) -> int:
         """Pods that found no idle address: now, or a moment ago and about to ask again."""
         since = self._clock.now() - _STILL_WANTED
         recently = sum(
-            each.code == ErrorCode.STOCK_EMPTY and each.last > since for each in self
+            each.code == ErrorCode.STOCK_EMPTY and each.mode is mode and each.last > since
+            for each in self
         )
-        return max(self.waiting_now, recently)
+        return max(self.waiting_now[mode], recently)

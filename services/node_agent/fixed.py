@@ -10,23 +10,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.annotations import DeletePolicy
+from shared.annotations import DeletePolicy, NetworkMode
 from shared.clock import Clock
-from shared.errors import BerthError, ErrorCode, LeaseInUse, Unavailable
+from shared.errors import (
+    BerthError,
+    ErrorCode,
+    InvalidInput,
+    LeaseInUse,
+    StockEmpty,
+    Unavailable,
+)
 from shared.ids import AttachmentKey, EniId, Generation, NodeName
-from shared.messages.base import AttachmentFields, IdentityFields
-from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest, Candidate
+from shared.messages.base import AttachmentFields, IdentityFields, WorkloadFields
+from shared.messages.leases import (
+    LEASE_ACQUIRE,
+    POOL_SLOTS_MAX,
+    Acquired,
+    AcquireRequest,
+    Candidate,
+    PoolFields,
+)
 from shared.runtime.backoff import backoff_s
 from shared.runtime.loops import cancel
 
 from .bus import Bus, Pulse, Signals
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
 from .ledger import Ledger
+from .links import NodeLinks
 from .registration import DEAD_LIFE, Registration, Row
 
 log = logging.getLogger(__name__)
@@ -60,7 +75,7 @@ class FixedLeases:
         clock: Clock,
         rng: random.Random,
         node: NodeName,
-        usable: Container[EniId],
+        links: NodeLinks,
         learn_eni: Callable[[Acquired], None],
         signals: Signals,
     ) -> None:
@@ -70,11 +85,12 @@ class FixedLeases:
         self._clock = clock
         self._rng = rng
         self._node = node
-        self._usable = usable
+        self._links = links
         self._learn_eni = learn_eni
         self._signals = signals
         self._asking: dict[AttachmentKey, asyncio.Task[Claim]] = {}
         self._waiting: dict[AttachmentKey, datetime] = {}  # until when an ADD listens
+        self._starving: set[AttachmentKey] = set()  # told that there is no lease yet
         self._dead_below: dict[AttachmentKey, tuple[Row, int]] = {}
         self.settled = Pulse()
 
@@ -104,14 +120,25 @@ class FixedLeases:
                 return claim
             if claim is None:
                 await self._registration.wait_row(self._left_s(deadline))
-                claim = self._with_candidate(wanted)
+                # A whole ENI is promised only once it is known that there is no lease: one that
+                # comes here needs the slot that a candidate would hold.
+                is_shared = wanted.mode is NetworkMode.SHARED
+                claim = self._with_candidate(wanted) if is_shared else wanted
                 self._ledger.open_claim(claim, self._clock.now())
             elif claim.is_abandoned:
                 claim = self._ledger.change_claim(replace(claim, is_abandoned=False))
             task = self._asking.get(key) or self._start(claim)
-            return await self._wait(task, deadline)
+            return await self._wait(key, task, deadline)
         finally:
             self._waiting.pop(key, None)
+            self._starving.discard(key)
+
+    def starving(self, mode: NetworkMode) -> int:
+        """Pods that wait for an idle address to become their lease."""
+        claims = (self._ledger.claims.get(key) for key in self._starving)
+        return sum(
+            each is not None and each.mode is mode and each.candidate is None for each in claims
+        )
 
     def abandon(self, claim: Claim) -> None:
         """A DEL came. What is bound is released; what is asked is released once answered."""
@@ -150,7 +177,8 @@ class FixedLeases:
                 )
 
     def _with_candidate(self, wanted: Claim) -> Claim:
-        chosen = self._ledger.choose(self._usable)
+        is_shared = wanted.mode is NetworkMode.SHARED
+        chosen = self._ledger.choose(self._links if is_shared else self._links.exclusive)
         if chosen is None:
             return wanted
         subnet = self._ledger.enis[chosen.eni].subnet
@@ -169,8 +197,12 @@ class FixedLeases:
         task.add_done_callback(ended)
         return task
 
-    async def _wait(self, task: asyncio.Task[Claim], deadline: datetime) -> Claim:
+    async def _wait(
+        self, key: AttachmentKey, task: asyncio.Task[Claim], deadline: datetime
+    ) -> Claim:
         done, _ = await asyncio.wait({task}, timeout=self._left_s(deadline))
+        if not done and key in self._starving:
+            raise StockEmpty("no lease yet, and nothing idle on this node: more was asked for")
         if not done:
             raise Unavailable("no allocator gave a definite answer in time; asking goes on")
         return task.result()
@@ -193,7 +225,8 @@ class FixedLeases:
                         self._refused(key, row, sequence)
                         raise
                     sequence = row.open()
-                    self._try_candidate(key)
+                    if error.code is ErrorCode.STOCK_EMPTY and self._try_candidate(key):
+                        continue
             else:
                 row.settle(sequence)
                 self._learn_eni(acquired)
@@ -213,13 +246,18 @@ class FixedLeases:
     async def _pause(self, wait_s: float) -> None:
         await self._signals.stock_changed.wait(max(wait_s, 0.001))
 
-    def _try_candidate(self, key: AttachmentKey) -> None:
+    def _try_candidate(self, key: AttachmentKey) -> bool:
         """Stock may have come since: a question without a candidate gets one."""
         claim = self._ledger.claims[key]
-        if claim.candidate is None:
-            better = self._with_candidate(claim)
-            if better.candidate is not None:
-                self._ledger.open_claim(better, self._clock.now())
+        if claim.candidate is not None:
+            return False
+        better = self._with_candidate(claim)
+        if better.candidate is None:
+            self._starving.add(key)
+            self._signals.want.set()
+            return False
+        self._ledger.open_claim(better, self._clock.now())
+        return True
 
     def _is_awaited(self, key: AttachmentKey) -> bool:
         until = self._waiting.get(key)
@@ -237,19 +275,34 @@ class FixedLeases:
                 attachment=AttachmentFields.of(claim.key),
                 pod_uid=claim.pod_uid,
                 policy=DeletePolicy.NEVER,
+                is_exclusive=claim.mode is NetworkMode.EXCLUSIVE,
                 expires_after=claim.expires_after,
                 candidate=None
                 if candidate is None
                 else Candidate(
                     address=candidate.address, eni=candidate.eni, subnet=candidate.subnet
                 ),
+                workload=_workload(claim),
+                pool=self._pool(claim),
             ),
             self._node,
         )
 
+    def _pool(self, claim: Claim) -> PoolFields | None:
+        if claim.pods_max is None:
+            return None
+        if claim.pods_max > POOL_SLOTS_MAX:
+            raise InvalidInput.of(
+                f"pods of {claim.workload}", claim.pods_max, f"at most {POOL_SLOTS_MAX}"
+            )
+        usable = self._links.names  # an ENI of its own is made in a subnet of those too
+        subnets = {eni.subnet for eni in self._ledger.enis.values() if eni.eni in usable}
+        return PoolFields(size=claim.pods_max, subnets=tuple(sorted(subnets)))
+
     def _bound(self, claim: Claim, acquired: Acquired) -> Claim:
         bound = replace(
             claim,
+            identity=acquired.identity.to_identity() if acquired.identity else claim.identity,
             phase=ClaimPhase.RELEASING if claim.is_abandoned else ClaimPhase.BOUND,
             address=acquired.address,
             eni=EniId(acquired.eni),
@@ -277,3 +330,8 @@ class FixedLeases:
 
     def _left_s(self, deadline: datetime) -> float:
         return max(0.0, (deadline - self._clock.now()).total_seconds())
+
+
+def _workload(claim: Claim) -> WorkloadFields | None:
+    made_by = claim.workload
+    return WorkloadFields(kind=made_by.kind, name=made_by.name) if made_by is not None else None

@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 
 from shared.addresses import AddressState
+from shared.annotations import NetworkMode
 from shared.clock import Clock
 from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, WantRequest
 from shared.telemetry.health import Readiness
@@ -14,6 +15,7 @@ from shared.telemetry.metrics import STOCK_ADDRESSES
 from .bus import Bus
 from .domain.devices import Capacity
 from .failures import Failures
+from .fixed import FixedLeases
 from .ledger import Ledger
 from .links import NodeLinks
 from .registration import Registration, Self
@@ -34,6 +36,7 @@ class Heartbeat:
         ledger: Ledger,
         links: NodeLinks,
         failures: Failures,
+        fixed: FixedLeases,
         registration: Registration,
         readiness: Readiness,
         clock: Clock,
@@ -43,6 +46,7 @@ class Heartbeat:
         self._ledger = ledger
         self._links = links
         self._failures = failures
+        self._fixed = fixed
         self._registration = registration
         self._readiness = readiness
         self._clock = clock
@@ -63,6 +67,7 @@ class Heartbeat:
                 instance=self._me.instance,
                 incarnation=row.incarnation,
                 counts=counts,
+                exclusive=self._counted(NetworkMode.EXCLUSIVE),
                 enis=[str(eni) for eni in self._links.names],
             ),
             self._me.node,
@@ -74,14 +79,18 @@ class Heartbeat:
             log.warning("node has a problem", extra={"problem": wanted.problem or "none"})
 
     def counts(self) -> StockCounts:
-        count = self._ledger.stock.count
+        """Of addresses that share their ENI."""
+        return self._counted(NetworkMode.SHARED)
+
+    def _counted(self, mode: NetworkMode) -> StockCounts:
+        states = self._ledger.states(mode)
         return StockCounts(
-            idle=count(AddressState.STOCK),
-            promised=count(AddressState.PROMISED),
-            cooling=count(AddressState.COOLING),
-            bound_immediate=count(AddressState.BOUND_IMMEDIATE),
-            bound_fixed=count(AddressState.BOUND_FIXED),
-            waiting=self._failures.waiting(),
+            idle=states[AddressState.STOCK],
+            promised=states[AddressState.PROMISED],
+            cooling=states[AddressState.COOLING],
+            bound_immediate=states[AddressState.BOUND_IMMEDIATE],
+            bound_fixed=states[AddressState.BOUND_FIXED],
+            waiting=self._failures.waiting(mode) + self._fixed.starving(mode),
         )
 
     def _show(self, counts: StockCounts) -> None:

@@ -6,12 +6,14 @@ what it says is used may be unused (and is undone at start), never the other way
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 
 from shared.addresses import AddressState
+from shared.annotations import NetworkMode
 from shared.errors import TryLater
 from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
 
@@ -50,6 +52,25 @@ class Ledger:
     @property
     def enis(self) -> dict[EniId, Eni]:
         return {eni.eni: eni for eni in self.node.enis}
+
+    def open_keys(self) -> list[AttachmentKey]:
+        """Of everything that a DEL would end."""
+        known = [each.key for each in self.attachments]
+        return list(dict.fromkeys([*known, *self.claims]))
+
+    def states(self, mode: NetworkMode) -> Mapping[AddressState, int]:
+        """How many addresses are in each state: those that share their ENI, or the others."""
+        whole = self.exclusive_states()
+        if mode is NetworkMode.EXCLUSIVE:
+            return whole
+        return {state: self.stock.count(state) - whole[state] for state in AddressState}
+
+    def exclusive_states(self) -> Counter[AddressState]:
+        """How many of the ENIs that one pod has, or may have, are in each state."""
+        held = (
+            self.stock.get(each.primary_address) for each in self.node.enis if each.is_exclusive
+        )
+        return Counter(each.state for each in held if each is not None)
 
     # Immediate pods
 
@@ -215,7 +236,14 @@ class Ledger:
         return [address for address, _ in accepted], [address for address, _ in refused]
 
     def recall(
-        self, recall: str, count: int, eni: EniId | None, settled: Iterable[str], now: datetime
+        self,
+        recall: str,
+        count: int,
+        eni: EniId | None,
+        settled: Iterable[str],
+        now: datetime,
+        *,
+        is_exclusive: bool = False,
     ) -> tuple[tuple[IPv4Address, EniId], ...]:
         """Strike idle addresses off; the answer is kept until it is settled."""
         answers = {key: kept for key, kept in self.node.recalls.items() if key not in settled}
@@ -223,7 +251,8 @@ class Ledger:
             return answers[recall]
         if len(answers) >= RECALLS_MAX:
             raise TryLater(f"{len(answers)} recalls are unsettled; settle some first")
-        struck = self.stock.recall(count, eni, now)
+        others = {each.eni for each in self.node.enis if each.is_exclusive != is_exclusive}
+        struck = self.stock.recall(count, eni, now, besides=others)
         answers[recall] = tuple((holding.address, holding.eni) for holding in struck)
         gone = {holding.address for holding in struck}
         owned = tuple(each for each in self.node.owned if each[0] not in gone)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Container
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -12,25 +14,38 @@ from shared.errors import Unavailable
 from shared.ids import AttachmentKey, EniId
 
 from .bus import Pulse
-from .domain.attachments import Attachment
-from .domain.ports import Kernel
+from .domain.attachments import Attachment, OwnEni
+from .domain.exclusive import own_eni, sandbox_eni
+from .domain.ports import ExclusiveKernel, Kernel
 from .domain.wiring import EniLink, NodeWire, PodWire, WiringRules, node_wire, pod_wire
 from .ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.1  # between looks for a link that is being attached
+_BACK_S: Final = 2.0  # for the kernel to end a namespace
 _ANY_TABLE: Final = 0
 _WIRES_SPARE: Final = 64
 
 
 class NodeLinks:
-    """Which ENIs can carry pods now. As a container it holds their ids."""
+    """Which ENIs can carry pods now. As a container it holds the ids of those that many pods
+    share; `exclusive` holds those that one pod may have."""
 
     def __init__(
-        self, *, kernel: Kernel, ledger: Ledger, rules: WiringRules, clock: Clock
+        self,
+        *,
+        kernel: Kernel,
+        exclusive_kernel: ExclusiveKernel,
+        ledger: Ledger,
+        rules: WiringRules,
+        clock: Clock,
+        stock_changed: Pulse,
     ) -> None:
         self._kernel = kernel
+        self._exclusive_kernel = exclusive_kernel
+        self._stock_changed = stock_changed
+        self.exclusive: Container[EniId] = _Exclusive(self)
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
@@ -40,15 +55,24 @@ class NodeLinks:
 
     def __contains__(self, eni: object) -> bool:
         found = self._found.get(eni)  # type: ignore[call-overload] # any key may be asked for
-        return found is not None and not found.eni.is_primary
+        return found is not None and found.eni.is_shared
 
     @property
     def names(self) -> list[EniId]:
-        return [eni for eni in self._found if eni in self]
+        """Those in use or ready to be; one that is a pod's own has no link here."""
+        return [
+            each.eni for each in self._ledger.node.enis if each.is_exclusive or each.eni in self
+        ]
 
     @property
     def is_complete(self) -> bool:
-        return len(self._found) == len(self._ledger.node.enis)
+        in_sandboxes = {
+            each.eni for each in self._ledger.attachments if each.own_eni is not None
+        }
+        return all(
+            each.eni in self._found or each.eni in in_sandboxes
+            for each in self._ledger.node.enis
+        )
 
     def get(self, eni: EniId) -> EniLink | None:
         return self._found.get(eni)
@@ -63,6 +87,9 @@ class NodeLinks:
         }
         if found == self._found:
             return
+        for eni_id, each in found.items():  # whoever had it last may not have left it clean
+            if each.eni.is_exclusive and eni_id not in self._found:
+                self._exclusive_kernel.bring_back(each.eni.mac, "")
         wire = node_wire(tuple(found.values()), self._rules)
         for setting in wire.sysctls:
             self._kernel.keep_setting(setting)
@@ -78,6 +105,7 @@ class NodeLinks:
         log.info("ENIs set up", extra={"links": {e: link.link for e, link in found.items()}})
         self._found = found
         self.changed.give()
+        self._stock_changed.give()
 
     async def watch(self) -> None:
         """Find links that come after the word about them."""
@@ -109,5 +137,51 @@ class NodeLinks:
         self._wires[attachment.key] = (attachment, table, wire)
         return wire
 
+    def own_eni(self, eni: EniLink, ifname: str, veth_mac: str) -> OwnEni:
+        """What a sandbox gets that is given this ENI as a whole."""
+        node = [each for each in self._found.values() if not each.eni.is_exclusive]
+        return own_eni(eni, ifname, veth_mac, node, self._rules)
+
+    def take_in(self, attachment: Attachment, netns_fd: int) -> None:
+        """Move the attachment's own ENI into its sandbox."""
+        self._exclusive_kernel.take_in(sandbox_eni(attachment), netns_fd)
+        self._found.pop(attachment.eni, None)
+
+    def wrong_in_sandbox(self, attachment: Attachment, netns_fd: int) -> tuple[str, ...]:
+        return self._exclusive_kernel.wrong(sandbox_eni(attachment), netns_fd)
+
+    def unwire(self, attachment: Attachment) -> None:
+        """Nothing leads to it when this returns, and an ENI of its own is back: down, without
+        an address. Its host link may go later."""
+        self._kernel.unwire_pod(self.wire_of(attachment))
+        if attachment.own_eni is not None and self._exclusive_kernel.bring_back(
+            attachment.mac, attachment.netns_path
+        ):
+            self.refresh()
+
+    async def wait_back(self, attachment: Attachment) -> None:
+        """The kernel ends a namespace in the background, and an ENI inside comes back after.
+        One that is awaited in vain is used again once its link is found."""
+        if attachment.own_eni is None or attachment.eni not in self._ledger.enis:
+            return
+        until_s = self._clock.monotonic_s() + _BACK_S
+        while attachment.eni not in self.exclusive:
+            if self._clock.monotonic_s() > until_s:
+                log.warning("ENI is not back yet", extra={"eni": attachment.eni})
+                return
+            await asyncio.sleep(_LOOK_S)
+            self.refresh()
+
     def node_wire(self) -> NodeWire:
         return node_wire(tuple(self._found.values()), self._rules)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exclusive:
+    """The ENIs that are here and may move into a sandbox."""
+
+    links: NodeLinks
+
+    def __contains__(self, eni: object) -> bool:
+        found = self.links.get(eni)  # type: ignore[arg-type] # any key may be asked for
+        return found is not None and found.eni.is_exclusive

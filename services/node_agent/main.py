@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -18,16 +19,22 @@ from nats.aio.client import Client
 from services.node_agent.adapters.book import FileBook
 from services.node_agent.adapters.cni_socket import SOCKET_NAME, CniServer
 from services.node_agent.adapters.cni_spool import drain_spool
+from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
+from services.node_agent.adapters.kubernetes_access import from_kubeconfig, in_cluster
+from services.node_agent.adapters.kubernetes_api import KubernetesApi
+from services.node_agent.adapters.kubernetes_pods import KubernetesPods
 from services.node_agent.adapters.late_bus import LateBus
 from services.node_agent.adapters.metadata import instance_id
 from services.node_agent.adapters.netlink import NetlinkKernel
+from services.node_agent.adapters.pod_watch import PodWatch
 from services.node_agent.adapters.pods import FolderPods, NoPods
 from services.node_agent.cni.binary import plugin_path
 from services.node_agent.cni.install import install_plugin, write_config_list
 from services.node_agent.composition import Agent, World, compose
-from services.node_agent.config import NodeAgentSettings
+from services.node_agent.config import NodeAgentSettings, PodSourceKind
 from services.node_agent.devices import Devices
-from services.node_agent.domain.ports import PodSource
+from services.node_agent.domain.ports import PodSource, Runtime
+from services.node_agent.garbage import Garbage
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
 from shared.annotations import NetworkMode
@@ -72,15 +79,19 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
             rng=rng,
         )
         stack.push_async_callback(bus.aclose)
+        pods, watch = _pod_source(settings, rng, stack)
         kernels = NetlinkKernel(rng), NetlinkKernel(rng)
         for kernel in kernels:
             stack.callback(kernel.close)
+        exclusive_kernel = ExclusiveNetlink()
+        stack.callback(exclusive_kernel.close)
         world = World(
             bus=bus,
             book=book,
             kernel=kernels[0],
             unlinking_kernel=kernels[1],
-            pods=_pod_source(settings),
+            exclusive_kernel=exclusive_kernel,
+            pods=pods,
             clock=clock,
             rng=rng,
             readiness=readiness,
@@ -92,7 +103,10 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         loops = await stack.enter_async_context(Loops(rng))
         stack.push_async_callback(agent.fixed.aclose)
         agent.start(loops, settings)
+        if watch is not None:
+            loops.keep("pods", watch.run)
         _keep_repairing(agent, settings, loops, stack)
+        _keep_clean(agent, world.pods, settings, loops)
         _keep_devices(agent, settings, loops, stack)
         orders = Connected(agent, settings)
         stack.push_async_callback(orders.drain)
@@ -140,8 +154,19 @@ class Connected:
             await self._server.drain(grace_s=self._settings.drain_grace_s)
 
 
-def _pod_source(settings: NodeAgentSettings) -> PodSource:
-    return NoPods() if settings.pod_folder is None else FolderPods(settings.pod_folder)
+def _pod_source(
+    settings: NodeAgentSettings, rng: random.Random, stack: AsyncExitStack
+) -> tuple[PodSource, PodWatch | None]:
+    """Where pods are looked up; and what has to run for it."""
+    if settings.pod_source is not PodSourceKind.KUBERNETES:
+        folder = settings.pod_folder
+        return NoPods() if folder is None else FolderPods(folder), None
+    config = settings.kubernetes_config
+    access = in_cluster(os.environ) if config is None else from_kubeconfig(config)
+    api = KubernetesApi(access, timeout_s=settings.kubernetes_timeout_s)
+    stack.push_async_callback(api.aclose)
+    watch = PodWatch(api, settings.node, rng)
+    return KubernetesPods(api, watch), watch
 
 
 async def _self(settings: NodeAgentSettings) -> Self:
@@ -177,6 +202,27 @@ def _keep_repairing(
         await asyncio.sleep(max(_REPAIR_GAP_S, 20 * took_s))
 
     loops.every("repair", repair, interval_s=settings.repair_interval_s, wake=changes.changed)
+
+
+def _keep_clean(
+    agent: Agent, pods: PodSource, settings: NodeAgentSettings, loops: Loops
+) -> None:
+    runtime: Runtime | None = None
+    if settings.runtime_socket is not None:
+        # Imported here: gRPC takes 8 MiB of a node that may not use it.
+        from services.node_agent.adapters.runtime import CriRuntime
+
+        runtime = CriRuntime(settings.runtime_socket)
+    garbage = Garbage(
+        service=agent.service,
+        ledger=agent.ledger,
+        pods=pods,
+        runtime=runtime,
+        clock=agent.clock,
+        grace=timedelta(seconds=settings.garbage_grace_s),
+        exists=os.path.exists,
+    )
+    loops.every("garbage", garbage.round, interval_s=settings.garbage_interval_s)
 
 
 def _keep_devices(
@@ -229,7 +275,7 @@ async def _serve_runtime(
         while not agent.links.names:
             await agent.links.changed.wait(settings.want_interval_s)
         if settings.cni_conf_dir is not None:
-            source = "none" if settings.pod_folder is None else None
+            source = "none" if settings.pod_source is PodSourceKind.NONE else None
             write_config_list(
                 settings.cni_conf_dir, run_dir=settings.run_dir, pod_source=source
             )

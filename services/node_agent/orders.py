@@ -89,6 +89,7 @@ class Orders:
             None if order.eni is None else EniId(order.eni),
             order.settled,
             self._clock.now(),
+            is_exclusive=order.is_exclusive,
         )
         self._signals.give_all()
         return StockRecalled(
@@ -145,7 +146,7 @@ class Orders:
                 continue
             attachment = self._ledger.attachments.of_address(holding.address)
             if attachment is not None:
-                self._kernel.unwire_pod(self._links.wire_of(attachment))
+                self._links.unwire(attachment)
                 self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
                 self._ledger.close(attachment, self._clock.now())
                 EVICTED_HOLDERS_TOTAL.inc()
@@ -181,6 +182,7 @@ def eni_of(fields: EniFields) -> Eni:
         subnet_cidr=fields.subnet_cidr,
         gateway=fields.gateway,
         is_primary=fields.is_primary,
+        is_exclusive=fields.is_exclusive,
     )
 
 
@@ -193,4 +195,5 @@ def _fields_of(eni: Eni) -> EniFields:
         subnet_cidr=eni.subnet_cidr,
         gateway=eni.gateway,
         is_primary=eni.is_primary,
+        is_exclusive=eni.is_exclusive,
     )

@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.errors import BerthError
 from shared.telemetry.metrics import REPAIRS_TOTAL
 
-from .domain.attachments import Phase
+from .domain.attachments import HOST_PREFIX, Phase
 from .domain.diff import compare
 from .domain.ports import Kernel
 from .domain.wiring import MAC_PREFIX, PodWire
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Thing = TypeVar("Thing")
 
-_HOST_LINK: Final = re.compile(r"eni[0-9a-f]{11}")
+_HOST_LINK: Final = re.compile(rf"({'|'.join(HOST_PREFIX.values())})[0-9a-f]{{11}}")
 
 
 class Repairer:
@@ -49,7 +49,7 @@ class Repairer:
             is_whole = attachment.phase is Phase.WIRED and has_link
             if not is_whole or not _exists(attachment.netns_path):
                 log.info("undone at start", extra={"attachment": str(attachment.key)})
-                self._kernel.unwire_pod(self._links.wire_of(attachment))
+                self._links.unwire(attachment)
                 self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
                 self._ledger.close(attachment, self._clock.now())
         self._remove_strangers()
@@ -103,7 +103,7 @@ class Repairer:
             is_steady = (
                 attachment.phase is Phase.WIRED
                 and attachment.host_ifname in link_names
-                and attachment.eni in self._links
+                and (attachment.eni in self._links or attachment.own_eni is not None)
             )
             (steady if is_steady else unsteady).append(self._links.wire_of(attachment))
         return steady, unsteady

@@ -7,7 +7,7 @@ every DEL: kernel before book, so that an address rests only once nothing answer
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,6 @@ from shared.clock import Clock
 from shared.errors import (
     BerthError,
     Busy,
-    InvalidInput,
     NotFound,
     PodUnknown,
     StockEmpty,
@@ -36,7 +35,7 @@ from .domain.attachments import (
     host_ifname,
 )
 from .domain.ports import Kernel, KnownPod, PodSource, Randomness
-from .domain.requests import POD_GATEWAY, Add, Check, Wired
+from .domain.requests import POD_GATEWAY, Add, Check, PodsCutOff, SecondLink, Wired
 from .domain.wiring import MAC_PREFIX
 from .failures import Failures
 from .fixed import FixedLeases
@@ -47,6 +46,10 @@ from .unlinking import Unlinker
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 0.2  # kept back of a deadline, so that the refusal still arrives
+_STOCK_EMPTY: Final = {
+    NetworkMode.SHARED: "no idle address on this node yet; more were asked for",
+    NetworkMode.EXCLUSIVE: "no idle ENI of its own on this node yet; one was asked for",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +57,7 @@ class _Attempt:
     """An ADD under way; a DEL of its key ends it at its next step."""
 
     is_deleted: bool = False
+    mode: NetworkMode = NetworkMode.SHARED
 
 
 class NodeAgent:
@@ -72,6 +76,7 @@ class NodeAgent:
         clock: Clock,
         rng: Randomness,
         signals: Signals,
+        tells_exhausted: bool = False,
     ) -> None:
         self._ledger = ledger
         self._kernel = kernel
@@ -83,6 +88,7 @@ class NodeAgent:
         self._clock = clock
         self._rng = rng
         self._signals = signals
+        self._tells_exhausted = tells_exhausted
         self._attempts: dict[AttachmentKey, _Attempt] = {}
 
     async def add(self, request: Add) -> Wired:
@@ -92,7 +98,7 @@ class NodeAgent:
                 wired = await self._add(request, attempt)
             except BerthError as error:
                 if request.pod is not None:
-                    self._failures.note(request.pod, request.key.network, error)
+                    self._failures.note(request.pod, request.key.network, error, attempt.mode)
                 raise
         if request.pod is not None:
             self._failures.forget(request.pod, request.key.network)
@@ -109,6 +115,7 @@ class NodeAgent:
             self._take_down(attachment)
             if attachment.pod_uid is not None:
                 self._ledger.forget_pod(attachment.pod_uid)
+            await self._links.wait_back(attachment)
         claim = self._ledger.claims.get(key)
         if claim is not None:
             self._fixed.abandon(claim)
@@ -122,21 +129,40 @@ class NodeAgent:
             raise NotFound(
                 f"{request.key}: has {attachment.address}, prevResult says {request.address}"
             )
-        wrong = self._kernel.check_pod(self._links.wire_of(attachment), request.netns_fd)
+        wrong = self._wrong(attachment, request.netns_fd)
         if wrong:
             raise NotFound(f"{request.key}: {'; '.join(wrong)}")
 
     async def status(self) -> None:
         """Raise when an ADD could not be served."""
+        if not self._links.names and len(self._ledger.attachments):
+            raise PodsCutOff(
+                f"no ENI of this node carries pods: {len(self._ledger.attachments)} attachments"
+                " have lost theirs"
+            )
         if not self._links.names:
             raise Unavailable("no ENI of this node carries pods yet")
+        if self._tells_exhausted and self._ledger.choose(self._links) is None:
+            raise StockEmpty("no idle address on this node; more were asked for")
+
+    def is_being_added(self, key: AttachmentKey) -> bool:
+        return key in self._attempts
 
     async def collect(self, network: str, valid: frozenset[AttachmentKey]) -> None:
-        """Unwire every attachment of this network that is not among the valid ones."""
-        known = [each.key for each in self._ledger.attachments] + list(self._ledger.claims)
-        for key in dict.fromkeys(known):
-            if key.network == network and key not in valid and key not in self._attempts:
+        """Unwire every attachment of this network that is not among the valid ones.
+
+        One that cannot be unwired keeps no other from it; it is told at the end.
+        """
+        failed: list[str] = []
+        for key in self._ledger.open_keys():
+            if key.network != network or key in valid or self.is_being_added(key):
+                continue
+            try:
                 await self.delete(key)
+            except BerthError as error:
+                failed.append(f"{key}: {error}")
+        if failed:
+            raise Unavailable(f"{len(failed)} not collected; the first is {failed[0]}")
 
     @contextmanager
     def _attempt(self, key: AttachmentKey) -> Iterator[_Attempt]:
@@ -154,11 +180,9 @@ class NodeAgent:
         if held is not None:
             return self._again(held, request)
         pod = await self._find_pod(request)
-        mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
-        if mode is not NetworkMode.SHARED:
-            raise InvalidInput.of("mode", mode.value, NetworkMode.SHARED.value)
+        attempt.mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
         if pod is not None and pod.network.policy is DeletePolicy.NEVER:
-            attachment = await self._fixed_attachment(request, pod, deadline)
+            attachment = await self._fixed_attachment(request, pod, attempt.mode, deadline)
         else:
             attachment = await self._immediate_attachment(request, pod, attempt, deadline)
         if attempt.is_deleted:  # the DEL has settled the claim; nothing else was made yet
@@ -180,19 +204,22 @@ class NodeAgent:
     async def _immediate_attachment(
         self, request: Add, pod: KnownPod | None, attempt: _Attempt, deadline: datetime
     ) -> Attachment:
-        with self._failures.wait() as waiting:
-            while (chosen := self._ledger.choose(self._links)) is None:
+        usable = self._usable(attempt.mode)
+        with self._failures.wait(attempt.mode) as waiting:
+            while (chosen := self._ledger.choose(usable)) is None:
                 waiting.begin()
                 self._signals.want.set()
                 left_s = (deadline - self._clock.now()).total_seconds()
                 if left_s <= 0 or not await self._signals.stock_changed.wait(left_s):
-                    raise StockEmpty("no idle address on this node yet; more were asked for")
+                    raise StockEmpty(_STOCK_EMPTY[attempt.mode])
                 if attempt.is_deleted:
                     raise Busy(f"{request.key}: deleted while it waited for an address")
-        return self._attachment(request, pod, chosen.address, chosen.eni, None)
+        return self._attachment(
+            request, pod, attempt.mode, chosen.address, chosen.eni, generation=None
+        )
 
     async def _fixed_attachment(
-        self, request: Add, pod: KnownPod, deadline: datetime
+        self, request: Add, pod: KnownPod, mode: NetworkMode, deadline: datetime
     ) -> Attachment:
         identity = Identity(pod.name.namespace, pod.name.name, request.key.network)
         claim = await self._fixed.acquire(
@@ -203,7 +230,10 @@ class NodeAgent:
                 expires_after=pod.network.expires_after,
                 phase=ClaimPhase.ACQUIRING,
                 candidate=None,
+                mode=mode,
                 since=self._clock.now(),
+                workload=None if pod.owner is None else pod.owner.workload,
+                pods_max=None if pod.owner is None else pod.owner.pods_max,
             ),
             deadline,
         )
@@ -212,34 +242,44 @@ class NodeAgent:
         assert claim.address is not None, "a bound claim names its address"
         assert claim.eni is not None, "a bound claim names its ENI"
         await self._links.wait(claim.eni, deadline)
-        return self._attachment(request, pod, claim.address, claim.eni, claim.generation)
+        return self._attachment(
+            request, pod, mode, claim.address, claim.eni, generation=claim.generation
+        )
+
+    def _usable(self, mode: NetworkMode) -> Container[EniId]:
+        return self._links if mode is NetworkMode.SHARED else self._links.exclusive
 
     def _attachment(
         self,
         request: Add,
         pod: KnownPod | None,
+        mode: NetworkMode,
         address: IPv4Address,
         eni: EniId,
+        *,
         generation: Generation | None,
     ) -> Attachment:
         link = self._links.get(eni)
         assert link is not None, "only ENIs that are set up are used"
+        is_whole = mode is NetworkMode.EXCLUSIVE
+        mac = self._new_mac()
         return Attachment(
             key=request.key,
             pod=request.pod,
             pod_uid=request.pod_uid if pod is None else pod.uid,
-            mode=NetworkMode.SHARED,
+            mode=mode,
             policy=DeletePolicy.IMMEDIATE if generation is None else DeletePolicy.NEVER,
             address=address,
             eni=eni,
             generation=generation,
-            host_ifname=host_ifname(request.key, request.pod),
+            host_ifname=host_ifname(request.key, request.pod, mode),
             host_mac=self._new_mac(),
-            mac=self._new_mac(),
+            mac=link.eni.mac if is_whole else mac,
             mtu=link.mtu,
             netns_path=request.netns_path,
             phase=Phase.WIRING,
             since=self._clock.now(),
+            own_eni=self._links.own_eni(link, request.key.ifname, mac) if is_whole else None,
         )
 
     def _wire(self, attachment: Attachment, netns_fd: int) -> Wired:
@@ -250,7 +290,7 @@ class NodeAgent:
         self._ledger.bind(attachment, self._clock.now())
         self._signals.tell()
         try:
-            self._kernel.wire_pod(self._links.wire_of(attachment), netns_fd)
+            self._make(attachment, netns_fd)
         except BerthError:
             self._take_down(attachment)
             claim = self._ledger.claims.get(attachment.key)
@@ -261,25 +301,37 @@ class NodeAgent:
 
     def _again(self, held: Attachment, request: Add) -> Wired:
         """The key is known: what the kernel lacks is made anew, with the same answer."""
-        wire = self._links.wire_of(held)
-        if held.phase is not Phase.WIRED or self._kernel.check_pod(wire, request.netns_fd):
-            self._kernel.unwire_pod(wire)
-            self._kernel.wire_pod(wire, request.netns_fd)
+        if held.phase is not Phase.WIRED or self._wrong(held, request.netns_fd):
+            self._links.unwire(held)
+            self._make(held, request.netns_fd)
             held = self._ledger.wired(replace(held, netns_path=request.netns_path))
         return _answer(held)
 
     def _take_down(self, attachment: Attachment) -> None:
         """Kernel before book. The link itself may go later: nothing leads to it any more."""
-        self._kernel.unwire_pod(self._links.wire_of(attachment))
+        self._links.unwire(attachment)
         self._unlinker.later(attachment.host_ifname, attachment.host_mac)
         self._ledger.close(attachment, self._clock.now())
         self._signals.tell()
+
+    def _make(self, attachment: Attachment, netns_fd: int) -> None:
+        """The veth, and after it an ENI of the pod's own: its routes need both."""
+        self._kernel.wire_pod(self._links.wire_of(attachment), netns_fd)
+        if attachment.own_eni is not None:
+            self._links.take_in(attachment, netns_fd)
+
+    def _wrong(self, attachment: Attachment, netns_fd: int) -> tuple[str, ...]:
+        wrong = self._kernel.check_pod(self._links.wire_of(attachment), netns_fd)
+        if attachment.own_eni is None:
+            return wrong
+        return wrong + self._links.wrong_in_sandbox(attachment, netns_fd)
 
     def _new_mac(self) -> str:
         return MAC_PREFIX + self._rng.randbytes(4).hex(":")
 
 
 def _answer(attachment: Attachment) -> Wired:
+    own = attachment.own_eni
     return Wired(
         host_ifname=attachment.host_ifname,
         host_mac=attachment.host_mac,
@@ -287,5 +339,9 @@ def _answer(attachment: Attachment) -> Wired:
         mac=attachment.mac,
         mtu=attachment.mtu,
         address=attachment.address,
-        gateway=POD_GATEWAY,
+        gateway=POD_GATEWAY if own is None else own.gateway,
+        prefix_length=32 if own is None else own.subnet_cidr.prefixlen,
+        second=None
+        if own is None
+        else SecondLink(ifname=own.veth_ifname, mac=own.veth_mac, mtu=attachment.mtu),
     )

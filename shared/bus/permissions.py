@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
-from shared.messages.clusters import NODE_LIST, SUBNET_LIST
+from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -26,7 +26,7 @@ from shared.messages.leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM
+from shared.messages.moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
     NODE_REGISTER,
@@ -61,7 +61,9 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_FORGET.name: _OPERATOR,
     LEASE_POLICY.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
+    ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
+    NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     STOCK_OFFER.name: _ENI_MANAGER,

@@ -82,6 +82,7 @@ def _expression(name: str, *parts: bytes) -> Expression:
 
 # Registers: a concatenation of 4-byte values lies in 8, 9, …; register 1 is the same place.
 _FIRST: Final = 8
+_SECOND: Final = 9
 _WHOLE: Final = 1
 
 
@@ -93,6 +94,16 @@ def load_iif(register: int = _FIRST) -> Expression:
 def load_oif(register: int = _FIRST) -> Expression:
     """The index of the link a packet is about to leave by."""
     return _expression("meta", _number(1, register), _number(2, 5))
+
+
+def load_iif_name() -> Expression:
+    """The name of the link a packet came in by."""
+    return _expression("meta", _number(1, _FIRST), _number(2, 6))
+
+
+def load_oif_name() -> Expression:
+    """The name of the link a packet is about to leave by."""
+    return _expression("meta", _number(1, _FIRST), _number(2, 7))
 
 
 def load_mark(register: int = _FIRST) -> Expression:
@@ -109,6 +120,10 @@ def load_connection_mark(register: int = _FIRST) -> Expression:
 
 def store_connection_mark(register: int = _FIRST) -> Expression:
     return _expression("ct", _number(2, 3), _number(4, register))
+
+
+def load_connection_status() -> Expression:
+    return _expression("ct", _number(1, _FIRST), _number(2, 2))
 
 
 def load_source(register: int = _FIRST) -> Expression:
@@ -162,6 +177,11 @@ def equals(data: bytes) -> Expression:
     return _expression("cmp", _number(1, _FIRST), _number(2, 0), _value(3, data))
 
 
+def begins_with(text: str) -> Expression:
+    """The name in the register: only as many bytes are compared as are given."""
+    return equals(text.encode())
+
+
 def differs(data: bytes) -> Expression:
     return _expression("cmp", _number(1, _FIRST), _number(2, 1), _value(3, data))
 
@@ -190,6 +210,25 @@ def drop() -> Expression:
 
 def masquerade() -> Expression:
     return _expression("masq")
+
+
+def source_nat(address: IPv4Address) -> tuple[Expression, Expression]:
+    """The connection gets this source; only in a chain of the kind "nat"."""
+    return (
+        _expression("immediate", _number(1, _FIRST), _value(2, address.packed)),
+        _expression("nat", _number(1, 0), _number(2, _IPV4), _number(3, _FIRST)),
+    )
+
+
+def destination_nat(address: IPv4Address, port: int) -> tuple[Expression, ...]:
+    """The connection goes to this address and port."""
+    return (
+        _expression("immediate", _number(1, _FIRST), _value(2, address.packed)),
+        _expression("immediate", _number(1, _SECOND), _value(2, struct.pack(">HH", port, 0))),
+        _expression(
+            "nat", _number(1, 1), _number(2, _IPV4), _number(3, _FIRST), _number(5, _SECOND)
+        ),
+    )
 
 
 def own_order(value: int) -> bytes:

@@ -23,6 +23,7 @@ from shared.ids import (
     SubnetId,
     encode_token,
 )
+from shared.workloads import OBJECT_NAME
 
 DETAIL_CHARACTERS_MAX: Final = 1024
 BATCH_MAX: Final = 512  # entries in any list of a message
@@ -117,6 +118,13 @@ class IdentityFields(Message):
         return Identity(self.namespace, self.name, self.network, self.family)
 
 
+class WorkloadFields(Message):
+    """What makes a pod; its namespace is the pod's."""
+
+    kind: Annotated[str, Field(pattern=OBJECT_NAME, max_length=63)]
+    name: Annotated[str, Field(pattern=OBJECT_NAME, max_length=253)]
+
+
 class AttachmentFields(Message):
     """An AttachmentKey on the wire."""
 
@@ -142,6 +150,7 @@ class EniFields(Message):
     subnet_cidr: IPv4Network
     gateway: IPv4Address  # the subnet's first address
     is_primary: bool = False  # the instance's own ENI: never carries pods
+    is_exclusive: bool = False  # one pod has the whole of it, its primary address included
 
     @property
     def eni_id(self) -> EniId:

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
+from shared.policies import LeasePolicy
 
 from .base import (
     BATCH_MAX,
@@ -27,8 +28,10 @@ from .base import (
     Name,
     Request,
     ServiceName,
+    WorkloadFields,
 )
 
+POOL_SLOTS_MAX: Final = 1024
 REASON_CHARACTERS_MAX: Final = 512
 
 
@@ -63,6 +66,13 @@ class Candidate(Message):
     subnet: Name
 
 
+class PoolFields(Message):
+    """The pod's name is random: its address is that of a slot of its workload."""
+
+    size: Annotated[int, Field(ge=1, le=POOL_SLOTS_MAX)]  # pods there may be: replicas + surge
+    subnets: Annotated[tuple[Name, ...], Field(max_length=BATCH_MAX)]  # of the node's ENIs
+
+
 class AcquireRequest(AgentRequest):
     """The fixed address of an identity, for one attachment on this node."""
 
@@ -73,6 +83,15 @@ class AcquireRequest(AgentRequest):
     policy: DeletePolicy = DeletePolicy.NEVER
     expires_after: timedelta | None = None  # once the pod went; None: never
     candidate: Candidate | None = None
+    is_exclusive: bool = False  # the address is the primary one of an ENI of its own
+    workload: WorkloadFields | None = None  # what made the pod
+    pool: PoolFields | None = None  # set: the identity is a slot of the workload
+
+    @model_validator(mode="after")
+    def _pool_has_a_workload(self) -> AcquireRequest:
+        if self.pool is not None and self.workload is None:
+            raise ValueError("pool: a workload must be named with it")
+        return self
 
 
 class Acquired(Message):
@@ -85,6 +104,7 @@ class Acquired(Message):
     generation: Annotated[int, Field(ge=1)]
     candidate_taken: bool  # the candidate became the lease; else it is the agent's stock again
     moved_eni: EniFields | None = None  # after a move: the ENI it now sits on
+    identity: IdentityFields | None = None  # whose it is, when it is a slot's: released as that
 
 
 class ReleaseOutcome(StrEnum):
@@ -149,6 +169,8 @@ class LeaseView(Message):
     generation: int | None = None
     since: AwareDatetime
     expires_at: AwareDatetime | None = None
+    ends_with: LeasePolicy | None = None  # of a fixed lease: what ends it once its pod went
+    workload: str | None = None  # what made its last pod
 
 
 class LeaseGetRequest(Request):
@@ -197,11 +219,12 @@ class LeaseForgotten(Message):
 
 
 class LeasePolicyRequest(Request):
-    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+    """What ends a fixed lease once its pod went, whatever the pod and the cluster say."""
 
     type: Literal["berth.v1.lease_policy_request"] = "berth.v1.lease_policy_request"
     identity: IdentityFields
-    expires_after: timedelta | None  # None: for ever
+    expires_after: timedelta | None  # None: no span ends it
+    policy: LeasePolicy = LeasePolicy.NEVER
     by: Name  # who asks, in their own words, for the audit
 
 
@@ -269,7 +292,7 @@ LEASE_POLICY: Final = Endpoint(
     server=ServiceName.ALLOCATOR,
     request=LeasePolicyRequest,
     outcome=LeasePolicySet,
-    idempotency_key="identity, expires_after",
+    idempotency_key="identity, expires_after, policy",
     on_timeout="maybe set: say it again",
     timeout_s=5.0,
 )

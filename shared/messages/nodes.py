@@ -53,6 +53,11 @@ class StockCounts(Message):
     waiting: Annotated[int, Field(ge=0)]  # pods that found no idle address
 
 
+_NO_STOCK: Final = StockCounts(
+    idle=0, promised=0, cooling=0, bound_immediate=0, bound_fixed=0, waiting=0
+)
+
+
 class WantRequest(Request):
     """The node's demand, sent on start, on change and as a heartbeat."""
 
@@ -60,8 +65,9 @@ class WantRequest(Request):
     node: Name
     instance: Name
     incarnation: Annotated[int, Field(ge=1)]
-    counts: StockCounts
+    counts: StockCounts  # of addresses that share their ENI
     enis: Annotated[list[Name], Field(max_length=BATCH_MAX)]  # that the agent has set up
+    exclusive: StockCounts = _NO_STOCK  # of ENIs that one pod has, or may have, as a whole
 
 
 class NodeCapacity(Message):
@@ -111,12 +117,14 @@ class OfferAccepted(Message):
 
 
 class StockRecall(Order):
-    """Take up to `count` idle addresses back, from `eni` if one is named."""
+    """Take up to `count` idle addresses back, from `eni` if one is named; else of those that
+    share their ENI, or with `is_exclusive` of ENIs that one pod has as a whole."""
 
     type: Literal["berth.v1.stock_recall"] = "berth.v1.stock_recall"
     recall: Name  # the answer is kept under this id until it appears in `settled`
     eni: str | None = None
     count: Annotated[int, Field(ge=1, le=BATCH_MAX)]
+    is_exclusive: bool = False
     settled: Annotated[tuple[Name, ...], Field(max_length=BATCH_MAX)] = ()
 
 

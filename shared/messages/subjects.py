@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
-from .clusters import NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -25,7 +25,7 @@ from .leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from .moves import ADDRESS_MOVE, ADDRESS_RECLAIM
+from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -39,7 +39,9 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_FORGET,
     LEASE_POLICY,
     ADDRESS_MOVE,
+    ADDRESS_PARK,
     ADDRESS_RECLAIM,
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     STOCK_OFFER,
@@ -74,3 +76,8 @@ def journal_lease_subject(cluster: ClusterName, identity: Identity) -> str:
 def journal_commit_subject(cluster: ClusterName, writer: str) -> str:
     """Where one writer ends its batches; "*" for those of all."""
     return f"{journal_root(cluster)}.commit.{writer}"
+
+
+def journal_page_subject(cluster: ClusterName, writer: str, number: str) -> str:
+    """Steps of one writer on their way to their leases' subjects; "*" for those of all."""
+    return f"{journal_root(cluster)}.page.{writer}.{number}"

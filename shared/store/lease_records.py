@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.addresses import AddressState
+from shared.policies import LeasePolicy
 
 RECORD_VERSION: Final = 1
 
@@ -37,7 +38,8 @@ class LeaseRecord(BaseModel):
     subnet: Annotated[str, Field(alias="sn")]
     node: Annotated[str | None, Field(alias="n")] = None  # where it is; None: parked
     eni: Annotated[str | None, Field(alias="e")] = None
-    moving_to: Annotated[str | None, Field(alias="to")] = None  # node, while moving
+    # Node, while moving; "": its ENI leaves the node that its pod left.
+    moving_to: Annotated[str | None, Field(alias="to")] = None
     pod_uid: Annotated[str | None, Field(alias="u")] = None  # of the last bind
     attachment: Annotated[str | None, Field(alias="c")] = None  # str(AttachmentKey)
     since_ms: Annotated[int, Field(alias="t", ge=0)]  # of the state; the store's clock
@@ -46,6 +48,14 @@ class LeaseRecord(BaseModel):
     is_expiry_set: Annotated[bool | None, Field(alias="p")] = None
     # Of the bind that a release must name, when a later step has not ended it.
     bound_generation: Annotated[int | None, Field(alias="b", ge=1)] = None
+
+    # The pod for which a pool's slot was moved here, until that pod has it.
+    reserved_for: Annotated[str | None, Field(alias="f")] = None
+    # The address is the primary one of an ENI that its pod has as a whole.
+    is_exclusive: Annotated[bool | None, Field(alias="k")] = None
+    workload: Annotated[str | None, Field(alias="w")] = None  # WorkloadName.local of the pod
+
+    policy: Annotated[LeasePolicy | None, Field(alias="po")] = None  # None: never
 
     @property
     def since(self) -> datetime:

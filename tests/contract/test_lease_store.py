@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 
@@ -195,9 +196,9 @@ async def test_every_step_is_marked_until_its_generation_is_journaled(
 ) -> None:
     lease = await bound(store, one)
 
-    await store.journaled(lease.identity, Generation(lease.generation - 1))
+    await store.journaled([replace(lease, generation=Generation(lease.generation - 1))])
     marked = await store.acquire(one.claim("web-0"))
-    await store.journaled(lease.identity, lease.generation)
+    await store.journaled([lease])
     clear = await store.acquire(one.claim("web-0"))
 
     assert (marked.is_journaled, clear.is_journaled) == (False, True)
@@ -208,7 +209,7 @@ async def test_a_newer_step_keeps_its_mark(store: Store, one: NodeVoice) -> None
     first = await bound(store, one)
     await store.acquire(one.claim("web-0", sandbox="s2"))
 
-    await store.journaled(first.identity, first.generation)
+    await store.journaled([first])
 
     assert [lease.identity for lease in await store.unjournaled(10)] == [first.identity]
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from services.node_agent.adapters.pods import FolderPods
 from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings
-from services.node_agent.domain.ports import Book, Kernel
+from services.node_agent.domain.ports import Book, ExclusiveKernel, Kernel
 from services.node_agent.registration import Self
 from shared.annotations import DELETE_POLICY
 from shared.clock import SystemClock
@@ -29,6 +29,7 @@ from shared.kernel.routes import Route, add_route
 from shared.messages.base import Endpoint, EniFields, Message, Request
 from shared.messages.nodes import OfferedAddress, StockOffer
 from shared.telemetry.health import Readiness
+from tests.support.memory_kernel import MemoryExclusiveKernel
 
 Req = TypeVar("Req", bound=Request)
 Out = TypeVar("Out", bound=Message)
@@ -99,6 +100,7 @@ def make_agent(
     book: Book,
     kernel: Kernel,
     unlinking_kernel: Kernel | None = None,
+    exclusive_kernel: ExclusiveKernel | None = None,
     seed: int = 1,
     **changes: Any,
 ) -> Agent:
@@ -109,6 +111,7 @@ def make_agent(
         book=book,
         kernel=kernel,
         unlinking_kernel=unlinking_kernel or kernel,
+        exclusive_kernel=exclusive_kernel or MemoryExclusiveKernel(),
         pods=FolderPods(tmp_path / "pods"),
         clock=SystemClock(),
         rng=random.Random(seed),
@@ -117,21 +120,34 @@ def make_agent(
     return compose(world, chosen, ME)
 
 
-def write_pod(tmp_path: Path, name: str, uid: str, *, policy: str | None = None) -> PodName:
-    """A Pod object as the folder source reads it."""
-    annotations = {} if policy is None else {DELETE_POLICY: policy}
-    body = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "namespace": "shop",
-            "name": name,
-            "uid": uid,
-            "annotations": annotations,
-        },
+def write_pod(
+    tmp_path: Path,
+    name: str,
+    uid: str,
+    *,
+    policy: str | None = None,
+    replicas: int | None = None,
+) -> PodName:
+    """A Pod object as the folder source reads it; with `replicas`, one of a ReplicaSet."""
+    metadata: dict[str, object] = {
+        "namespace": "shop",
+        "name": name,
+        "uid": uid,
+        "annotations": {} if policy is None else {DELETE_POLICY: policy},
     }
     folder = tmp_path / "pods"
     folder.mkdir(exist_ok=True)
+    if replicas is not None:
+        owner = name.rpartition("-")[0]
+        reference = {"kind": "ReplicaSet", "name": owner, "controller": True}
+        metadata["ownerReferences"] = [reference]
+        made_by = {
+            "kind": "ReplicaSet",
+            "metadata": {"namespace": "shop", "name": owner},
+            "spec": {"replicas": replicas},
+        }
+        (folder / f"shop_ReplicaSet_{owner}.json").write_text(json.dumps(made_by))
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
     (folder / f"shop_{name}.json").write_text(json.dumps(body))
     return PodName("shop", name)
 

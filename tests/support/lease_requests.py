@@ -6,7 +6,7 @@ import itertools
 from datetime import timedelta
 from ipaddress import IPv4Address
 
-from services.allocator.domain.leases import Claim, FencedBy, StockCandidate
+from services.allocator.domain.leases import Claim, FencedBy, Pool, StockCandidate
 from shared.ids import (
     AttachmentKey,
     EniId,
@@ -15,6 +15,7 @@ from shared.ids import (
     NodeName,
     PodUid,
     SubnetId,
+    WorkloadName,
 )
 
 SUBNET = SubnetId("subnet-a")
@@ -54,6 +55,11 @@ class NodeVoice:
         sandbox: str = "s1",
         expires_after: timedelta | None = None,
         fence: FencedBy | None = None,
+        made_by: WorkloadName | None = None,
+        pool_of: WorkloadName | None = None,
+        size: int = 1,
+        subnets: frozenset[SubnetId] = frozenset({SUBNET}),
+        is_exclusive: bool = False,
     ) -> Claim:
         return Claim(
             fence=fence or self.fence(),
@@ -66,4 +72,9 @@ class NodeVoice:
             else StockCandidate(
                 address=IPv4Address(candidate), eni=EniId(f"eni-{self.node}"), subnet=SUBNET
             ),
+            workload=made_by or pool_of,
+            pool=None
+            if pool_of is None
+            else Pool(workload=pool_of, network="berth", size=size, subnets=subnets),
+            is_exclusive=is_exclusive,
         )

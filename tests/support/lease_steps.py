@@ -9,7 +9,7 @@ from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.domain.leases import AcquireStatus, Lease
 from shared.errors import Unavailable
-from shared.ids import Generation, Identity, Incarnation, NodeName
+from shared.ids import Identity, Incarnation, NodeName
 from tests.support.lease_requests import NodeVoice, attachment, identity
 
 Store = MemoryLeases | RedisLeases
@@ -42,7 +42,7 @@ async def reconnected(store: Store) -> None:
     """What was asked on a connection that died is Unavailable, once for each of them."""
     for _ in range(5):
         with suppress(Unavailable):
-            await store.journaled(identity("nobody"), Generation(1))
+            await store.journaled([])
             return
     raise AssertionError("the store does not answer")
 
@@ -82,7 +82,10 @@ async def gone(
 
 
 async def due(store: Store, by: datetime, limit: int = 10) -> list[Identity]:
-    return [lease.identity for lease in await store.take_due(by, limit=limit, retry=RETRY)]
+    return [
+        lease.identity
+        for lease in await store.take_due(by, limit=limit, retry=RETRY, look=RETRY)
+    ]
 
 
 async def expired(store: Store, by: NodeVoice) -> Lease:

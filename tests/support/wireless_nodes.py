@@ -33,7 +33,7 @@ from shared.ids import AttachmentKey, ClusterName, InstanceId, NodeName
 from shared.messages.nodes import AGENT_INVENTORY, STOCK_OFFER, STOCK_RECALL
 from shared.runtime.loops import Loops
 from shared.telemetry.health import Readiness
-from tests.support.memory_kernel import MemoryKernel
+from tests.support.memory_kernel import MemoryExclusiveKernel, MemoryKernel
 
 NETWORK = "berth"
 _ORDERS_IN_FLIGHT_MAX = 16
@@ -124,6 +124,7 @@ async def wireless_node(
                 book=book,
                 kernel=kernel,
                 unlinking_kernel=kernel,
+                exclusive_kernel=MemoryExclusiveKernel(),
                 pods=NoPods(),
                 clock=clock,
                 rng=rng,

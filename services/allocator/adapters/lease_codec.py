@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from services.allocator.domain.leases import Lease
 from shared.ids import EniId, Generation, Identity, NodeName, PodUid, SubnetId
+from shared.policies import LeasePolicy
 from shared.store.lease_records import LeaseRecord
 
 
@@ -28,9 +29,13 @@ def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
         since=record.since,
         expires_after=timedelta(seconds=expires_s) if expires_s is not None else None,
         is_expiry_set=bool(record.is_expiry_set),
+        is_exclusive=bool(record.is_exclusive),
         bound_generation=Generation(record.bound_generation)
         if record.bound_generation is not None
         else None,
+        reserved_for=PodUid(record.reserved_for) if record.reserved_for is not None else None,
+        workload=record.workload,
+        policy=record.policy or LeasePolicy.NEVER,
     )
 
 
@@ -49,7 +54,11 @@ def encode_lease(lease: Lease) -> str:
             "attachment": lease.attachment,
             "since_ms": round(lease.since.timestamp() * 1000),
             "is_expiry_set": lease.is_expiry_set or None,
+            "is_exclusive": lease.is_exclusive or None,
             "bound_generation": lease.bound_generation,
+            "reserved_for": lease.reserved_for,
+            "workload": lease.workload,
+            "policy": lease.policy if lease.policy is not LeasePolicy.NEVER else None,
             "expires_after_s": (
                 round(lease.expires_after.total_seconds())
                 if lease.expires_after is not None

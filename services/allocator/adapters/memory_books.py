@@ -6,7 +6,7 @@ of leases, a server whose identity changes when it restarts, and the fence of ea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -75,9 +75,10 @@ class MemoryBooks:
     async def now(self) -> datetime:
         return self._now()
 
-    async def journaled(self, identity: Identity, generation: Generation) -> None:
-        if self._books.unjournaled.get(identity) == generation:
-            del self._books.unjournaled[identity]
+    async def journaled(self, steps: Sequence[Lease]) -> None:
+        for step in steps:
+            if self._books.unjournaled.get(step.identity) == step.generation:
+                del self._books.unjournaled[step.identity]
 
     async def unjournaled(self, limit: int) -> list[Lease]:
         marked = [each for each in self._books.unjournaled if each in self._books.fixed]

@@ -18,10 +18,14 @@ from services.allocator.domain.leases import (
     Lease,
     RetainStatus,
     Step,
+    StockCandidate,
+    TakeOverStatus,
 )
+from services.allocator.domain.pools import choose_slot
 from services.allocator.domain.ports import ReportedView
 from shared.addresses import AddressState
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
+from shared.policies import LeasePolicy
 
 from .memory_books import Mark, refusal
 from .memory_ends import MemoryEnds
@@ -42,10 +46,29 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
 
     async def acquire(self, claim: Claim) -> Step[AcquireStatus]:
         self._check(claim.fence)
+        if claim.pool is None:
+            return self._acquire(claim)
+        choice = choose_slot(claim, self._books.fixed)
+        if choice.slot is None:
+            assert choice.refusal is not None, "no slot without a reason"
+            return Step(status=choice.refusal, lease=None, is_journaled=True)
+        ended = None
+        if choice.ends is not None and not self._is_taken(claim.candidate):
+            oldest = self._books.fixed[choice.ends]
+            ended = self._keep(
+                AcquireStatus.BOUND, replace(oldest, state=AddressState.EXPIRED)
+            ).lease
+        step = self._acquire(replace(claim, identity=choice.slot))
+        return replace(step, ended=ended)
+
+    def _acquire(self, claim: Claim) -> Step[AcquireStatus]:
         node = claim.fence.node
         lease = self._books.fixed.get(claim.identity)
         if lease is None:
             return self._first(claim)
+        is_other_kind = lease.is_exclusive is not claim.is_exclusive
+        if is_other_kind and lease.state is not AddressState.EXPIRED:
+            return self._as_is(AcquireStatus.OTHER_KIND, lease)
         match lease.state:
             case AddressState.BOUND_FIXED:
                 if (lease.pod_uid, lease.node) != (claim.pod_uid, node):
@@ -56,7 +79,12 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             case AddressState.RETAINED if lease.node == node:
                 return self._bind(lease, claim)
             case AddressState.RETAINED | AddressState.PARKED:
-                moving = replace(lease, state=AddressState.MOVING, moving_to=node)
+                moving = replace(
+                    lease,
+                    state=AddressState.MOVING,
+                    moving_to=node,
+                    reserved_for=claim.pod_uid if claim.pool is not None else None,
+                )
                 return self._keep(AcquireStatus.MUST_MOVE, moving)
             case AddressState.MOVING:
                 is_here = lease.moving_to == node
@@ -76,8 +104,43 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         there = replace(lease, state=AddressState.RETAINED, node=node, eni=eni, moving_to=None)
         return self._keep(ArriveStatus.ARRIVED, there)
 
+    async def take_over(
+        self, identity: Identity, generation: Generation, claim: Claim
+    ) -> Step[TakeOverStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=TakeOverStatus.UNKNOWN, lease=None, is_journaled=True)
+        node, is_bound = claim.fence.node, lease.state is AddressState.BOUND_FIXED
+        if not is_bound or lease.node == node or lease.generation != generation:
+            return self._as_is(TakeOverStatus.SUPERSEDED, lease)
+        moving = replace(
+            lease,
+            state=AddressState.MOVING,
+            moving_to=node,
+            bound_generation=None,
+            reserved_for=claim.pod_uid if claim.pool is not None else None,
+        )
+        return self._keep(TakeOverStatus.MOVING, moving)
+
+    async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ArriveStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is not AddressState.MOVING or lease.generation != generation:
+            return self._as_is(ArriveStatus.SUPERSEDED, lease)
+        there = replace(lease, state=AddressState.PARKED, node=None, moving_to=None)
+        return self._keep(ArriveStatus.ARRIVED, there, since=lease.since)
+
     async def retain(
-        self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
+        self,
+        fence: FencedBy,
+        identity: Identity,
+        attachment: str,
+        generation: Generation,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[RetainStatus]:
         self._check(fence)
         lease = self._books.fixed.get(identity)
@@ -89,7 +152,12 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         is_holder = lease.state is AddressState.BOUND_FIXED and is_its_own
         if not is_holder or lease.release_generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
-        ended = replace(lease, state=AddressState.RETAINED, bound_generation=None)
+        ended = replace(
+            lease,
+            state=AddressState.RETAINED,
+            bound_generation=None,
+            policy=lease.policy if lease.is_expiry_set else policy,
+        )
         return self._keep(RetainStatus.RETAINED, ended)
 
     async def report(
@@ -114,7 +182,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         candidate = claim.candidate
         if candidate is None:
             return Step(status=AcquireStatus.NO_CANDIDATE, lease=None, is_journaled=True)
-        if any(lease.address == candidate.address for lease in self._books.fixed.values()):
+        if self._is_taken(candidate):
             return Step(status=AcquireStatus.CANDIDATE_TAKEN, lease=None, is_journaled=True)
         lease = Lease(
             identity=claim.identity,
@@ -129,8 +197,14 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             attachment=str(claim.attachment),
             since=self._now(),
             expires_after=claim.expires_after,
+            workload=_workload(claim),
+            is_exclusive=claim.is_exclusive,
         )
         return self._keep(AcquireStatus.BOUND, lease)
+
+    def _is_taken(self, candidate: StockCandidate | None) -> bool:
+        leases = self._books.fixed.values()
+        return candidate is not None and any(it.address == candidate.address for it in leases)
 
     def _bind(self, lease: Lease, claim: Claim) -> Step[AcquireStatus]:
         bound = replace(
@@ -139,6 +213,13 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
             expires_after=lease.expires_after if lease.is_expiry_set else claim.expires_after,
+            policy=lease.policy if lease.is_expiry_set else LeasePolicy.NEVER,
             bound_generation=None,
+            reserved_for=None,
+            workload=_workload(claim),
         )
         return self._keep(AcquireStatus.BOUND, bound)
+
+
+def _workload(claim: Claim) -> str | None:
+    return claim.workload.local if claim.workload is not None else None

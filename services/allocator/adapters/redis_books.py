@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.allocator.domain.leases import FencedBy, Lease, Step, unheard
-from services.allocator.domain.ports import ReportedView
+from services.allocator.domain.ports import ReportedView, StepGate
 from shared.errors import EpochLost, Unavailable
-from shared.ids import ClusterName, Generation, Identity, NodeName, decode_token
+from shared.ids import ClusterName, Identity, NodeName, decode_token
+from shared.policies import LeasePolicy
 from shared.store.keys import lease_key, lease_node_key
 
 from .lease_codec import decode_lease
@@ -28,13 +29,16 @@ from .pipeline import ScriptPipeline
 
 Status = TypeVar("Status", bound=StrEnum)
 
+_GROWING: Final = frozenset({"acquire", "register", "report"})  # steps that make books larger
+
 
 class RedisBooks:
     """One cluster's books, and the epoch that steps on them carry."""
 
-    def __init__(self, store: Redis, cluster: ClusterName) -> None:
+    def __init__(self, store: Redis, cluster: ClusterName, gate: StepGate) -> None:
         self._store = store
         self._cluster = cluster
+        self._gate = gate
         self._scripts = ScriptPipeline(store)
         self._number: int | None = None
         self._epoch = lease_key(cluster, "epoch")
@@ -54,10 +58,9 @@ class RedisBooks:
             raise Unavailable(f"the store: {error}") from error
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
-    async def journaled(self, identity: Identity, generation: Generation) -> None:
-        await self._scripts.run(
-            "journaled", [self._unjournaled], [identity.token, str(generation)]
-        )
+    async def journaled(self, steps: Sequence[Lease]) -> None:
+        pairs = [part for step in steps for part in (step.identity.token, step.generation)]
+        await self._scripts.run("journaled", [self._unjournaled], pairs)
 
     async def unjournaled(self, limit: int) -> list[Lease]:
         try:
@@ -119,6 +122,7 @@ class RedisBooks:
     ) -> list[Any]:
         if self._number is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
+        self._gate.check(grows=name in _GROWING)
         reply: list[Any] = await self._scripts.run(name, keys, [self._number, *arguments])
         refusal = unheard(reply[0].decode(), fence)
         if refusal is not None:
@@ -130,6 +134,11 @@ class RedisBooks:
 
     def _reported(self, node: NodeName) -> str:
         return lease_node_key(self._cluster, "reported", node)
+
+
+def stored_policy(policy: LeasePolicy) -> str:
+    """As scripts take it: "" for the one that records leave out."""
+    return "" if policy is LeasePolicy.NEVER else policy.value
 
 
 def milliseconds(moment: datetime) -> int:

@@ -6,7 +6,9 @@ the recovery, `redis_books` the keys.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
@@ -14,13 +16,17 @@ from services.allocator.domain.leases import (
     ArriveStatus,
     Claim,
     FencedBy,
+    Pool,
     RetainStatus,
     Step,
+    TakeOverStatus,
 )
 from services.allocator.domain.ports import ReportedView
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encode_token
+from shared.policies import LeasePolicy
 
-from .redis_books import read_step
+from .lease_codec import decode_lease
+from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
 
@@ -62,10 +68,15 @@ class RedisLeases(RedisEnds, RedisEpochs):
                     else ("", "", "")
                 ),
                 round(expires.total_seconds()) if expires is not None else "",
+                _pool(claim.pool) if claim.pool is not None else "",
+                claim.workload.local if claim.workload is not None else "",
+                "1" if claim.is_exclusive else "0",
             ],
             fence=claim.fence,
         )
-        return read_step(AcquireStatus, claim.identity, reply)
+        token, ended_token, ended = (bytes(part) for part in reply[3:])
+        step = read_step(AcquireStatus, Identity.from_token(token.decode()), reply[:3])
+        return replace(step, ended=decode_lease(ended_token, ended)) if ended else step
 
     async def arrive(
         self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
@@ -78,8 +89,23 @@ class RedisLeases(RedisEnds, RedisEpochs):
         )
         return read_step(ArriveStatus, identity, reply)
 
+    async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
+        reply = await self._step(
+            "parked",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, str(generation)],
+            fence=None,
+        )
+        return read_step(ArriveStatus, identity, reply)
+
     async def retain(
-        self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
+        self,
+        fence: FencedBy,
+        identity: Identity,
+        attachment: str,
+        generation: Generation,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[RetainStatus]:
         reply = await self._step(
             "retain",
@@ -90,10 +116,32 @@ class RedisLeases(RedisEnds, RedisEpochs):
                 self._unjournaled,
                 self._expiries,
             ],
-            [*_fence(fence), identity.token, attachment, str(generation)],
+            [
+                *_fence(fence),
+                identity.token,
+                attachment,
+                str(generation),
+                stored_policy(policy),
+            ],
             fence=fence,
         )
         return read_step(RetainStatus, identity, reply)
+
+    async def take_over(
+        self, identity: Identity, generation: Generation, claim: Claim
+    ) -> Step[TakeOverStatus]:
+        reply = await self._step(
+            "take_over",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [
+                identity.token,
+                str(generation),
+                claim.fence.node,
+                claim.pod_uid if claim.pool is not None else "",
+            ],
+            fence=None,
+        )
+        return read_step(TakeOverStatus, identity, reply)
 
     async def report(
         self,
@@ -120,3 +168,18 @@ class RedisLeases(RedisEnds, RedisEpochs):
 
 def _fence(fence: FencedBy) -> tuple[int, int, int]:
     return fence.incarnation, fence.sequence, fence.lowest_unsettled
+
+
+def _pool(pool: Pool) -> str:
+    """As slots.lua reads it: what stands around a slot's number in its token."""
+    first = Identity.of_slot(pool.workload, 0, pool.network).token
+    before, mark, after = first.partition("%230")
+    assert mark, "a slot's number follows the first '#' of its token"
+    return json.dumps(
+        {
+            "p": before + "%23",
+            "q": after,
+            "n": pool.size,
+            "s": dict.fromkeys(sorted(pool.subnets), True),
+        }
+    )

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from shared.addresses import AddressState
+from shared.annotations import NETWORKS, NetworkMode
 from shared.errors import (
     BerthError,
     EpochLost,
     HolderAlive,
+    InvalidInput,
     LeaseInUse,
     Moving,
     NotRegistered,
     Stale,
     StockEmpty,
 )
-from shared.ids import AttachmentKey, EniId, Generation, Identity, NodeName, PodUid, SubnetId
+from shared.ids import (
+    AttachmentKey,
+    EniId,
+    Generation,
+    Identity,
+    NodeName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
+from shared.policies import LeasePolicy
+
+NOWHERE: Final = NodeName("")  # where a lease moves whose ENI leaves its node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +53,12 @@ class Lease:
     attachment: str | None  # str(AttachmentKey) of the last bind
     since: datetime
     expires_after: timedelta | None
-    is_expiry_set: bool = False  # by a person: the pod's own word no longer counts
+    is_expiry_set: bool = False  # by a person, with the policy: neither pod nor cluster counts
     bound_generation: Generation | None = None  # of the bind, if a later step did not end it
+    reserved_for: PodUid | None = None  # the pod for which a pool's slot moved, until it binds
+    workload: str | None = None  # WorkloadName.local of what made the last pod
+    policy: LeasePolicy = LeasePolicy.NEVER  # a person's, else the cluster's when its pod went
+    is_exclusive: bool = False  # the address is an ENI's own: both go together
 
     def __post_init__(self) -> None:
         assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
@@ -49,6 +68,19 @@ class Lease:
     def release_generation(self) -> Generation:
         """What the release of a bound lease must name."""
         return self.bound_generation or self.generation
+
+    @property
+    def is_leaving(self) -> bool:
+        """Its pod went, and its ENI is to leave the node."""
+        return self.is_exclusive and self.state is AddressState.RETAINED
+
+    @property
+    def looked_at(self) -> datetime | None:
+        """When it is first looked at whether it ends; None: only a person ends it."""
+        if self.state is AddressState.EXPIRED or self.is_leaving or self.moving_to == NOWHERE:
+            return self.since
+        waits = self.state in (AddressState.RETAINED, AddressState.PARKED)
+        return self.since if waits and self.policy.follows_workload else self.expires_at
 
     @property
     def expires_at(self) -> datetime | None:
@@ -79,6 +111,21 @@ class StockCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The addresses of a workload whose pods have random names: one for each there may be."""
+
+    workload: WorkloadName
+    network: str
+    size: int  # replicas + surge
+    subnets: frozenset[SubnetId]  # that the asking node has an ENI in
+
+    @property
+    def slots(self) -> Iterator[Identity]:
+        """Twice as many as may be used: slots that were ended are still handed over."""
+        return (Identity.of_slot(self.workload, n, self.network) for n in range(2 * self.size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A pod's request for its identity's address, on one node."""
 
@@ -88,6 +135,9 @@ class Claim:
     pod_uid: PodUid
     expires_after: timedelta | None
     candidate: StockCandidate | None
+    workload: WorkloadName | None = None  # what made the pod
+    pool: Pool | None = None  # the identity is then one of its slots
+    is_exclusive: bool = False  # the pod has an ENI of its own
 
 
 Status = TypeVar("Status", bound=StrEnum)
@@ -104,6 +154,8 @@ class AcquireStatus(StrEnum):
     EXPIRING = "expiring"
     NO_CANDIDATE = "no_candidate"
     CANDIDATE_TAKEN = "candidate_taken"
+    POOL_FULL = "pool_full"
+    OTHER_KIND = "other_kind"  # of a whole ENI, and the pod shares one, or the reverse
 
 
 class ArriveStatus(StrEnum):
@@ -122,11 +174,27 @@ class RetainStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class TakeOverStatus(StrEnum):
+    """What became of a lease whose holder has ended without a word."""
+
+    MOVING = "moving"  # journal that, then have it moved
+    SUPERSEDED = "superseded"  # it is not what was seen, or it is on the claim's own node
+    UNKNOWN = "unknown"
+
+
 class ExpireStatus(StrEnum):
     """What became of a lease that seemed due."""
 
     EXPIRED = "expired"
     KEPT = "kept"  # not due (any more): a pod came back, or it is kept for longer
+    UNKNOWN = "unknown"
+
+
+class ParkStatus(StrEnum):
+    """What became of a lease whose ENI may leave its node."""
+
+    PARKING = "parking"  # it is moving nowhere: the ENI is to leave
+    KEPT = "kept"  # a pod came back, or its pod went a moment ago
     UNKNOWN = "unknown"
 
 
@@ -164,6 +232,7 @@ class Step(Generic[Status]):
     status: Status
     lease: Lease | None
     is_journaled: bool
+    ended: Lease | None = None  # another lease that this step ended, not yet journaled
 
 
 def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> BerthError:
@@ -172,6 +241,12 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
     here = claim.fence.node
     if status is AcquireStatus.NO_CANDIDATE:
         return StockEmpty(f"{who} has no lease yet, and node {here} named no idle address")
+    if status is AcquireStatus.POOL_FULL:
+        assert claim.pool is not None
+        return HolderAlive(
+            f"all {claim.pool.size} addresses of {claim.pool.workload} are with pods that have"
+            f" not ended: {who} waits for one of them"
+        )
     if status is AcquireStatus.CANDIDATE_TAKEN:
         assert claim.candidate is not None
         return LeaseInUse(f"candidate {claim.candidate.address} is another identity's lease")
@@ -180,6 +255,20 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
         return HolderAlive(
             f"{lease.address} of {who} is bound to pod uid {lease.pod_uid} on node "
             f"{lease.node} since {lease.since:%H:%M:%S}; it waits until that pod has ended"
+        )
+    if status is AcquireStatus.OTHER_KIND:
+        has = NetworkMode.EXCLUSIVE if lease.is_exclusive else NetworkMode.SHARED
+        wants = NetworkMode.EXCLUSIVE if claim.is_exclusive else NetworkMode.SHARED
+        return InvalidInput.of(
+            NETWORKS,
+            wants.value,
+            f"{has.value}, by which {who} has {lease.address}; to change it, end that lease"
+            " (berth lease release)",
+        )
+    if status is AcquireStatus.MOVING and lease.moving_to == NOWHERE:
+        return Moving(
+            f"ENI {lease.eni} with {lease.address} of {who} is leaving node {lease.node}, whose"
+            f" pod went; node {here} gets it after that"
         )
     if status is AcquireStatus.MOVING:
         return Moving(

@@ -35,6 +35,7 @@ def eni_fields(record: EniRecord) -> EniFields:
         subnet_cidr=record.cidr,
         gateway=record.gateway,
         is_primary=record.is_primary,
+        is_exclusive=record.is_exclusive,
     )
 
 
@@ -74,6 +75,7 @@ class BusAgents:
         eni: EniId | None,
         count: int,
         settled: Sequence[str],
+        is_exclusive: bool = False,
     ) -> list[IPv4Address]:
         request = StockRecall(
             deadline=self._deadline(STOCK_RECALL),
@@ -84,6 +86,7 @@ class BusAgents:
             eni=eni,
             count=count,
             settled=tuple(settled),
+            is_exclusive=is_exclusive,
         )
         answer = await self._bus.call(STOCK_RECALL, request, node)
         return [each.address for each in answer.addresses]

@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from services.eni_manager.adapters.bus_agents import eni_fields
-from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, NodeImage
 from services.eni_manager.service import EniManager
 from shared.bus.server import Handler
 from shared.clock import Clock
-from shared.cloud.words import Subnet
+from shared.cloud.words import InstanceState, Subnet
 from shared.ids import EniId, InstanceId, NodeName, SubnetId
 from shared.messages.base import Endpoint
 from shared.messages.clusters import (
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     EniView,
+    InstanceCondition,
+    NodeInstance,
+    NodeInstanceRequest,
     NodeListRequest,
     NodesListed,
     NodeView,
@@ -28,15 +32,22 @@ from shared.messages.clusters import (
 )
 from shared.messages.moves import (
     ADDRESS_MOVE,
+    ADDRESS_PARK,
     ADDRESS_RECLAIM,
     Moved,
     MoveRequest,
+    Parked,
+    ParkRequest,
     Reclaimed,
     ReclaimRequest,
 )
 from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, Wanted, WantRequest
 
 _PROBLEM_CHARACTERS_MAX = 1024
+_CONDITIONS = {
+    InstanceState.STOPPED: InstanceCondition.STOPPED,
+    InstanceState.TERMINATED: InstanceCondition.GONE,
+}
 
 
 class EniManagerEndpoints:
@@ -48,7 +59,9 @@ class EniManagerEndpoints:
         return {
             NODE_WANT: self._want,
             ADDRESS_MOVE: self._move,
+            ADDRESS_PARK: self._park,
             ADDRESS_RECLAIM: self._reclaim,
+            NODE_INSTANCE: self._instance,
             NODE_LIST: self._list_nodes,
             SUBNET_LIST: self._list_subnets,
         }
@@ -60,6 +73,7 @@ class EniManagerEndpoints:
             request.incarnation,
             _demand(request.counts),
             frozenset(request.enis),
+            exclusive=_demand(request.exclusive),
             now=self._clock.now(),
         )
         return Wanted(
@@ -79,16 +93,34 @@ class EniManagerEndpoints:
         arrived = await self._service.move(move)
         return Moved(address=move.address, eni=eni_fields(arrived), generation=move.generation)
 
+    async def _park(self, request: ParkRequest) -> Parked:
+        await self._service.park(
+            Parking(
+                identity=request.identity.to_identity(),
+                address=request.address,
+                eni=EniId(request.eni),
+                node=NodeName(request.node),
+                generation=request.generation,
+            )
+        )
+        return Parked(address=request.address, generation=request.generation)
+
     async def _reclaim(self, request: ReclaimRequest) -> Reclaimed:
         await self._service.reclaim(
             Reclaim(
                 identity=request.identity.to_identity(),
                 address=request.address,
-                node=NodeName(request.node),
+                node=NodeName(request.node) if request.node else None,
                 generation=request.generation,
+                eni=EniId(request.eni) if request.eni else None,
             )
         )
         return Reclaimed(address=request.address, generation=request.generation)
+
+    async def _instance(self, request: NodeInstanceRequest) -> NodeInstance:
+        instance, state = await self._service.instance(NodeName(request.node))
+        condition = _CONDITIONS.get(state, InstanceCondition.RUNNING)
+        return NodeInstance(instance=instance, condition=condition)
 
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
         return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])

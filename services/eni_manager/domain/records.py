@@ -34,6 +34,7 @@ class Hold(StrEnum):
 
 class IntentKind(StrEnum):
     ADD_ENI = "add_eni"
+    REMOVE_ENI = "remove_eni"
     ASSIGN = "assign"
     UNASSIGN = "unassign"
     RECALL = "recall"
@@ -65,6 +66,7 @@ class NodeRecord:
     has_joined: bool = False
     problem: str | None = None
     settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
+    exclusive: Demand = Demand()  # of ENIs that one pod has as a whole
     version: int = 1
 
 
@@ -82,6 +84,10 @@ class EniRecord:
     @property
     def is_primary(self) -> bool:
         return self.purpose is Purpose.PRIMARY
+
+    @property
+    def is_exclusive(self) -> bool:
+        return self.purpose is Purpose.EXCLUSIVE
 
     @property
     def gateway(self) -> IPv4Address:
@@ -108,6 +114,9 @@ class Intent:
     count: int = 0
     addresses: tuple[IPv4Address, ...] = ()
     security_groups: tuple[str, ...] = ()
+    purpose: Purpose = Purpose.SHARED  # of the ENI that is made, or of those recalled from
+    source: EniId | None = None  # of a migration
+    term: int = 0  # of the owner that began it
     version: int = 1
 
 
@@ -130,8 +139,32 @@ class NodeImage:
         return [each for each in self.addresses.values() if each.hold is hold]
 
     def secondary(self) -> list[EniRecord]:
-        """The ENIs that carry pods."""
-        return [each for each in self.enis.values() if each.purpose is Purpose.SHARED]
+        """The ENIs that many pods share; those that are being removed carry none."""
+        return self._staying(Purpose.SHARED)
+
+    def ours(self) -> frozenset[EniId]:
+        """All that take up slots beside the instance's own; those that leave too."""
+        return frozenset(each.eni for each in self.enis.values() if not each.is_primary)
+
+    def whole(self) -> list[EniRecord]:
+        """The ENIs that one pod has, or may have, each with its primary address."""
+        return self._staying(Purpose.EXCLUSIVE)
+
+    def leaving(self) -> frozenset[EniId]:
+        """Those whose removal has begun: they are used for nothing any more."""
+        return frozenset(
+            each.eni
+            for each in self.intents.values()
+            if each.kind is IntentKind.REMOVE_ENI and each.eni is not None
+        )
+
+    def _staying(self, purpose: Purpose) -> list[EniRecord]:
+        leaving = self.leaving()
+        return [
+            each
+            for each in self.enis.values()
+            if each.purpose is purpose and each.eni not in leaving
+        ]
 
     def room(self, eni: EniId) -> int:
         """Secondary addresses that still fit on the ENI."""

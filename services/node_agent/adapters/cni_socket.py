@@ -11,6 +11,7 @@ import array
 import asyncio
 import logging
 import os
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -134,6 +135,9 @@ class CniServer:
         fds: list[int] = []
         try:
             answer = await self._answer(connection, fds)
+            if answer.added is not None and _has_hung_up(connection):
+                await self._endpoint.undo(answer.added)
+                return
             body = answer.encode()
             await _send(connection, _LENGTH.pack(len(body)) + body, self._receive_timeout_s)
         except (_PeerGone, TimeoutError, OSError) as error:
@@ -201,6 +205,13 @@ def _check_peer(connection: socket.socket) -> None:
     _, uid, _ = _UCRED.unpack(credentials)
     if uid not in (0, os.geteuid()):
         raise NotAuthorised(f"uid {uid} may not call the node agent; allowed: root and itself")
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the peer is gone for good; one that only said all it had to say still listens."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
 
 
 async def _receive_frame(connection: socket.socket, fds: list[int], deadline_s: float) -> bytes:

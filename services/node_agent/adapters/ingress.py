@@ -3,6 +3,10 @@
 A packet for one of the node's own addresses (a nodePort, a hostPort) marks its connection; what
 a pod answers on a marked connection gets the mark, and a rule leads it to main. With masquerade
 on, what leaves by the primary ENI for the world beyond gets the node's source.
+
+A pod with an ENI of its own answers by that ENI, unless it is asked by the node. So what it
+sends out by the node, and what the node sends it under a translated destination, has the node's
+source.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from shared.kernel import nftables as nft
 _ENTER: Final = "enter"
 _LEAVE: Final = "leave"
 _LOCAL: Final = 2  # the routing tables hold the destination for this machine's own
+_DESTINATION_TRANSLATED: Final = 1 << 5  # IPS_DST_NAT of a connection's status
 _ALL_BITS: Final = 0xFFFF_FFFF
 
 
@@ -47,9 +52,9 @@ class IngressTable:
         return True
 
     def _is_whole(self, ingress: Ingress) -> bool:
-        leaving = 0 if ingress.masquerade_except is None else 1
+        leaving = 2 if ingress.masquerade_except is None else 3
         return (
-            len(self._nftables.packets(NFT_TABLE, _ENTER)) == 2
+            len(self._nftables.packets(NFT_TABLE, _ENTER)) == 3
             and len(self._nftables.packets(NFT_TABLE, _LEAVE)) == leaving
         )
 
@@ -92,10 +97,46 @@ def _changes(ingress: Ingress) -> list[nft.Change]:
             set_bit,
             nft.store_mark(),
         ),
+        *_exclusive(ingress),
     ]
     if ingress.masquerade_except is not None:
         changes.append(_masquerade(ingress, ingress.masquerade_except))
     return changes
+
+
+def _exclusive(ingress: Ingress) -> tuple[nft.Change, ...]:
+    mark = ingress.exclusive_mark
+    node = nft.source_nat(ingress.primary_address)
+    from_pod = nft.add_rule(
+        NFT_TABLE,
+        _ENTER,
+        nft.load_iif_name(),
+        nft.begins_with(ingress.exclusive_prefix),
+        nft.load_connection_mark(),
+        nft.mask(_ALL_BITS ^ mark, xor=mark),
+        nft.store_connection_mark(),
+    )
+    out = nft.add_rule(
+        NFT_TABLE,
+        _LEAVE,
+        nft.load_oif(),
+        nft.equals(nft.own_order(ingress.primary_index)),
+        nft.load_connection_mark(),
+        nft.mask(mark),
+        nft.equals(nft.own_order(mark)),
+        *node,
+    )
+    to_pod = nft.add_rule(
+        NFT_TABLE,
+        _LEAVE,
+        nft.load_oif_name(),
+        nft.begins_with(ingress.exclusive_prefix),
+        nft.load_connection_status(),
+        nft.mask(_DESTINATION_TRANSLATED),
+        nft.differs(nft.own_order(0)),
+        *node,
+    )
+    return from_pod, out, to_pod
 
 
 def _masquerade(ingress: Ingress, kept: tuple[IPv4Network, ...]) -> nft.Change:

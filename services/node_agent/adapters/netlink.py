@@ -237,10 +237,13 @@ def _pod_requests(wire: PodWire, index: int) -> list[Netlink]:
     ]
 
 
-def _pod_routes(wire: PodWire, index: int) -> tuple[routes.Route, routes.Route]:
+def _pod_routes(wire: PodWire, index: int) -> tuple[routes.Route, ...]:
     gateway = wire.pod.gateway
+    to_gateway = routes.Route(to=IPv4Network(gateway), link=index, protocol=PROTOCOL)
+    if not wire.pod.has_default:
+        return (to_gateway,)
     return (
-        routes.Route(to=IPv4Network(gateway), link=index, protocol=PROTOCOL),
+        to_gateway,
         routes.Route(to=EVERYWHERE, link=index, gateway=gateway, protocol=PROTOCOL),
     )
 

@@ -1,36 +1,24 @@
 """What a pod is, from a folder of Kubernetes Pod objects (demo, `berth up`, tests), or nowhere.
 
-A file is named ``<namespace>_<name>.json``; whoever writes it renames it into place.
+A file is named ``<namespace>_<name>.json``; whoever writes it renames it into place. Beside
+them stand the workloads whose pods have random names: ``<namespace>_<kind>_<name>.json``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from services.node_agent.domain.ports import KnownPod
-from shared.annotations import parse_pod_network
-from shared.errors import PodUnknown
-from shared.ids import PodName, PodUid
+from shared.errors import InvalidInput, PodUnknown
+from shared.ids import PodName, PodUid, WorkloadName
+from shared.workloads import WORKLOAD_BYTES_MAX, WorkloadObject, file_name, parse_workload
+
+from .pod_objects import PodObject, known_pod
 
 POD_BYTES_MAX: Final = 1 << 20
-
-
-class _Metadata(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    name: str
-    namespace: str
-    uid: Annotated[str, Field(min_length=1, max_length=253)]
-    annotations: dict[str, str] = {}
-
-
-class _Pod(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    metadata: _Metadata
 
 
 class FolderPods:
@@ -41,24 +29,28 @@ class FolderPods:
 
     async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
         """Raises PodUnknown when the file is absent, unreadable or of another pod."""
-        pod = self._read(name)
-        if (pod.metadata.namespace, pod.metadata.name) != (name.namespace, name.name):
-            raise PodUnknown(f"pod {name}: its file tells of another pod")
-        if uid is not None and pod.metadata.uid != uid:
-            raise PodUnknown(f"pod {name}: known with uid {pod.metadata.uid}, asked for {uid}")
-        return KnownPod(
-            name=name,
-            uid=PodUid(pod.metadata.uid),
-            network=parse_pod_network(pod.metadata.annotations),
-        )
+        return await known_pod(self._read(name), name, uid, self._workload)
 
-    def _read(self, name: PodName) -> _Pod:
+    async def _workload(self, pod: PodName, workload: WorkloadName) -> WorkloadObject:
+        name = file_name(workload)
+        try:
+            with (self._folder / name).open("rb") as file:
+                return parse_workload(file.read(WORKLOAD_BYTES_MAX), name)
+        except FileNotFoundError:
+            raise PodUnknown(
+                f"pod {pod}: {workload} is not known (yet) on this node, so neither is the"
+                " number of its pods"
+            ) from None
+        except (OSError, InvalidInput) as error:
+            raise PodUnknown(f"pod {pod}: {error}") from error
+
+    def _read(self, name: PodName) -> PodObject:
         file_name = f"{name.namespace}_{name.name}.json"
         if "/" in file_name or "\0" in file_name:
             raise PodUnknown(f"pod {name}: no pod has such a name")
         try:
             with (self._folder / file_name).open("rb") as file:
-                return _Pod.model_validate_json(file.read(POD_BYTES_MAX))
+                return PodObject.model_validate_json(file.read(POD_BYTES_MAX))
         except FileNotFoundError:
             raise PodUnknown(f"pod {name} is not known (yet) on this node") from None
         except (OSError, ValidationError) as error:

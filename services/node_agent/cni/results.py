@@ -25,7 +25,7 @@ def add_result(
     """What the plugin prints."""
     kept = prev_result or {}
     interfaces = _list(kept.get("interfaces"))
-    position = len(interfaces) + 1  # of the pod's side: ours come host first, pod second
+    position = len(interfaces) + 1  # of the address's link: ours come host first, pod second
     result: dict[str, JsonValue] = dict(kept)
     result["cniVersion"] = cni_version
     result["interfaces"] = interfaces + _interfaces(wired, cni_version, netns_path)
@@ -44,12 +44,21 @@ def _interfaces(wired: Wired, cni_version: str, netns_path: str) -> list[JsonVal
     if cni_version in _SAYS_MTU:
         host["mtu"] = pod["mtu"] = wired.mtu
     pod["sandbox"] = netns_path
-    return [host, pod]
+    return [host, pod, *_second(wired, cni_version, netns_path)]
+
+
+def _second(wired: Wired, cni_version: str, netns_path: str) -> list[JsonValue]:
+    if wired.second is None:
+        return []
+    link: dict[str, JsonValue] = {"name": wired.second.ifname, "mac": wired.second.mac}
+    if cni_version in _SAYS_MTU:
+        link["mtu"] = wired.second.mtu
+    return [link | {"sandbox": netns_path}]
 
 
 def _address(wired: Wired, cni_version: str, position: int) -> dict[str, JsonValue]:
     address: dict[str, JsonValue] = {
-        "address": f"{wired.address}/32",
+        "address": f"{wired.address}/{wired.prefix_length}",
         "gateway": str(wired.gateway),
         "interface": position,
     }

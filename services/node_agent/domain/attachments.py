@@ -12,19 +12,40 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from shared.annotations import DeletePolicy, NetworkMode
-from shared.ids import AttachmentKey, EniId, Generation, Identity, PodName, PodUid, SubnetId
+from shared.ids import (
+    AttachmentKey,
+    EniId,
+    Generation,
+    Identity,
+    PodName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
 
 FIRST_IFNAME: Final = "eth0"
+HOST_PREFIX: Final = {NetworkMode.SHARED: "eni", NetworkMode.EXCLUSIVE: "ene"}
 _DIGEST_CHARACTERS: Final = 11  # "eni" + 11 = 14 of the 15 that a link's name may have
 
 
 class Phase(StrEnum):
     WIRING = "wiring"  # the kernel may hold part of it: a crash here is undone
     WIRED = "wired"  # the kernel held all of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEni:
+    """What else the sandbox of an exclusive attachment was given, beside its address."""
+
+    subnet_cidr: IPv4Network
+    gateway: IPv4Address
+    veth_ifname: str  # of the sandbox's end of the second link
+    veth_mac: str
+    by_veth: tuple[IPv4Network, ...]  # destinations that the node serves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +62,12 @@ class Attachment:
     generation: Generation | None  # of the fixed lease; None: Immediate
     host_ifname: str
     host_mac: str  # with the name it tells our link from its successor's of the same name
-    mac: str
+    mac: str  # of the sandbox's link; of the ENI, when the sandbox has a whole one
     mtu: int
     netns_path: str
     phase: Phase
     since: datetime
+    own_eni: OwnEni | None = None  # None: the address shares its ENI with others
 
 
 class ClaimPhase(StrEnum):
@@ -72,11 +94,14 @@ class Claim:
     expires_after: timedelta | None
     phase: ClaimPhase
     candidate: CandidateAddress | None
+    mode: NetworkMode = NetworkMode.SHARED
     is_abandoned: bool = False  # a DEL came before the answer: release what was acquired
     address: IPv4Address | None = None
     eni: EniId | None = None
     generation: Generation | None = None
     since: datetime
+    workload: WorkloadName | None = None  # what made the pod
+    pods_max: int | None = None  # of it at once: the identity becomes one of as many slots
 
 
 class AttachmentIndex:
@@ -123,13 +148,16 @@ class AttachmentIndex:
             del self._by_address[old.address]
 
 
-def host_ifname(key: AttachmentKey, pod: PodName | None) -> str:
+def host_ifname(
+    key: AttachmentKey, pod: PodName | None, mode: NetworkMode = NetworkMode.SHARED
+) -> str:
     """The host link's name: the pod's, so that its next sandbox replaces it.
 
-    Further interfaces of a pod, and callers that name no pod, get names of their own.
+    Further interfaces of a pod, and callers that name no pod, get names of their own. The
+    prefix tells nftables which links lead to pods that have an ENI of their own.
     """
     text = key.container_id if pod is None else f"{pod.namespace}.{pod.name}"
     if key.ifname != FIRST_IFNAME:
         text += f".{key.ifname}"
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return "eni" + digest[:_DIGEST_CHARACTERS]
+    return HOST_PREFIX[mode] + digest[:_DIGEST_CHARACTERS]

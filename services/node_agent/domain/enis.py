@@ -19,3 +19,8 @@ class Eni:
     subnet_cidr: IPv4Network
     gateway: IPv4Address  # the subnet's first address
     is_primary: bool = False  # the instance's own: never carries pods
+    is_exclusive: bool = False  # one pod has the whole of it: its link moves into the sandbox
+
+    @property
+    def is_shared(self) -> bool:
+        return not self.is_primary and not self.is_exclusive

@@ -8,12 +8,13 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from shared.annotations import PodNetwork
-from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid
+from shared.annotations import NetworkMode, PodNetwork
+from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid, WorkloadName
 
 from .attachments import Attachment, Claim
 from .devices import Capacity
 from .enis import Eni
+from .exclusive import SandboxEni
 from .stock import Holding
 from .wiring import ForeignRoute, Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
 
@@ -87,6 +88,23 @@ class Kernel(Protocol):
         ...
 
 
+class ExclusiveKernel(Protocol):
+    """ENIs that move into sandboxes and back. An ENI is known by its MAC, wherever it is."""
+
+    def take_in(self, eni: SandboxEni, netns_fd: int) -> None:
+        """Into the sandbox, configured and up; its second link is there. Raises BerthError."""
+        ...
+
+    def bring_back(self, mac: str, netns_path: str) -> bool:
+        """Into the node's namespace, down and without addresses. It may be back already.
+        False when it is in neither namespace."""
+        ...
+
+    def wrong(self, eni: SandboxEni, netns_fd: int) -> tuple[str, ...]:
+        """What is missing or wrong in the sandbox, in words; empty when all is there."""
+        ...
+
+
 NEVER_REGISTERED: Final = Incarnation(0)
 
 
@@ -132,12 +150,21 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodOwner:
+    """What made the pod, and would make it again."""
+
+    workload: WorkloadName
+    pods_max: int | None  # at once, when their names are random; None: names that come back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownPod:
     """A pod as its source told it."""
 
     name: PodName
     uid: PodUid
     network: PodNetwork
+    owner: PodOwner | None = None
 
 
 class Book(Protocol):
@@ -175,6 +202,14 @@ class PodSource(Protocol):
         ...
 
 
+class Runtime(Protocol):
+    """The container runtime of this node."""
+
+    async def sandboxes(self) -> frozenset[str]:
+        """Ids of every sandbox, ready or not. Raises Unavailable."""
+        ...
+
+
 class Randomness(Protocol):
     """Where MAC addresses come from."""
 
@@ -187,6 +222,7 @@ class FailedAdd:
 
     pod: PodName
     network: str
+    mode: NetworkMode
     code: str
     detail: str
     since: datetime

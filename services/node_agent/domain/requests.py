@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from shared.annotations import NetworkMode
+from shared.errors import Unavailable
 from shared.ids import AttachmentKey, PodName, PodUid
 
 POD_GATEWAY: Final = IPv4Address("169.254.1.1")  # every pod's next hop: its host veth
@@ -32,6 +33,15 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondLink:
+    """The sandbox's end of the veth, when the address itself is on an ENI."""
+
+    ifname: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wired:
     """The wire of one attachment, as it now stands in the kernel."""
 
@@ -42,6 +52,8 @@ class Wired:
     mtu: int
     address: IPv4Address
     gateway: IPv4Address
+    prefix_length: int = 32
+    second: SecondLink | None = None  # beside an ENI of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,10 @@ class Check:
     key: AttachmentKey
     netns_fd: int
     address: IPv4Address | None  # of the runtime's prevResult, if it holds one
+
+
+class PodsCutOff(Unavailable):
+    """Raised by STATUS when no ADD can be served and pods that are there lost their ENI too."""
 
 
 class Attachments(Protocol):

@@ -113,9 +113,16 @@ class Stock:
             rested.append(self._step(address, Step.REST, now))
         return rested
 
-    def recall(self, count: int, eni: EniId | None, now: datetime) -> list[Holding]:
-        """Strike up to `count` idle addresses off, longest rested first."""
-        enis = sorted(self._idle, key=lambda each: self._busy[each]) if eni is None else [eni]
+    def recall(
+        self, count: int, eni: EniId | None, now: datetime, *, besides: Container[EniId] = ()
+    ) -> list[Holding]:
+        """Strike up to `count` idle addresses off, longest rested first; where no ENI is
+        named, none of those `besides`."""
+        if eni is None:
+            of_choice = (each for each in self._idle if each not in besides)
+            enis = sorted(of_choice, key=lambda each: self._busy[each])
+        else:
+            enis = [eni]
         struck: list[Holding] = []
         for each in enis:  # the emptiest ENI first: it may be the one that can go
             for address in list(self._idle.get(each, ()))[: count - len(struck)]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from .attachments import Attachment
+from shared.annotations import NetworkMode
+
+from .attachments import HOST_PREFIX, Attachment
 from .enis import Eni
 from .requests import POD_GATEWAY
 
@@ -26,6 +28,7 @@ FROM_POD_PRIORITY: Final = 1536
 
 # One bit, far from kube-proxy's (0x4000, 0x8000) and Cilium's and Calico's (upper half).
 INGRESS_MARK: Final = 0x80
+EXCLUSIVE_MARK: Final = 0x40  # of connections only: a packet never carries it
 
 # Locally administered; with the name it tells our host links from anybody else's.
 MAC_PREFIX: Final = "ae:be:"
@@ -90,11 +93,13 @@ class Pod:
     address: IPv4Address
     gateway: IPv4Address
     gateway_mac: str
+    has_default: bool = True  # False: beside an ENI, which has the default route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodWire:
-    """All of one attachment in shared mode, both sides of the veth."""
+    """All of one attachment in shared mode, both sides of the veth; in exclusive mode what
+    there is beside the ENI."""
 
     host_ifname: str
     host_mac: str
@@ -118,11 +123,14 @@ class EniLink:
 class Ingress:
     """What nftables does: what enters by the primary ENI is answered by it (a mark on the
     connection, restored on the answer), and with masquerade on, what leaves by it gets the
-    node's source."""
+    node's source. So does what a pod with an ENI of its own sends by the node, or is sent by
+    it under a translated destination: its answer must come back this way."""
 
     primary_index: int
     primary_address: IPv4Address
     mark: int
+    exclusive_mark: int
+    exclusive_prefix: str  # of the names of links to pods that have an ENI of their own
     masquerade_except: tuple[IPv4Network, ...] | None  # None: masquerade is off
 
 
@@ -144,6 +152,7 @@ class WiringRules:
 
     table_base: int
     non_masquerade_cidrs: tuple[IPv4Network, ...] | None  # None: masquerade is off
+    service_cidrs: tuple[IPv4Network, ...] = ()
 
     @property
     def pods_table(self) -> int:
@@ -157,14 +166,19 @@ class WiringRules:
 def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodWire:
     """The wire of one attachment whose ENI's table is known."""
     here = IPv4Network(attachment.address)
+    own = attachment.own_eni
+    from_pod = Rule(priority=FROM_POD_PRIORITY, source=here, table=eni_table)
     return PodWire(
         host_ifname=attachment.host_ifname,
         host_mac=attachment.host_mac,
         pod=Pod(
-            ifname=attachment.key.ifname,
-            mac=attachment.mac,
+            ifname=attachment.key.ifname if own is None else own.veth_ifname,
+            mac=attachment.mac if own is None else own.veth_mac,
             mtu=attachment.mtu,
+            # Beside an ENI too: on a link without an address even a loose filter drops what
+            # another link would answer.
             address=attachment.address,
+            has_default=own is None,
             gateway=POD_GATEWAY,
             gateway_mac=attachment.host_mac,
         ),
@@ -175,7 +189,8 @@ def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodW
                 link=attachment.host_ifname,
             ),
         ),
-        rules=(Rule(priority=FROM_POD_PRIORITY, source=here, table=eni_table),),
+        # What comes from a pod with an ENI of its own has been sent to the node for main.
+        rules=(from_pod,) if own is None else (),
         sysctls=(
             # Before the link is up: the node neither hears nor answers a pod's IPv6 (router
             # advertisements among it), and two thousand links less are walked with each ADD.
@@ -203,8 +218,9 @@ def eni_routes(eni: EniLink, rules: WiringRules) -> tuple[Route, ...]:
 
 
 def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
-    """The wire of the node: its secondary ENIs, and what enters by the primary one."""
-    secondary = tuple(eni for eni in enis if not eni.eni.is_primary)
+    """The wire of the node: its shared ENIs, and what enters by the primary one. An ENI that
+    is to be a pod's own is left as it is until then: down, without an address."""
+    secondary = tuple(eni for eni in enis if eni.eni.is_shared)
     primary = next((eni for eni in enis if eni.eni.is_primary), None)
     return NodeWire(
         links_up=tuple(eni.link for eni in secondary),
@@ -227,7 +243,11 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
             _interface("all", "rp_filter", "0", "1"),
             # Loose: packets come in by one ENI and their answers may leave by another. Not 0,
             # which a 1 in "all" would make strict.
-            *(_interface(eni.link, "rp_filter", "2") for eni in enis),
+            *(
+                _interface(eni.link, "rp_filter", "2")
+                for eni in enis
+                if not eni.eni.is_exclusive
+            ),
         ),
         ingress=None
         if primary is None
@@ -235,6 +255,8 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
             primary_index=primary.index,
             primary_address=primary.eni.primary_address,
             mark=INGRESS_MARK,
+            exclusive_mark=EXCLUSIVE_MARK,
+            exclusive_prefix=HOST_PREFIX[NetworkMode.EXCLUSIVE],
             masquerade_except=rules.non_masquerade_cidrs,
         ),
     )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from services.node_agent.adapters.book import FileBook
+from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
 from services.node_agent.adapters.netlink import NetlinkKernel
 from services.node_agent.composition import Agent
 from services.node_agent.domain.requests import Add, Wired
@@ -90,7 +91,7 @@ async def boot(
     tmp_path: Path, peers: Peers, inside: tuple[int, int], make_netns: Callable[[], int]
 ) -> AsyncIterator[Boot]:
     """Start an agent; another call is a restart after kill -9: nothing was said goodbye."""
-    running: list[tuple[FileBook, list[NetlinkKernel], Loops]] = []
+    running: list[tuple[FileBook, list[NetlinkKernel | ExclusiveNetlink], Loops]] = []
 
     async def stop() -> None:
         while running:
@@ -103,15 +104,17 @@ async def boot(
     async def start(**changes: Any) -> NodeWorld:
         await stop()
         kernels = [NetlinkKernel(random.Random(len(running) + each)) for each in range(2)]
+        exclusive_kernel = ExclusiveNetlink()
         book = FileBook(run_dir=tmp_path / "run", state_dir=tmp_path / "state")
         loops = Loops(random.Random(1))
-        running.append((book, kernels, loops))
+        running.append((book, [*kernels, exclusive_kernel], loops))
         agent = make_agent(
             tmp_path,
             bus=peers,
             book=book,
             kernel=kernels[0],
             unlinking_kernel=kernels[1],
+            exclusive_kernel=exclusive_kernel,
             **changes,
         )
         agent.start(loops, settings(tmp_path, **changes))

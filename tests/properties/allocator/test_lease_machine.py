@@ -33,6 +33,7 @@ from services.allocator.domain.leases import (
     RetainStatus,
     Step,
 )
+from services.allocator.durability import WriteGate
 from shared.errors import BerthError
 from shared.ids import ClusterName, EniId, Incarnation, NodeName
 from tests.support.lease_requests import NodeVoice, attachment
@@ -75,7 +76,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.loop = asyncio.Runner()
         self.redis = Redis.from_url(self.url)
         self.model = MemoryLeases()
-        self.real = RedisLeases(self.redis, ClusterName("test"))
+        self.real = RedisLeases(self.redis, ClusterName("test"), WriteGate())
         self.number = 0
         self.voices: dict[str, NodeVoice] = {}
         self.claims: list[Claim] = []
@@ -191,7 +192,7 @@ class LeaseMachine(RuleBasedStateMachine):
         taken = [
             {
                 lease.identity
-                for lease in self.loop.run(store.take_due(by, limit=9, retry=retry))
+                for lease in self.loop.run(store.take_due(by, limit=9, retry=retry, look=retry))
             }
             for store in (self.model, self.real)
         ]
@@ -201,7 +202,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def journal(self, data: st.DataObject) -> None:
         lease = data.draw(st.sampled_from(self.leases))
-        self.ask(lambda store: store.journaled(lease.identity, lease.generation))
+        self.ask(lambda store: store.journaled([lease]))
 
     @rule(is_rebuild=st.booleans())
     def open_next_epoch(self, is_rebuild: bool) -> None:

@@ -15,6 +15,7 @@ from services.node_agent.domain.ports import Link
 from shared.addresses import AddressState
 from shared.errors import Busy, PodUnknown, Stale, StockEmpty, SubnetFull, Unavailable
 from shared.messages import leases
+from shared.messages.base import IdentityFields, WorkloadFields
 from shared.messages.nodes import STOCK_OFFER, NodeCapacity
 from tests.service.agent.conftest import Boot, Node, StandIn
 from tests.support.agent_world import (
@@ -350,3 +351,29 @@ def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """One question is given up after 0.2 s instead of 5, so that it is asked again soon."""
     quick = replace(leases.LEASE_ACQUIRE, timeout_s=0.2)
     monkeypatch.setattr(fixed, "LEASE_ACQUIRE", quick)
+
+
+async def test_a_pod_of_a_random_name_asks_for_a_slot_and_gives_back_that(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "web-7f-x2", "uid-1", policy="Never", replicas=3)
+    slot = IdentityFields(namespace="shop", name="ReplicaSet:web-7f#2", network="berth")
+    stand_in.leases["web-7f-x2"] = leases.Acquired(
+        address=POOL[0],
+        eni="eni-pods",
+        subnet="subnet-pods",
+        generation=1 << 40 | 1,
+        candidate_taken=True,
+        identity=slot,
+    )
+
+    await node.add("c1", pod, "uid-1")
+    await node.agent.service.delete(key("c1"))
+    await stand_in.until(lambda: len(stand_in.releases) == 1)
+
+    asked = stand_in.acquires[0]
+    assert asked.identity.name == "web-7f-x2"
+    assert asked.workload == WorkloadFields(kind="ReplicaSet", name="web-7f")
+    assert asked.pool == leases.PoolFields(size=3, subnets=("subnet-pods",))
+    assert stand_in.releases[0].identity == slot

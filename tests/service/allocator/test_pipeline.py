@@ -45,6 +45,29 @@ async def test_concurrent_steps_reach_the_disk_together(redis: Redis) -> None:
     assert reads < 32, "128 steps took about as many round trips"
 
 
+async def test_a_step_that_fails_fails_alone(redis: Redis) -> None:
+    await mark(redis, 2)
+    await redis.set("berth:{test}:lease:text", "no hash")
+    pipeline = ScriptPipeline(redis)
+
+    wrong = pipeline.run("journaled", ["berth:{test}:lease:text"], ["pod-0", 0])
+    unknown = pipeline.run("no_such_step", [], [])
+    answers = await asyncio.gather(
+        clear(pipeline, 0), wrong, unknown, clear(pipeline, 1), return_exceptions=True
+    )
+
+    assert [answers[0], answers[3]] == [1, 1]
+    assert [type(answer) for answer in answers[1:3]] == [Unavailable, Unavailable]
+
+
+async def test_what_a_step_is_given_arrives_as_it_was(redis: Redis) -> None:
+    pod = "gr\u00f6\u00dfe \"\\\n\x00\U0001f40b'"
+    await redis.hset(KEYS[0], pod, "7")
+    pipeline = ScriptPipeline(redis)
+
+    assert await pipeline.run("journaled", KEYS, [pod, 7]) == 1
+
+
 async def test_a_server_that_forgot_the_script_is_told_again(redis: Redis) -> None:
     await mark(redis, 2)
     pipeline = ScriptPipeline(redis)

@@ -9,7 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from services.allocator.adapters.redis_leases import RedisLeases
-from shared.errors import BerthError, InvalidInput, WrongSubnet
+from services.allocator.durability import WriteGate
+from shared.errors import InvalidInput, WrongSubnet
 from shared.ids import ClusterName
 from shared.messages.base import ServiceName
 from shared.messages.leases import LEASE_LIST, LeaseListRequest
@@ -20,6 +21,7 @@ from tests.support.allocators import (
     Agent,
     bus_client,
     identity,
+    registered,
     running,
     settings,
 )
@@ -43,19 +45,8 @@ async def agents(
         await server.serve_all(ServiceName.ENI_MANAGER, "a peer", {ADDRESS_MOVE: refuse})
         home, away = Agent(client, "node-1"), Agent(client, "node-2")
         for agent in (home, away):
-            await _registered(agent)
+            await registered(agent)
         yield home, away
-
-
-async def _registered(agent: Agent) -> None:
-    # Until the first epoch is open the answer is "try again later".
-    for _ in range(200):
-        try:
-            await agent.register()
-        except BerthError:
-            continue
-        return
-    raise AssertionError("the allocator never opened an epoch")
 
 
 async def test_a_pod_that_comes_home_after_a_refused_move_gets_its_address(
@@ -92,7 +83,7 @@ async def test_a_large_backlog_of_unjournaled_steps_is_worked_off(redis: Redis) 
     body = '{"v":1,"a":"10.0.0.1","s":"retained","g":"1","sn":"s","t":1}'
     await redis.hset("berth:{test}:lease:fixed", mapping=dict.fromkeys(tokens, body))
     await redis.hset("berth:{test}:lease:unjournaled", mapping=dict.fromkeys(tokens, "1"))
-    store = RedisLeases(redis, CLUSTER)
+    store = RedisLeases(redis, CLUSTER, WriteGate())
 
     while found := await store.unjournaled(256):
         done = [lease.identity.token for lease in found]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from services.node_agent.adapters.pods import FolderPods
+from services.node_agent.domain.ports import PodOwner
 from shared.annotations import DeletePolicy
 from shared.errors import InvalidInput, PodUnknown
-from shared.ids import PodName, PodUid
+from shared.ids import PodName, PodUid, WorkloadName
 from tests.support.agent_world import write_pod
 
 
@@ -42,3 +44,75 @@ async def test_another_uid_is_another_pod(tmp_path: Path) -> None:
 
     with pytest.raises(PodUnknown, match="uid-2"):
         await FolderPods(tmp_path / "pods").find(name, PodUid("uid-1"))
+
+
+def _write(tmp_path: Path, file: str, body: dict[str, object]) -> None:
+    (tmp_path / "pods" / file).write_text(json.dumps(body), encoding="utf-8")
+
+
+def _owned(tmp_path: Path, kind: str, owner: str, policy: str = "Never") -> PodName:
+    """A pod and the reference to what made it; the objects themselves are the test's."""
+    name = write_pod(tmp_path, "web-7f-x2", "uid-1", policy=policy)
+    file = tmp_path / "pods" / "shop_web-7f-x2.json"
+    pod = json.loads(file.read_text(encoding="utf-8"))
+    reference = {"kind": kind, "name": owner, "controller": True}
+    pod["metadata"]["ownerReferences"] = [reference]
+    file.write_text(json.dumps(pod), encoding="utf-8")
+    return name
+
+
+async def test_the_pods_of_a_deployment_are_counted_through_its_replica_set(
+    tmp_path: Path,
+) -> None:
+    name = _owned(tmp_path, "ReplicaSet", "web-7f")
+    web = {"kind": "Deployment", "name": "web", "controller": True}
+    meta = {"namespace": "shop", "name": "web-7f", "ownerReferences": [web]}
+    _write(
+        tmp_path,
+        "shop_ReplicaSet_web-7f.json",
+        {"kind": "ReplicaSet", "metadata": meta, "spec": {"replicas": 1}},
+    )
+    spec = {"replicas": 3, "strategy": {"rollingUpdate": {"maxSurge": 2}}}
+    _write(
+        tmp_path,
+        "shop_Deployment_web.json",
+        {"kind": "Deployment", "metadata": {"namespace": "shop", "name": "web"}, "spec": spec},
+    )
+
+    pod = await FolderPods(tmp_path / "pods").find(name, None)
+
+    assert pod.owner == PodOwner(workload=WorkloadName("shop", "Deployment", "web"), pods_max=5)
+
+
+async def test_the_pods_of_a_stateful_set_have_names_that_come_back(tmp_path: Path) -> None:
+    name = _owned(tmp_path, "StatefulSet", "db")
+
+    pod = await FolderPods(tmp_path / "pods").find(name, None)
+
+    assert pod.owner == PodOwner(
+        workload=WorkloadName("shop", "StatefulSet", "db"), pods_max=None
+    )
+
+
+async def test_a_workload_that_is_not_known_yet_is_no_guess(tmp_path: Path) -> None:
+    name = _owned(tmp_path, "ReplicaSet", "web-7f")
+
+    with pytest.raises(PodUnknown, match="ReplicaSet shop/web-7f is not known"):
+        await FolderPods(tmp_path / "pods").find(name, None)
+
+
+async def test_never_is_refused_where_pods_have_neither_name_nor_number(
+    tmp_path: Path,
+) -> None:
+    name = _owned(tmp_path, "DaemonSet", "log")
+
+    with pytest.raises(InvalidInput, match=r"DaemonSet shop/log: 'Never' .* Immediate"):
+        await FolderPods(tmp_path / "pods").find(name, None)
+
+
+async def test_an_immediate_pod_needs_nothing_known_of_its_workload(tmp_path: Path) -> None:
+    name = _owned(tmp_path, "DaemonSet", "log", policy="Immediate")
+
+    pod = await FolderPods(tmp_path / "pods").find(name, None)
+
+    assert pod.owner is None

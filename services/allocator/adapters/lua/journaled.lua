@@ -1,7 +1,12 @@
--- A lease's step is in the journal: take its mark off, unless a newer step has set it again.
+-- Steps of leases are in the journal: take their marks off, unless a newer step has set one again.
 --
--- KEYS[1] hash unjournaled   ARGV[1] token   ARGV[2] generation
--- returns 1 when the mark was taken off
+-- KEYS[1] hash unjournaled   ARGV[1…] token, generation, token, generation, …
+-- returns how many marks were taken off
 
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-return redis.call('HDEL', KEYS[1], ARGV[1])
+local count = 0
+for index = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[index]) == ARGV[index + 1] then
+    count = count + redis.call('HDEL', KEYS[1], ARGV[index])
+  end
+end
+return count

@@ -1,4 +1,4 @@
--- What every step begins with; put before each script when it is loaded.
+-- What every step begins with; put before all of them when they are loaded.
 --
 -- A generation is epoch << 40 | counter. It is kept as text in records, because a JSON encoder
 -- rounds large numbers; below 2^53 it is exact as a number too.
@@ -8,8 +8,11 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local own_id -- cannot change while a script runs; asking for it takes longer than most steps
+
 local function run_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  own_id = own_id or string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return own_id
 end
 
 -- A restarted, restored, promoted or emptied server is not the one this epoch was opened on.
@@ -53,9 +56,16 @@ local function due_of(record)
   return waits and record.x and record.t + record.x * 1000 or nil
 end
 
--- Have the reaper look at a lease when it is due, and at once when it is to be handed over.
+-- Have the reaper look at a lease when it is due, and at once when there is something to do: it
+-- is to be handed over, its ENI is to be taken off the node that its pod left, or it may end with
+-- its workload.
 local function schedule(expiries, token, record)
-  local due = record.s == 'expired' and record.t or due_of(record)
+  local waits = record.s == 'retained' or record.s == 'parked'
+  local follows = waits and (record.po == 'cascade' or record.po == 'scale_down')
+  local is_parking = record.s == 'moving' and record.to == ''
+  local is_left = record.s == 'retained' and record.k
+  local is_now = record.s == 'expired' or is_left or is_parking or follows
+  local due = is_now and record.t or due_of(record)
   if due then
     redis.call('ZADD', expiries, due, token)
   else

@@ -1,0 +1,1 @@
+"""The allocator's Kubernetes side: webhooks, scheduler extender, mirrored objects, events."""

@@ -1,0 +1,67 @@
+"""What a pod is, from the API server: out of the watch of this node, else asked for once.
+
+A pod that was heard of is known while the API server is away. One that was not is asked for by
+name, because the runtime may be quicker than the watch; unknown is never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from pydantic import ValidationError
+
+from services.node_agent.domain.ports import KnownPod
+from shared.errors import BerthError, InvalidInput, NotFound, PodUnknown
+from shared.ids import PodName, PodUid, WorkloadName
+from shared.workloads import WorkloadKind, WorkloadObject, parse_workload
+
+from .kubernetes_api import KubernetesApi
+from .pod_objects import PodObject, known_pod
+from .pod_watch import PodWatch
+
+_PATH_OF: Final = {
+    WorkloadKind.STATEFUL_SET: "/apis/apps/v1/namespaces/{}/statefulsets/{}",
+    WorkloadKind.DEPLOYMENT: "/apis/apps/v1/namespaces/{}/deployments/{}",
+    WorkloadKind.REPLICA_SET: "/apis/apps/v1/namespaces/{}/replicasets/{}",
+    WorkloadKind.JOB: "/apis/batch/v1/namespaces/{}/jobs/{}",
+}
+
+
+class KubernetesPods:
+    """Implements PodSource."""
+
+    def __init__(self, api: KubernetesApi, watch: PodWatch) -> None:
+        self._api = api
+        self._watch = watch
+
+    async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
+        """Raises PodUnknown when the API server does not know it, or is away."""
+        heard = self._watch.find(name)
+        if heard is None or (uid is not None and heard["metadata"]["uid"] != uid):
+            heard = await self._ask(name)
+        try:
+            pod = PodObject.model_validate(heard)
+        except ValidationError as error:
+            reason = str(error).splitlines()[0]
+            raise PodUnknown(f"pod {name}: its object cannot be read: {reason}") from error
+        return await known_pod(pod, name, uid, self._workload)
+
+    async def _ask(self, name: PodName) -> dict[str, object]:
+        try:
+            return await self._api.get(f"/api/v1/namespaces/{name.namespace}/pods/{name.name}")
+        except NotFound:
+            raise PodUnknown(f"pod {name} is not known to the API server") from None
+        except BerthError as error:
+            raise PodUnknown(f"pod {name} was not heard of: {error}") from error
+
+    async def _workload(self, pod: PodName, workload: WorkloadName) -> WorkloadObject:
+        """Asked for each time: how many pods it may have is changed while they live."""
+        path = _PATH_OF[WorkloadKind(workload.kind)].format(workload.namespace, workload.name)
+        try:
+            body = await self._api.get(path)
+            return parse_workload(
+                json.dumps({"kind": workload.kind, **body}).encode(), str(workload)
+            )
+        except (BerthError, InvalidInput) as error:
+            raise PodUnknown(f"pod {pod}: {workload} is not known: {error}") from error
