@@ -69,7 +69,7 @@ def write_config_list(conf_dir: Path, *, run_dir: Path, pod_source: str | None =
         if MULTUS_TYPE in other.types and not other.is_before_ours:
             raise Refused(
                 f"{conf_dir / other.name}: Multus would be shadowed by {CONFIG_LIST_NAME},"
-                " which sorts before it; rename it so that it comes first, such as 00-multus.conf"
+                " which sorts before it; rename it, such as to 00-multus.conf"
             )
     plugin = {"type": PLUGIN_NAMES[0], "runDir": str(run_dir)}
     if pod_source is not None:
