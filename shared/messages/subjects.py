@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
-from .clusters import NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -41,6 +41,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     ADDRESS_MOVE,
     ADDRESS_PARK,
     ADDRESS_RECLAIM,
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     STOCK_OFFER,
@@ -75,3 +76,8 @@ def journal_lease_subject(cluster: ClusterName, identity: Identity) -> str:
 def journal_commit_subject(cluster: ClusterName, writer: str) -> str:
     """Where one writer ends its batches; "*" for those of all."""
     return f"{journal_root(cluster)}.commit.{writer}"
+
+
+def journal_page_subject(cluster: ClusterName, writer: str, number: str) -> str:
+    """Steps of one writer on their way to their leases' subjects; "*" for those of all."""
+    return f"{journal_root(cluster)}.page.{writer}.{number}"
