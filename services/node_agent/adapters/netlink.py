@@ -171,6 +171,7 @@ class NetlinkKernel:
     def set_up(self, link: str) -> None:
         with _refusals(f"set {link} up"):
             self._host.do([links.set_up(socket.if_nametoindex(link))])
+            links.settle_carrier(self._ioctl, link)
 
     def set_mac(self, link: str, mac: str) -> None:
         with _refusals(f"set {link} to {mac}"):
