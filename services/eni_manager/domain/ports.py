@@ -8,11 +8,8 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Protocol
 
-<<<<<<< HEAD
 from shared.clusters import Cluster
-=======
 from shared.errors import Busy
->>>>>>> main
 from shared.ids import EniId, Identity, NodeName, SubnetId
 
 from .moves import FixedLease
