@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
 from shared.errors import BerthError, InvalidInput, NotAuthorised, NotFound, Unavailable
+from shared.kubernetes.watching import Object, WatchEvent, WatchGone
 
 from .kubernetes_access import KubernetesAccess
 
@@ -21,22 +21,6 @@ _PAGE: Final = 500
 _LINE_BYTES_MAX: Final = 4 << 20  # etcd refuses objects above 1.5 MiB
 _WATCH_S: Final = 300  # the server ends a watch after this time; the next resumes
 _SILENCE_S: Final = _WATCH_S + 30.0
-
-
-class WatchGone(Exception):
-    """The version to watch from is too old: list again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchEvent:
-    """One line of a watch: ADDED, MODIFIED, DELETED or BOOKMARK, with the object."""
-
-    kind: str
-    found: dict[str, Any]
-
-    @property
-    def version(self) -> str:
-        return str(self.found["metadata"]["resourceVersion"])
 
 
 class KubernetesApi:
@@ -51,7 +35,7 @@ class KubernetesApi:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
@@ -63,16 +47,14 @@ class KubernetesApi:
                 ) as answer,
             ):
                 await _check(answer, path)
-                body: dict[str, Any] = await answer.json()
+                body: Object = await answer.json()
                 return body
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _away(self._access, error) from error
 
-    async def list(
-        self, path: str, query: Mapping[str, str]
-    ) -> tuple[list[dict[str, Any]], str]:
+    async def list(self, path: str, query: Mapping[str, str]) -> tuple[list[Object], str]:
         """All objects, fetched in pages, and the version to watch from."""
-        found: list[dict[str, Any]] = []
+        found: list[Object] = []
         asked = {**query, "limit": str(_PAGE)}
         while True:
             page = await self.get(path, asked)
