@@ -95,3 +95,9 @@ SIMULATOR_CALLS_TOTAL: Final = Counter(
     "Calls of the cloud's API that were answered, by action and error code.",
     ["action", "code"],
 )
+
+WEBHOOK_REVIEWS_TOTAL: Final = Counter(
+    "berth_allocator_webhook_reviews_total",
+    "Pods that the API server asked about, by webhook and answer.",
+    ["webhook", "answer"],
+)

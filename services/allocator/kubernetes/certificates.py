@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -47,6 +48,16 @@ class KeyPair:
         found = x509.load_pem_x509_certificate(self.certificate)
         life = found.not_valid_after_utc - found.not_valid_before_utc
         return now >= found.not_valid_after_utc - life / 3
+
+    def is_signed_by(self, authority: KeyPair) -> bool:
+        ours = x509.load_pem_x509_certificate(self.certificate)
+        try:
+            ours.verify_directly_issued_by(
+                x509.load_pem_x509_certificate(authority.certificate)
+            )
+        except (ValueError, InvalidSignature):
+            return False
+        return True
 
 
 def read_pair(certificate: bytes, key: bytes, *, where: str) -> KeyPair:
