@@ -86,6 +86,9 @@ def new_authority(name: str, now: datetime) -> KeyPair:
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     return _pair(certificate, key)
@@ -107,6 +110,11 @@ def new_serving_pair(authority: KeyPair, names: Sequence[str], now: datetime) ->
         .not_valid_after(min(now + SERVING_LIFE, signer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
+        # Two authorities of one name stand in a bundle: this tells which of them signed.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()),
+            critical=False,
+        )
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False
