@@ -16,7 +16,10 @@ class AllocatorSettings(StoreSettings):
     """Requests taken and not yet answered; one more is told to try another replica."""
 
     durability: Literal["disk", "memory"] = "disk"
-    """disk: refuse to start on a store that may lose an acknowledged write; memory: accept."""
+    """disk: serve no step on a store that may lose an acknowledged write; memory: accept."""
+
+    durability_interval_s: Seconds = 1.0
+    """How often it is looked whether store and journal can keep more."""
 
     claim_timeout_s: Seconds = 10.0
     """How long another replica's recovery may stand still before this one takes it over."""
@@ -33,6 +36,13 @@ class AllocatorSettings(StoreSettings):
 
     reap_retry_s: Seconds = 10.0
     """A lease that could not be ended or handed over is looked at again after this time."""
+
+    park_after_s: Seconds = 20.0
+    """How long the ENI of a fixed lease stays on the node that its pod left: a pod that comes
+    back there sooner has it at once. Then it is detached, kept, and gives its slot."""
+
+    park_timeout_s: Seconds = 20.0
+    """How long one attempt to detach it may take."""
 
     journal_interval_s: Seconds = 2.0
     """How often steps that no replica has journaled are looked for."""

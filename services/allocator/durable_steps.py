@@ -7,13 +7,14 @@ import logging
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
-from shared.errors import BerthError, EpochLost
+from shared.errors import BerthError, EpochLost, StorageFull, Unavailable
 from shared.messages.base import IdentityFields
 from shared.messages.events import Event, LeaseEvent
 from shared.runtime.loops import spawn
 
 from .domain.leases import Lease
 from .domain.ports import Journal, LeaseStore
+from .durability import Cause, WriteGate
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,18 @@ class DurableSteps:
     """Shared by everything that takes steps: requests, and the reaper."""
 
     def __init__(
-        self, leases: LeaseStore, journal: Journal, events: EventTeller, epochs: EpochWatch
+        self,
+        leases: LeaseStore,
+        journal: Journal,
+        events: EventTeller,
+        epochs: EpochWatch,
+        gate: WriteGate,
     ) -> None:
         self._leases = leases
         self._journal = journal
         self._events = events
         self._epochs = epochs
+        self._gate = gate
         self._marked: list[Lease] = []  # journaled, their marks not yet taken off
         self._behind: set[asyncio.Task[None]] = set()  # the one that takes them off
 
@@ -51,7 +58,11 @@ class DurableSteps:
 
     async def make_durable(self, lease: Lease) -> None:
         """Journaled when it returns: only then may the step be answered or acted upon."""
-        await self.watched(self._journal.write([lease]))
+        try:
+            await self.watched(self._journal.write([lease]))
+        except (StorageFull, Unavailable) as error:  # of the next steps, none is begun
+            self._gate.close(Cause.JOURNAL_REFUSES, error)
+            raise
         # The mark may go after the answer: another replica that sees it finds it journaled.
         self._marked.append(lease)
         if not self._behind:

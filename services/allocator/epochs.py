@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from shared.clock import Clock
@@ -41,6 +41,7 @@ class EpochKeeper:
         clock: Clock,
         readiness: Readiness,
         claim_timeout_s: float,
+        check_store: Callable[[], Awaitable[None]],
     ) -> None:
         self._leases = leases
         self._store = store
@@ -48,6 +49,7 @@ class EpochKeeper:
         self._clock = clock
         self._readiness = readiness
         self._claim_timeout_s = claim_timeout_s
+        self._check_store = check_store
         self._lost = asyncio.Event()
         self._lost.set()
         self._seen: dict[Identity, Generation] = {}  # not journaled, at the last round
@@ -73,6 +75,7 @@ class EpochKeeper:
         seen: JournalEpoch | None = None
         seen_s = self._clock.monotonic_s()
         await self._journal.ensure_stream()
+        await self._check_store()  # it may be another server than at start
         while True:
             record = await self._journal.epoch()
             store = await self._store.epoch()

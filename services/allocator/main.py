@@ -24,10 +24,13 @@ from shared.telemetry.health import HealthServer, Readiness
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
+from .adapters.store_health import RedisHealth
 from .config import AllocatorSettings
+from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
+from .parker import Parker
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
 
@@ -58,9 +61,10 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         await health.start(settings.health_listen)
 
-        leases = RedisLeases(store, settings.cluster)
-        if settings.durability == "disk":
-            await leases.check_durability()
+        gate = WriteGate()
+        leases = RedisLeases(store, settings.cluster, gate)
+        store_health = RedisHealth(store, is_durable=settings.durability == "disk")
+        await store_health.check_settings()
         journal = JetStreamJournal(
             nats,
             settings.cluster,
@@ -79,10 +83,11 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock=clock,
             readiness=readiness,
             claim_timeout_s=settings.claim_timeout_s,
+            check_store=store_health.check_settings,
         )
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         eni_manager = BusEniManager(client)
-        steps = DurableSteps(leases, journal, events, epochs)
+        steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
         allocator = Allocator(
             leases,
@@ -92,10 +97,20 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock,
             default_expires_after=_span(settings.default_expires_after_s),
         )
-        reaper = Reaper(leases, journal, steps, eni_manager, clock, _limits(settings))
+        parker = Parker(
+            leases,
+            steps,
+            eni_manager,
+            clock,
+            after=timedelta(seconds=settings.park_after_s),
+            timeout=timedelta(seconds=settings.park_timeout_s),
+        )
+        reaper = Reaper(leases, journal, steps, eni_manager, parker, clock, _limits(settings))
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
+        watch = DurabilityWatch(gate, store_health, journal, epochs)
+        loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 

@@ -24,6 +24,7 @@ from .domain.clocks import ClockGuard, Reading
 from .domain.leases import ExpireStatus, ForgetStatus, Lease
 from .domain.ports import Journal, LeaseStore
 from .durable_steps import DurableSteps
+from .parker import Parker
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Reaper:
         journal: Journal,
         steps: DurableSteps,
         reclaimer: Reclaimer,
+        parker: Parker,
         clock: Clock,
         limits: ReaperLimits,
     ) -> None:
@@ -59,6 +61,7 @@ class Reaper:
         self._journal = journal
         self._steps = steps
         self._reclaimer = reclaimer
+        self._parker = parker
         self._clock = clock
         self._limits = limits
         self._guard = ClockGuard()
@@ -102,6 +105,8 @@ class Reaper:
             expired = await self._expire(lease, by)
             if expired is not None:
                 await self._hand_over(expired)
+            else:
+                await self._parker.look(lease, by)
         except BerthError as error:
             # It is due again after the retry: another round, or another replica, goes on.
             log.info(

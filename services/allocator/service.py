@@ -170,12 +170,15 @@ class Allocator:
         return eni
 
     async def _call_off(self, lease: Lease) -> None:
-        # Refused before any cloud call: it is where it was, and free to go elsewhere.
-        if lease.node is None or lease.eni is None:
-            return
-        step = await self._steps.watched(
-            self._leases.arrive(lease.identity, lease.generation, lease.node, lease.eni)
-        )
+        # Refused before any cloud call: it is where it was, and free to go elsewhere. An ENI
+        # may have left its node by then; parked, it is looked for wherever it is.
+        if lease.is_exclusive or lease.node is None or lease.eni is None:
+            called_off = self._leases.parked(lease.identity, lease.generation)
+        else:
+            called_off = self._leases.arrive(
+                lease.identity, lease.generation, lease.node, lease.eni
+            )
+        step = await self._steps.watched(called_off)
         ALLOCATOR_STEPS_TOTAL.labels("call_off", step.status).inc()
         if step.status is ArriveStatus.ARRIVED and step.lease is not None:
             await self._steps.make_durable(step.lease)
@@ -292,6 +295,7 @@ def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
         else None,
         workload=workload,
         pool=pool,
+        is_exclusive=request.is_exclusive,
     )
 
 

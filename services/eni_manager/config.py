@@ -76,6 +76,13 @@ class EniManagerSettings(StoreSettings):
     cloud_turn_wait_max_s: Seconds = 30.0
     """A call that would wait longer for its turn is given up."""
 
+    cloud_in_flight_max_s: Seconds = 360.0
+    """A signed call may still arrive so long after its owner ended: five minutes, and a minute
+    by which clocks may differ."""
+
+    quota_interval_s: Seconds = 600.0
+    """An instance's quota is asked for this often, and at once after a call that it forbids."""
+
     subnets: tuple[SubnetId, ...] = ()
     """The container subnets; nodes get addresses from those of their own zone."""
 
@@ -88,6 +95,11 @@ class EniManagerSettings(StoreSettings):
     warm_addresses_max: Count = 8
     """Idle addresses above this are taken back."""
 
+    release_every_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """One idle address above the maximum is taken back in this time; 0 takes all at once."""
+
+    empty_eni_rest_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """An ENI that has been empty for so long, and is not needed for the maximum, is removed."""
     warm_enis_min: Count = 0
     """Idle ENIs that a node has ready for pods with an ENI of their own, beyond those that
     wait. Each takes one of the instance's slots, so a node without such pods keeps none."""

@@ -6,21 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 from services.eni_manager.domain import watermarks
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.exclusive import WholeGrowth, plan_whole
-from services.eni_manager.domain.placement import subnets_of_zone
-from services.eni_manager.domain.records import Demand, IntentKind, Purpose
+from services.eni_manager.domain.records import Demand, Purpose
 from services.eni_manager.domain.watermarks import Watermarks
 from services.eni_manager.eni_changes import EniChanges
+from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import CloudLimit, CloudSubnetFull
-from shared.errors import BerthError
+from shared.cloud.errors import CloudLimit
+from shared.errors import BerthError, SubnetFull
 from shared.ids import SubnetId
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ _PODS_ONLY = Watermarks(warm_min=0, warm_max=0)
 
 
 class ExclusiveEnis:
-    """The caller holds the node's lock; `slots` says how many ENIs may still be attached."""
+    """The caller holds the node's lock."""
 
     def __init__(
         self,
@@ -37,13 +36,13 @@ class ExclusiveEnis:
         tools: Tools,
         changes: EniChanges,
         stock: Stock,
-        slots: Callable[[], int],
+        growing: Growing,
     ) -> None:
         self._book = book
         self._tools = tools
         self._changes = changes
         self._stock = stock
-        self._slots = slots
+        self._growing = growing
         self.demand = book.node.exclusive
 
     def taken(self, count: int) -> None:
@@ -60,10 +59,10 @@ class ExclusiveEnis:
             )
         failed = [each for each in made if isinstance(each, BaseException)]
         for error in failed:
-            if not isinstance(error, (CloudSubnetFull, CloudLimit)):
+            if not isinstance(error, (SubnetFull, CloudLimit)):
                 raise error
             log.info("plan did not hold", extra={"error": str(error)})
-            await self._tools.subnets.refresh()
+            await self._tools.subnets.refresh_soon()
         if growth.shortage is None and failed:
             return failed[0] if isinstance(failed[0], BerthError) else None
         # Warmth that finds no room is no problem of the node's.
@@ -73,7 +72,7 @@ class ExclusiveEnis:
         """Take idle ones back: down to the maximum, never while a pod waits for one."""
         spare = watermarks.excess(
             self.demand,
-            coming=self._book.image.coming(Purpose.EXCLUSIVE),
+            coming=self._stock.coming(Purpose.EXCLUSIVE),
             marks=self._tools.whole_marks,
         )
         if spare:
@@ -84,31 +83,24 @@ class ExclusiveEnis:
         struck = await self._stock.begin_recall(count, None, Purpose.EXCLUSIVE)
         idle = max(0, self.demand.idle - len(struck))
         self.demand = replace(self.demand, idle=idle)
-        await self.finish_removals()
+        await self._changes.removals.finish_all()
         return len(struck)
 
-    async def finish_removals(self) -> None:
-        """Go on with what was struck off: each ENI leaves its instance and is deleted."""
-        intents = self._book.image.intents.values()
-        for intent in [it for it in intents if it.kind is IntentKind.REMOVE_ENI]:
-            await self._changes.finish(intent)
-
     async def _add(self, subnet: SubnetId) -> None:
-        await self._changes.add_eni(subnet, 0, Purpose.EXCLUSIVE)
+        await self._changes.additions.add([subnet], 0, Purpose.EXCLUSIVE)
 
     def _plan(self, marks: Watermarks) -> WholeGrowth:
-        node, image = self._book.node, self._book.image
+        node = self._book.node
         if node.zone is None or node.vpc is None:
             return WholeGrowth(subnets=(), shortage=None)
-        coming = image.coming(Purpose.EXCLUSIVE)
+        coming = self._stock.coming(Purpose.EXCLUSIVE)
         wanted = watermarks.lacking(self.demand, coming=coming, held=0, marks=marks)
-        usable = subnets_of_zone(node.node, node.zone, self._tools.subnets.in_vpc(node.vpc))
         return plan_whole(
             wanted,
             node.node,
-            slots=self._slots(),
+            slots=self._growing.eni_slots(),
             enis_max=node.enis_max or 0,
-            subnets=usable,
+            subnets=self._growing.usable_subnets(),
         )
 
 

@@ -19,20 +19,21 @@ from redis.asyncio import Redis
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
 from services.eni_manager.adapters.endpoints import EniManagerEndpoints
 from services.eni_manager.adapters.rate_limits import RedisPace
+from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
+from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.config import EniManagerSettings
-from services.eni_manager.domain.ports import Agents, Events, Leases
-from services.eni_manager.domain.watermarks import Watermarks
-from services.eni_manager.follower import EniFollower
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
 from services.eni_manager.subnets import SubnetBook
-from services.eni_manager.tools import Limits, Tools
+from services.eni_manager.tools import Tools
+from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
 from shared.bus.events import EventLog
@@ -50,8 +51,6 @@ log = logging.getLogger(__name__)
 
 CLOUD_CONDITION: Final = "cloud"
 _PROGRAM: Final = "berth-eni-manager"
-_BACKOFF_FIRST_S: Final = 0.05
-_BACKOFF_LONGEST_S: Final = 1.0
 
 
 def main() -> None:
@@ -81,14 +80,24 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         leases = RedisLeases(store, cluster=settings.cluster)
-        agents, events = BusAgents(bus, clock), BusEvents(event_log, clock)
-        tools = _build_tools(settings, cloud, leases, agents, events, rng)
+        doors = Doors(
+            cloud=cloud,
+            leases=leases,
+            agents=BusAgents(bus, clock),
+            events=BusEvents(event_log, clock),
+            headroom=RedisHeadroom(store, cluster=settings.cluster),
+            embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
+        )
+        tools = build_tools(settings, doors, clock, rng)
+        stack.push_async_callback(tools.instances.aclose)
+        stack.push_async_callback(tools.enis_on.aclose)
         enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
             reconciler,
             Mover(tools),
             Reclaimer(leases),
+            WholeMoves(tools),
             enis,
             tools.subnets,
             first_look_wait_s=settings.first_look_wait_s,
@@ -153,42 +162,6 @@ def _start_loops(
     )
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
-
-
-def _build_tools(
-    settings: EniManagerSettings,
-    cloud: CloudApi,
-    leases: Leases,
-    agents: Agents,
-    events: Events,
-    rng: random.Random,
-) -> Tools:
-    return Tools(
-        cluster=settings.cluster,
-        cloud=cloud,
-        follower=EniFollower(cloud, interval_s=settings.cloud_follow_interval_s),
-        subnets=SubnetBook(cloud, settings.subnets),
-        leases=leases,
-        agents=agents,
-        events=events,
-        marks=Watermarks(
-            warm_min=settings.warm_addresses_min,
-            warm_max=settings.warm_addresses_max,
-            pods_max=settings.pods_max,
-        ),
-        whole_marks=Watermarks(
-            warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
-        ),
-        security_groups=settings.security_groups,
-        limits=Limits(
-            call_retry_s=settings.cloud_retry_s,
-            change_timeout_s=settings.cloud_change_timeout_s,
-            backoff_first_s=_BACKOFF_FIRST_S,
-            backoff_longest_s=_BACKOFF_LONGEST_S,
-        ),
-        clock=SystemClock(),
-        rng=rng,
-    )
 
 
 def _open_cloud(settings: EniManagerSettings, pace: RedisPace) -> CloudApi:

@@ -15,10 +15,11 @@ from services.eni_manager.domain.records import (
     Intent,
     IntentKind,
 )
-from services.eni_manager.eni_changes import TAG_CLUSTER
+from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import CloudNotFound, CloudTaken
+from services.eni_manager.whole_moves import WholeMoves
+from shared.cloud.errors import CloudAway, CloudNotFound, CloudTaken
 from shared.cloud.words import AddressPhase, Eni
 from shared.errors import CloudRefused, Unavailable, WrongSubnet
 from shared.ids import EniId, VpcId
@@ -30,6 +31,7 @@ class Mover:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._cloud = tools.cloud
+        self._whole = WholeMoves(tools)
 
     async def move(self, worker: NodeWorker, move: Move) -> EniRecord:
         """The ENI of the target node on which the address works now."""
@@ -53,31 +55,61 @@ class Mover:
         vpc = worker.book.node.vpc
         assert vpc is not None, "a node that has joined has a VPC"
         holder = await self._holder(worker, vpc, move)
+        if holder is not None and self._whole.has_whole(holder, move):
+            return await self._whole.bring(worker, move, holder)
         if holder is not None and holder.eni in worker.book.image.enis:
             return await self._arrive(worker, move, holder.eni)
         if holder is not None:
             self._check_ours(move, holder)
         destination = await self._place(worker, move)
-        intent = Intent(
-            intent=f"move-{move.generation}-{move.address}",
-            kind=IntentKind.MOVE,
+        await self._end_earlier(worker, move)
+        intent = worker.book.begin(
+            f"move-{move.generation}-{move.address}",
+            IntentKind.MOVE,
             eni=destination,
             addresses=(move.address,),
+            source=holder.eni if holder is not None else None,
         )
         await worker.book.write(put=[intent])
         await self._check(move)
         try:
             if holder is not None:
-                source = holder.eni
-                await self._tools.call(
-                    worker.book.check_term,
-                    lambda: self._cloud.migrate(source, destination, move.address),
-                )
+                await self._migrate(worker, move, holder.eni, destination)
             elif not await self._assign(worker, vpc, move, intent):
                 return None
         except CloudNotFound:
             return None
         return await self._arrive(worker, move, destination)
+
+    async def _migrate(
+        self, worker: NodeWorker, move: Move, source: EniId, destination: EniId
+    ) -> None:
+        async def send() -> None:
+            try:
+                await self._cloud.migrate(source, destination, move.address)
+            except CloudAway:  # it may still arrive, when the address has come back to there
+                await worker.changes.addresses.embargo(source, [move.address])
+                raise
+
+        await self._tools.call(worker.book.check_term, send)
+
+    async def _end_earlier(self, worker: NodeWorker, move: Move) -> None:
+        """What earlier attempts at this address began is over: the cloud tells where it is."""
+        await worker.changes.addresses.end_moves(
+            [
+                intent
+                for intent in worker.book.image.intents.values()
+                if intent.kind is IntentKind.MOVE and move.address in intent.addresses
+            ]
+        )
+
+    async def _check_embargo(self, move: Move, eni: EniId) -> None:
+        place = (eni, move.address)
+        if until := (await self._tools.embargoes.among([place])).get(place):
+            raise Unavailable(
+                f"{move.address} of {move.identity} is on {eni}, but a call that is still in"
+                f" flight may take it off there until {until:%H:%M:%S} UTC"
+            )
 
     async def _check(self, move: Move) -> None:
         check_authorised(move, await self._tools.leases.find(move.identity))
@@ -89,7 +121,7 @@ class Mover:
         )
         if found is None or found.phase_of(move.address) is AddressPhase.AVAILABLE:
             return found
-        settled = await worker.changes.settled(found.eni, move.address)
+        settled = await worker.changes.sighting.settled(found.eni, move.address)
         if settled is not None and settled.phase_of(move.address) is not None:
             return settled
         return await self._tools.call(
@@ -108,18 +140,19 @@ class Mover:
 
     async def _place(self, worker: NodeWorker, move: Move) -> EniId:
         """An ENI of the node in the address's subnet with room for it."""
-        if found := choose_eni(move.subnet, worker.rooms()):
+        growing = worker.growing
+        if found := choose_eni(move.subnet, growing.rooms()):
             return found
         subnet = await self._tools.subnets.get(move.subnet)
         zone = worker.book.node.zone
         if subnet.zone != zone:
             raise no_place(move, zone, subnet.zone)
-        for each in worker.rooms():
-            if each.subnet == move.subnet and await worker.recall(1, each.eni):
+        for each in growing.rooms():
+            if each.subnet == move.subnet and await worker.releasing.recall(1, each.eni):
                 return each.eni
-        if not worker.eni_slots():
+        if not growing.eni_slots():
             raise no_place(move, zone, subnet.zone)
-        made = await worker.changes.add_eni(move.subnet, 0)
+        made = await worker.changes.additions.add([move.subnet], 0)
         return made.eni
 
     async def _assign(self, worker: NodeWorker, vpc: VpcId, move: Move, intent: Intent) -> bool:
@@ -149,7 +182,7 @@ class Mover:
         return True
 
     async def _arrive(self, worker: NodeWorker, move: Move, eni: EniId) -> EniRecord | None:
-        settled = await worker.changes.settled(eni, move.address)
+        settled = await worker.changes.sighting.settled(eni, move.address)
         if settled is None or settled.phase_of(move.address) is None:
             return None
         record = worker.book.image.enis[eni]
@@ -158,14 +191,12 @@ class Mover:
                 f"{move.address} of {move.identity} is on {eni}, the primary ENI of node"
                 f" {move.to_node}, which never carries pods"
             )
+        await self._check_embargo(move, eni)
         known = worker.book.image.addresses.get(move.address)
         given = AddressRecord(address=move.address, eni=eni, hold=Hold.GIVEN)
-        intents = worker.book.image.intents.values()
-        ended = [
-            it for it in intents if it.kind is IntentKind.MOVE and move.address in it.addresses
-        ]
-        if known != given or ended:
-            await worker.book.write(put=[given], drop=ended)
+        if known != given:
+            await worker.book.write(put=[given])
+        await self._end_earlier(worker, move)
         if known != given:
             self._tools.events.address("migrated", move.address, eni, move.to_node, None)
         return record

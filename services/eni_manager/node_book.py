@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 
 from services.eni_manager.domain.ports import EniStore, Order, Term
 from services.eni_manager.domain.records import (
     AddressRecord,
     EniRecord,
     Intent,
+    IntentKind,
     NodeImage,
     NodeRecord,
+    Purpose,
     Record,
 )
 from shared.clock import Clock
 from shared.errors import Stale
+from shared.ids import EniId, SubnetId
 
 
 class TermHolder:
@@ -49,6 +53,37 @@ class NodeBook:
 
     def check_term(self) -> None:
         self._holder.check()
+
+    def begin(
+        self,
+        intent: str,
+        kind: IntentKind,
+        *,
+        eni: EniId | None = None,
+        subnet: SubnetId | None = None,
+        count: int = 0,
+        addresses: Sequence[IPv4Address] = (),
+        security_groups: tuple[str, ...] = (),
+        source: EniId | None = None,
+        purpose: Purpose = Purpose.SHARED,
+    ) -> Intent:
+        """An intent of the current term, still to be written."""
+        return Intent(
+            intent=intent,
+            kind=kind,
+            eni=eni,
+            subnet=subnet,
+            count=count,
+            addresses=tuple(addresses),
+            security_groups=security_groups,
+            source=source,
+            purpose=purpose,
+            term=self._holder.check().number,
+        )
+
+    def is_of_earlier_term(self, intent: Intent) -> bool:
+        """Its owner may have left a call in flight."""
+        return intent.term != self._holder.check().number
 
     def next_order(self) -> Order:
         return Order(term=self._holder.check().number, sequence=next(self._sequence))

@@ -13,12 +13,13 @@ from ipaddress import IPv4Address
 from services.eni_manager.domain.enis import Evidence, compare
 from services.eni_manager.domain.placement import subnets_of_zone
 from services.eni_manager.domain.records import EniRecord, Hold, IntentKind, Purpose
-from services.eni_manager.eni_changes import TAG_CLUSTER, TAG_PURPOSE
+from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_PURPOSE
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
+from shared.cloud.errors import CloudNotFound
 from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance
 from shared.errors import CloudRefused, EpochLost, QuotaReached, Unavailable, WrongSubnet
-from shared.ids import EniId
+from shared.ids import EniId, InstanceId
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,13 @@ class Observer:
         self._book = book
         self._tools = tools
         self.strangers = 0  # ENIs on the instance that are not ours
+        self._quota: EniQuota | None = None
+        self._quota_instance: InstanceId | None = None  # whose it is
+        self._quota_until_s = 0.0
+
+    def doubt_quota(self) -> None:
+        """The cloud refused what the quota seemed to allow."""
+        self._quota_until_s = 0.0
 
     async def observe(self) -> None:
         """Bring the book up to date. Raises what the node cannot be served for."""
@@ -59,15 +67,31 @@ class Observer:
         await self._record_addresses(sight, known)
 
     async def _look(self) -> Sight:
-        node, cloud = self._book.node, self._tools.cloud
+        name = self._book.node.instance
         check = self._book.check_term
+        instance = await self._tools.call(check, lambda: self._tools.instances.get(name))
+        enis = await self._tools.call(check, lambda: self._tools.enis_on.get(name))
+        if instance is None:
+            raise CloudNotFound(
+                "DescribeInstances", "InvalidInstanceId.NotFound", f"no instance {name}"
+            )
         return Sight(
-            instance=await self._tools.call(
-                check, lambda: cloud.describe_instance(node.instance)
-            ),
-            quota=await self._tools.call(check, lambda: cloud.describe_quota(node.instance)),
-            enis=await self._tools.call(check, lambda: cloud.find_enis_on(node.instance)),
+            instance=instance,
+            quota=await self._known_quota(name),
+            enis=enis or [],
         )
+
+    async def _known_quota(self, instance: InstanceId) -> EniQuota:
+        """The cloud's word, which changes seldom and may be asked for seldom."""
+        now_s = self._tools.clock.monotonic_s()
+        is_known = instance == self._quota_instance and now_s < self._quota_until_s
+        if self._quota is None or not is_known:
+            self._quota = await self._tools.call(
+                self._book.check_term, lambda: self._tools.cloud.describe_quota(instance)
+            )
+            self._quota_instance = instance
+            self._quota_until_s = now_s + self._tools.limits.quota_every_s
+        return self._quota
 
     def _check(self, sight: Sight) -> None:
         node, instance = self._book.node, sight.instance

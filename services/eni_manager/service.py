@@ -6,15 +6,17 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, NodeRecord
 from services.eni_manager.mover import Mover
+from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.subnets import SubnetBook
+from services.eni_manager.whole_moves import WholeMoves
 from shared.cloud.words import Subnet
 from shared.errors import Stale, Unavailable
 from shared.ids import InstanceId, NodeName
@@ -37,6 +39,7 @@ class EniManager:
         reconciler: Reconciler,
         mover: Mover,
         reclaimer: Reclaimer,
+        whole: WholeMoves,
         store: EniStore,
         subnets: SubnetBook,
         *,
@@ -45,6 +48,7 @@ class EniManager:
         self._reconciler = reconciler
         self._mover = mover
         self._reclaimer = reclaimer
+        self._whole = whole
         self._store = store
         self._subnets = subnets
         self._first_look_wait_s = first_look_wait_s
@@ -87,9 +91,7 @@ class EniManager:
 
     async def move(self, move: Move) -> EniRecord:
         """The ENI on which the address works now. Busy when another replica has the node."""
-        worker = self._reconciler.worker(move.to_node)
-        if worker is None:
-            raise Unavailable(f"node {move.to_node} was not heard of yet: its agent must call")
+        worker = self._worker(move.to_node)
         try:
             arrived = await self._mover.move(worker, move)
         except BaseException as error:
@@ -99,12 +101,22 @@ class EniManager:
         self._reconciler.left(move.address, to_node=move.to_node)
         return arrived
 
+    async def park(self, parking: Parking) -> None:
+        """Take an ENI off its node, and keep it. Busy when another replica has the node."""
+        await self._whole.park(self._worker(parking.node), parking)
+
     async def reclaim(self, reclaim: Reclaim) -> None:
         """Take an expired lease's address. Busy when another replica has the node."""
-        worker = self._reconciler.worker(reclaim.node)
+        if reclaim.node is None:
+            await self._whole.reclaim(reclaim)
+        else:
+            await self._reclaimer.reclaim(self._worker(reclaim.node), reclaim)
+
+    def _worker(self, node: NodeName) -> NodeWorker:
+        worker = self._reconciler.worker(node)
         if worker is None:
-            raise Unavailable(f"node {reclaim.node} was not heard of yet: its agent must call")
-        await self._reclaimer.reclaim(worker, reclaim)
+            raise Unavailable(f"node {node} was not heard of yet: its agent must call")
+        return worker
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""

@@ -11,13 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.records import (
-    AddressRecord,
-    Hold,
-    Intent,
-    IntentKind,
-    Purpose,
-)
+from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind, Purpose
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.errors import EpochLost
@@ -35,16 +29,27 @@ class Stock:
     def __init__(self, book: NodeBook, tools: Tools) -> None:
         self._book = book
         self._tools = tools
+        self._kept_back: frozenset[IPv4Address] = frozenset()
 
-    async def offer(self) -> Counter[Purpose]:
+    def coming(self, purpose: Purpose) -> int:
+        """Addresses on ENIs of this purpose that the agent will be offered."""
+        enis = self._book.image.enis
+        return sum(
+            each.eni in enis
+            and enis[each.eni].purpose is purpose
+            and each.address not in self._kept_back
+            for each in self._book.image.held(Hold.ASSIGNING)
+        )
+
+    async def offer(self, *, without: EniId | None = None) -> Counter[Purpose]:
         """Offer everything the agent has not taken; how many it took, by the purpose of their
-        ENIs. Raises Unavailable."""
+        ENIs. An ENI that is about to be removed is named no more. Raises Unavailable."""
         image = self._book.image
-        offered = image.held(Hold.ASSIGNING)
+        offered = await self._offerable()
         answer = await self._tools.agents.offer(
             self._book.node.node,
             self._book.next_order(),
-            list(image.enis.values()),
+            [it for it in image.enis.values() if it.eni not in image.leaving() | {without}],
             offered,
         )
         taken = [each for each in offered if each.address in answer.accepted]
@@ -54,17 +59,20 @@ class Stock:
             await self._book.write(put=await self._judge(refused))
         return Counter(image.enis[each.eni].purpose for each in taken if each.eni in image.enis)
 
+    async def _offerable(self) -> list[AddressRecord]:
+        """Those that no call in flight may yet take off their ENI."""
+        fresh = self._book.image.held(Hold.ASSIGNING)
+        under = await self._tools.embargoes.among([(it.eni, it.address) for it in fresh])
+        self._kept_back = frozenset(address for _, address in under)
+        return [each for each in fresh if each.address not in self._kept_back]
+
     async def begin_recall(
         self, count: int, eni: EniId | None, purpose: Purpose = Purpose.SHARED
     ) -> list[IPv4Address]:
         """Ask for idle addresses back. What is got is unassigned by `EniChanges.finish`; an
         ENI that one pod may have goes as a whole."""
-        intent = Intent(
-            intent=self._tools.new_id(),
-            kind=IntentKind.RECALL,
-            eni=eni,
-            count=count,
-            purpose=purpose,
+        intent = self._book.begin(
+            self._tools.new_id(), IntentKind.RECALL, eni=eni, count=count, purpose=purpose
         )
         await self._book.write(put=[intent])
         return await self.finish_recall(intent)
@@ -88,11 +96,8 @@ class Stock:
         for each in struck:
             by_eni.setdefault(each.eni, []).append(each.address)
         unassign = [
-            Intent(
-                intent=f"{intent.intent}-{eni}",
-                kind=self._way_out(eni),
-                eni=eni,
-                addresses=tuple(group),
+            self._book.begin(
+                f"{intent.intent}-{eni}", self._way_out(eni), eni=eni, addresses=group
             )
             for eni, group in by_eni.items()
         ]

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
-from shared.cloud.errors import CloudAway
+from services.eni_manager.domain.breakers import Breaker
+from services.eni_manager.domain.ports import Headroom
+from shared.clock import Clock
+from shared.cloud.errors import CloudAway, CloudError
 from shared.cloud.port import CloudApi
 from shared.cloud.words import Subnet
 from shared.ids import SubnetId, VpcId
 from shared.telemetry.metrics import SUBNET_FREE_ADDRESSES
 
+log = logging.getLogger(__name__)
+
+# Many nodes find a subnet full at one moment: one look serves them all.
+_FRESH_S: Final = 1.0
+
 
 class SubnetBook:
     """Container subnets by id; any other subnet is described when it is first asked for."""
 
-    def __init__(self, cloud: CloudApi, subnets: Sequence[SubnetId]) -> None:
+    def __init__(
+        self, cloud: CloudApi, subnets: Sequence[SubnetId], headroom: Headroom, clock: Clock
+    ) -> None:
         self._cloud = cloud
+        self._headroom = headroom
+        self._clock = clock
+        self._breakers: dict[SubnetId, Breaker] = {}
+        self._fresh_until_s = 0.0
         self._named = tuple(subnets)
         self._known: dict[SubnetId, Subnet] = {}
         self._was_told = False
@@ -24,18 +41,30 @@ class SubnetBook:
 
     async def refresh(self) -> None:
         async with self._refreshing:
-            found = await self._cloud.describe_subnets(
-                list(dict.fromkeys((*self._named, *self._known)))
-            )
-            self._known = {each.subnet: each for each in found}
-            self._was_told = True
+            await self._refresh()
         for each in self.container():
             SUBNET_FREE_ADDRESSES.labels(each.subnet).set(each.free)
+
+    async def refresh_soon(self) -> None:
+        """As `refresh`, unless the cloud was asked a moment ago."""
+        async with self._refreshing:
+            if self._clock.monotonic_s() >= self._fresh_until_s:
+                await self._refresh()
 
     async def ensure(self) -> None:
         """Have asked the cloud at least once: before that nothing can be said of a zone."""
         if not self._was_told:
-            await self.refresh()
+            await self.refresh_soon()
+
+    async def _refresh(self) -> None:
+        asked_ms = await self._headroom.moment_ms()
+        found = await self._cloud.describe_subnets(
+            list(dict.fromkeys((*self._named, *self._known)))
+        )
+        await self._headroom.tell({each.subnet: each.free for each in found}, asked_ms=asked_ms)
+        self._known = {each.subnet: each for each in found}
+        self._was_told = True
+        self._fresh_until_s = self._clock.monotonic_s() + _FRESH_S
 
     def container(self) -> list[Subnet]:
         """Those that pods may have addresses of."""
@@ -50,7 +79,9 @@ class SubnetBook:
 
     async def get(self, subnet: SubnetId) -> Subnet:
         if subnet not in self._known:
+            asked_ms = await self._headroom.moment_ms()
             for each in await self._cloud.describe_subnets([subnet]):
+                await self._headroom.tell({each.subnet: each.free}, asked_ms=asked_ms)
                 self._known[each.subnet] = each
         if subnet not in self._known:
             raise CloudAway("DescribeSubnets", "ResourceNotFound", f"no subnet {subnet}")
@@ -59,14 +90,38 @@ class SubnetBook:
     def find(self, subnet: SubnetId) -> Subnet | None:
         return self._known.get(subnet)
 
-    def took(self, subnet: SubnetId, count: int) -> None:
-        """Addresses were assigned: count them off until the cloud is asked again."""
+    def note_free(self, subnet: SubnetId, free: int) -> None:
+        """What it has left, calls under way counted, until the cloud is asked again."""
         if known := self._known.get(subnet):
-            self._known[subnet] = Subnet(
-                subnet=known.subnet,
-                vpc=known.vpc,
-                zone=known.zone,
-                cidr=known.cidr,
-                free=max(0, known.free - count),
-                total=known.total,
+            self._known[subnet] = replace(known, free=max(0, free))
+
+    def refused(self, subnet: SubnetId, error: CloudError) -> None:
+        """The cloud would not give from it; after a few in a row it is left alone a while."""
+        known = self._breakers.get(subnet, Breaker())
+        self._breakers[subnet] = known.failed(self._clock.monotonic_s(), str(error))
+        if self._breakers[subnet].is_open(self._clock.monotonic_s()):
+            log.warning(
+                "subnet is left alone for a while",
+                extra={"subnet": subnet, "error": str(error)},
             )
+
+    def worked(self, subnet: SubnetId) -> None:
+        self._breakers.pop(subnet, None)
+
+    def usable(self, subnets: Sequence[Subnet]) -> list[Subnet]:
+        """Those that are not left alone at the moment."""
+        now_s = self._clock.monotonic_s()
+        return [
+            each
+            for each in subnets
+            if not self._breakers.get(each.subnet, Breaker()).is_open(now_s)
+        ]
+
+    def left_alone(self) -> Mapping[SubnetId, str]:
+        """Why, by subnet."""
+        now_s = self._clock.monotonic_s()
+        return {
+            subnet: breaker.reason
+            for subnet, breaker in self._breakers.items()
+            if breaker.is_open(now_s)
+        }

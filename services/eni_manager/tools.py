@@ -6,17 +6,21 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from services.eni_manager.domain.errands import under_right
-from services.eni_manager.domain.ports import Agents, Events, Leases
+from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
+from services.eni_manager.domain.releases import ReleasePace
 from services.eni_manager.domain.watermarks import Watermarks
 from services.eni_manager.follower import EniFollower
+from services.eni_manager.gathering import Gathering
 from services.eni_manager.subnets import SubnetBook
 from shared.clock import Clock
 from shared.cloud.errors import RETRIED
 from shared.cloud.port import CloudApi
-from shared.ids import ClusterName
+from shared.cloud.words import Eni, Instance
+from shared.ids import ClusterName, InstanceId
 from shared.runtime.backoff import backoff_s
 
 T = TypeVar("T")
@@ -30,6 +34,9 @@ class Limits:
     change_timeout_s: float  # from a change's call to its being done
     backoff_first_s: float
     backoff_longest_s: float
+    in_flight_max: timedelta  # a signed call may still arrive this long after its owner's end
+    eni_rest_s: float  # an ENI is removed once it has been empty this long
+    quota_every_s: float  # an instance's quota is asked for again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +44,17 @@ class Tools:
     cluster: ClusterName
     cloud: CloudApi
     follower: EniFollower
+    instances: Gathering[InstanceId, Instance]
+    enis_on: Gathering[InstanceId, list[Eni]]
     subnets: SubnetBook
+    headroom: Headroom
+    embargoes: Embargoes
     leases: Leases
     agents: Agents
     events: Events
     marks: Watermarks
     whole_marks: Watermarks  # of ENIs that one pod has as a whole
+    release: ReleasePace
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock

@@ -144,6 +144,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         clock=clock,
         rng=rng,
         signals=signals,
+        tells_exhausted=settings.status_tells_exhausted,
     )
     outbox, heartbeat = _telling(
         world,

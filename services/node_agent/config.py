@@ -61,6 +61,20 @@ class NodeAgentSettings(ServiceSettings):
     devices_hold_s: Seconds = 60.0
     """How long fewer addresses must be there before kubelet is shown fewer."""
 
+    runtime_socket: Path | None = None
+    """The container runtime's CRI socket: with it garbage is what the runtime does not list
+    among its sandboxes; none: what has lost its namespace, and whose pod is unknown."""
+
+    garbage_interval_s: Seconds = 60.0
+    """How often attachments without a sandbox are looked for."""
+
+    garbage_grace_s: Seconds = 180.0
+    """How long one must be missed before it is freed: a runtime lists a sandbox only once it
+    runs, and may take two minutes until then."""
+
+    status_tells_exhausted: bool = False
+    """Whether STATUS fails also while no address is idle; the node is NotReady then."""
+
     cooling_s: Seconds = 130.0
     """How long a released address rests: connections and neighbours of its last pod die."""
 

@@ -98,13 +98,11 @@ class Devices:
         return frozenset(self._given)
 
     def _supply(self, capacity: Capacity) -> Supply:
+        states = self._ledger.states(self.mode)
         is_whole = self.mode is NetworkMode.EXCLUSIVE
-        whole = self._ledger.exclusive_states()
-        count = self._ledger.stock.count
-        held = whole if is_whole else {each: count(each) - whole[each] for each in AddressState}
         return Supply(
             total=capacity.enis_max if is_whole else capacity.addresses_max,
-            in_use=sum(held[each] for each in _IN_USE),
-            ready=held[AddressState.STOCK],
+            in_use=sum(states[each] for each in _IN_USE),
+            ready=states[AddressState.STOCK],
             obtainable=capacity.enis_free if is_whole else capacity.addresses_free,
         )

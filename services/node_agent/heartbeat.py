@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import timedelta
 
 from shared.addresses import AddressState
@@ -68,7 +67,7 @@ class Heartbeat:
                 instance=self._me.instance,
                 incarnation=row.incarnation,
                 counts=counts,
-                exclusive=self._counted(NetworkMode.EXCLUSIVE, self._ledger.exclusive_states()),
+                exclusive=self._counted(NetworkMode.EXCLUSIVE),
                 enis=[str(eni) for eni in self._links.names],
             ),
             self._me.node,
@@ -81,12 +80,10 @@ class Heartbeat:
 
     def counts(self) -> StockCounts:
         """Of addresses that share their ENI."""
-        whole = self._ledger.exclusive_states()
-        count = self._ledger.stock.count
-        shared = {state: count(state) - whole[state] for state in AddressState}
-        return self._counted(NetworkMode.SHARED, shared)
+        return self._counted(NetworkMode.SHARED)
 
-    def _counted(self, mode: NetworkMode, states: Mapping[AddressState, int]) -> StockCounts:
+    def _counted(self, mode: NetworkMode) -> StockCounts:
+        states = self._ledger.states(mode)
         return StockCounts(
             idle=states[AddressState.STOCK],
             promised=states[AddressState.PROMISED],

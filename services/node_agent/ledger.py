@@ -7,12 +7,13 @@ what it says is used may be unused (and is undone at start), never the other way
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 
 from shared.addresses import AddressState
+from shared.annotations import NetworkMode
 from shared.errors import TryLater
 from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
 
@@ -51,6 +52,18 @@ class Ledger:
     @property
     def enis(self) -> dict[EniId, Eni]:
         return {eni.eni: eni for eni in self.node.enis}
+
+    def open_keys(self) -> list[AttachmentKey]:
+        """Of everything that a DEL would end."""
+        known = [each.key for each in self.attachments]
+        return list(dict.fromkeys([*known, *self.claims]))
+
+    def states(self, mode: NetworkMode) -> Mapping[AddressState, int]:
+        """How many addresses are in each state: those that share their ENI, or the others."""
+        whole = self.exclusive_states()
+        if mode is NetworkMode.EXCLUSIVE:
+            return whole
+        return {state: self.stock.count(state) - whole[state] for state in AddressState}
 
     def exclusive_states(self) -> Counter[AddressState]:
         """How many of the ENIs that one pod has, or may have, are in each state."""

@@ -32,7 +32,8 @@ from services.node_agent.cni.install import install_plugin, write_config_list
 from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings, PodSourceKind
 from services.node_agent.devices import Devices
-from services.node_agent.domain.ports import PodSource
+from services.node_agent.domain.ports import PodSource, Runtime
+from services.node_agent.garbage import Garbage
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
 from shared.annotations import NetworkMode
@@ -105,6 +106,7 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         if watch is not None:
             loops.keep("pods", watch.run)
         _keep_repairing(agent, settings, loops, stack)
+        _keep_clean(agent, world.pods, settings, loops)
         _keep_devices(agent, settings, loops, stack)
         orders = Connected(agent, settings)
         stack.push_async_callback(orders.drain)
@@ -200,6 +202,27 @@ def _keep_repairing(
         await asyncio.sleep(max(_REPAIR_GAP_S, 20 * took_s))
 
     loops.every("repair", repair, interval_s=settings.repair_interval_s, wake=changes.changed)
+
+
+def _keep_clean(
+    agent: Agent, pods: PodSource, settings: NodeAgentSettings, loops: Loops
+) -> None:
+    runtime: Runtime | None = None
+    if settings.runtime_socket is not None:
+        # Imported here: gRPC takes 8 MiB of a node that may not use it.
+        from services.node_agent.adapters.runtime import CriRuntime
+
+        runtime = CriRuntime(settings.runtime_socket)
+    garbage = Garbage(
+        service=agent.service,
+        ledger=agent.ledger,
+        pods=pods,
+        runtime=runtime,
+        clock=agent.clock,
+        grace=timedelta(seconds=settings.garbage_grace_s),
+        exists=os.path.exists,
+    )
+    loops.every("garbage", garbage.round, interval_s=settings.garbage_interval_s)
 
 
 def _keep_devices(

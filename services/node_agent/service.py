@@ -35,7 +35,7 @@ from .domain.attachments import (
     host_ifname,
 )
 from .domain.ports import Kernel, KnownPod, PodSource, Randomness
-from .domain.requests import POD_GATEWAY, Add, Check, SecondLink, Wired
+from .domain.requests import POD_GATEWAY, Add, Check, PodsCutOff, SecondLink, Wired
 from .domain.wiring import MAC_PREFIX
 from .failures import Failures
 from .fixed import FixedLeases
@@ -76,6 +76,7 @@ class NodeAgent:
         clock: Clock,
         rng: Randomness,
         signals: Signals,
+        tells_exhausted: bool = False,
     ) -> None:
         self._ledger = ledger
         self._kernel = kernel
@@ -87,6 +88,7 @@ class NodeAgent:
         self._clock = clock
         self._rng = rng
         self._signals = signals
+        self._tells_exhausted = tells_exhausted
         self._attempts: dict[AttachmentKey, _Attempt] = {}
 
     async def add(self, request: Add) -> Wired:
@@ -133,15 +135,34 @@ class NodeAgent:
 
     async def status(self) -> None:
         """Raise when an ADD could not be served."""
+        if not self._links.names and len(self._ledger.attachments):
+            raise PodsCutOff(
+                f"no ENI of this node carries pods: {len(self._ledger.attachments)} attachments"
+                " have lost theirs"
+            )
         if not self._links.names:
             raise Unavailable("no ENI of this node carries pods yet")
+        if self._tells_exhausted and self._ledger.choose(self._links) is None:
+            raise StockEmpty("no idle address on this node; more were asked for")
+
+    def is_being_added(self, key: AttachmentKey) -> bool:
+        return key in self._attempts
 
     async def collect(self, network: str, valid: frozenset[AttachmentKey]) -> None:
-        """Unwire every attachment of this network that is not among the valid ones."""
-        known = [each.key for each in self._ledger.attachments] + list(self._ledger.claims)
-        for key in dict.fromkeys(known):
-            if key.network == network and key not in valid and key not in self._attempts:
+        """Unwire every attachment of this network that is not among the valid ones.
+
+        One that cannot be unwired keeps no other from it; it is told at the end.
+        """
+        failed: list[str] = []
+        for key in self._ledger.open_keys():
+            if key.network != network or key in valid or self.is_being_added(key):
+                continue
+            try:
                 await self.delete(key)
+            except BerthError as error:
+                failed.append(f"{key}: {error}")
+        if failed:
+            raise Unavailable(f"{len(failed)} not collected; the first is {failed[0]}")
 
     @contextmanager
     def _attempt(self, key: AttachmentKey) -> Iterator[_Attempt]:

@@ -26,7 +26,7 @@ from shared.messages.leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM
+from shared.messages.moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
     NODE_REGISTER,
@@ -61,6 +61,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_FORGET.name: _OPERATOR,
     LEASE_POLICY.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
+    ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,

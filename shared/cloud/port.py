@@ -16,6 +16,7 @@ from shared.ids import EniId, InstanceId, SubnetId, VpcId
 from .words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddress
 
 ENIS_PER_DESCRIBE_MAX: Final = 100
+INSTANCES_PER_DESCRIBE_MAX: Final = 100
 ADDRESSES_PER_CALL_MAX: Final = 10  # named ones; counts are bounded by the quota alone
 
 
@@ -26,8 +27,8 @@ class CloudApi(Protocol):
         """Those that exist among the named ones."""
         ...
 
-    async def describe_instance(self, instance: InstanceId) -> Instance:
-        """Raises CloudNotFound."""
+    async def describe_instances(self, instances: Sequence[InstanceId]) -> list[Instance]:
+        """Those that exist among at most INSTANCES_PER_DESCRIBE_MAX named ones."""
         ...
 
     async def describe_quota(self, instance: InstanceId) -> EniQuota: ...
@@ -36,8 +37,8 @@ class CloudApi(Protocol):
         """Those that exist among at most ENIS_PER_DESCRIBE_MAX named ones."""
         ...
 
-    async def find_enis_on(self, instance: InstanceId) -> list[Eni]:
-        """Every ENI attached, or on its way, to the instance; the primary one too."""
+    async def find_enis_on(self, instances: Sequence[InstanceId]) -> list[Eni]:
+        """Every ENI attached, or on its way, to one of them; the primary ones too."""
         ...
 
     async def find_enis_tagged(self, tags: Mapping[str, str]) -> list[Eni]:

@@ -1,4 +1,4 @@
-"""``address.move`` and ``address.reclaim``: a fixed lease's address changes its place or owner.
+"""``address.move``, ``.park`` and ``.reclaim``: a fixed lease's address changes place or owner.
 
 Only a journaled step of the lease authorises what the eni_manager does: it reads the lease, and
 refuses what is not asked in the very generation that it finds there.
@@ -35,14 +35,34 @@ class Moved(Message):
     generation: Annotated[int, Field(ge=1)]
 
 
+class ParkRequest(Request):
+    """The pod of a lease of a whole ENI went: take the ENI off its node, and keep it."""
+
+    type: Literal["berth.v1.park_request"] = "berth.v1.park_request"
+    identity: IdentityFields
+    address: IPv4Address
+    eni: Name
+    node: Name
+    generation: Annotated[int, Field(ge=1)]  # of the lease's step to nowhere
+
+
+class Parked(Message):
+    """The cloud says so: the ENI is attached to no instance."""
+
+    type: Literal["berth.v1.parked"] = "berth.v1.parked"
+    address: IPv4Address
+    generation: Annotated[int, Field(ge=1)]
+
+
 class ReclaimRequest(Request):
     """The lease has expired: the eni_manager is to own its address again."""
 
     type: Literal["berth.v1.reclaim_request"] = "berth.v1.reclaim_request"
     identity: IdentityFields
     address: IPv4Address
-    node: Name  # where the lease says it is
+    node: Name | None = None  # where the lease says it is; None: parked, on `eni`
     generation: Annotated[int, Field(ge=1)]  # of the lease's expired step
+    eni: Name | None = None
 
 
 class Reclaimed(Message):
@@ -60,6 +80,15 @@ ADDRESS_MOVE: Final = Endpoint(
     outcome=Moved,
     idempotency_key="identity, generation",
     on_timeout="maybe moved: ask again with the same generation, the lease stays moving",
+    timeout_s=20.0,
+)
+ADDRESS_PARK: Final = Endpoint(
+    name="address.park",
+    server=ServiceName.ENI_MANAGER,
+    request=ParkRequest,
+    outcome=Parked,
+    idempotency_key="identity, generation",
+    on_timeout="maybe parked: ask again with the same generation, the lease stays moving",
     timeout_s=20.0,
 )
 ADDRESS_RECLAIM: Final = Endpoint(

@@ -25,7 +25,7 @@ from .leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from .moves import ADDRESS_MOVE, ADDRESS_RECLAIM
+from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -39,6 +39,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_FORGET,
     LEASE_POLICY,
     ADDRESS_MOVE,
+    ADDRESS_PARK,
     ADDRESS_RECLAIM,
     NODE_LIST,
     SUBNET_LIST,

@@ -37,7 +37,8 @@ class LeaseRecord(BaseModel):
     subnet: Annotated[str, Field(alias="sn")]
     node: Annotated[str | None, Field(alias="n")] = None  # where it is; None: parked
     eni: Annotated[str | None, Field(alias="e")] = None
-    moving_to: Annotated[str | None, Field(alias="to")] = None  # node, while moving
+    # Node, while moving; "": its ENI leaves the node that its pod left.
+    moving_to: Annotated[str | None, Field(alias="to")] = None
     pod_uid: Annotated[str | None, Field(alias="u")] = None  # of the last bind
     attachment: Annotated[str | None, Field(alias="c")] = None  # str(AttachmentKey)
     since_ms: Annotated[int, Field(alias="t", ge=0)]  # of the state; the store's clock
@@ -49,6 +50,8 @@ class LeaseRecord(BaseModel):
 
     # The pod for which a pool's slot was moved here, until that pod has it.
     reserved_for: Annotated[str | None, Field(alias="f")] = None
+    # The address is the primary one of an ENI that its pod has as a whole.
+    is_exclusive: Annotated[bool | None, Field(alias="k")] = None
     workload: Annotated[str | None, Field(alias="w")] = None  # WorkloadName.local of the pod
 
     @property

@@ -41,6 +41,11 @@ ALLOCATOR_REAPER_STOPPED: Final = Gauge(
     "berth_allocator_reaper_stopped_count",
     "1 while no lease expires here, because the store's clock cannot be believed.",
 )
+ALLOCATOR_REFUSING: Final = Gauge(
+    "berth_allocator_refusing_count",
+    "1 while steps are refused, because they could not be kept: by cause.",
+    ["cause"],
+)
 ALLOCATOR_JOURNAL_BACKLOG: Final = Gauge(
     "berth_allocator_journal_backlog_count", "Steps in the store that are not yet journaled."
 )
@@ -84,6 +89,9 @@ OUTBOX_OLDEST_SECONDS: Final = Gauge(
 )
 REPAIRS_TOTAL: Final = Counter(
     "berth_node_agent_repairs_total", "Kernel objects that were not as wanted.", ["kind"]
+)
+GARBAGE_TOTAL: Final = Counter(
+    "berth_node_agent_garbage_total", "Attachments freed whose DEL never came."
 )
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",

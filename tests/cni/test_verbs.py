@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.node_agent.adapters.cni_socket import CniServer
+from services.node_agent.domain.requests import PodsCutOff
 from shared.annotations import NetworkMode
 from shared.errors import (
     ERROR_BY_CODE,
@@ -207,6 +208,16 @@ async def test_status_says_50_when_adds_cannot_be_served(
     assert "no idle address" in called.result["details"]
 
 
+async def test_status_says_51_when_pods_are_cut_off_too(
+    runtime: Runtime, server: CniServer, attachments: RecordedAttachments
+) -> None:
+    attachments.failure = PodsCutOff("no ENI of this node carries pods")
+
+    called = await runtime.call("STATUS")
+
+    assert (called.status, called.code) == (1, 51)
+
+
 async def test_gc_keeps_what_the_runtime_lists_and_removes_the_rest(
     runtime: Runtime, server: CniServer, attachments: RecordedAttachments
 ) -> None:
@@ -346,3 +357,21 @@ async def test_no_descriptor_stays_open_after_calls(
         await runtime.call("DEL")
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_an_add_whose_plugin_was_killed_leaves_nothing_wired(
+    runtime: Runtime, server: CniServer, attachments: RecordedAttachments
+) -> None:
+    attachments.gate.clear()
+    call = asyncio.create_task(runtime.call("ADD"))
+    await attachments.entered.acquire()
+    call.cancel()  # which kills the plugin
+    await asyncio.wait([call])
+
+    attachments.gate.set()
+    async with asyncio.timeout(5):
+        while not attachments.deleted:
+            await attachments.entered.acquire()
+
+    assert (attachments.wired, attachments.deleted) == ({}, [KEY])
+    assert (await runtime.call("ADD")).status == 0

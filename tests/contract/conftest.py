@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.adapters.redis_leases import RedisLeases
+from services.allocator.durability import WriteGate
 from shared.ids import ClusterName
 from tests.support.lease_requests import NodeVoice
 from tests.support.lease_steps import (
@@ -30,7 +31,7 @@ def memory_store() -> MemoryLeases:
 async def redis_store(redis_server: RedisServer) -> AsyncIterator[RedisLeases]:
     client = Redis.from_url(redis_server.url)
     try:
-        yield RedisLeases(client, ClusterName("test"))
+        yield RedisLeases(client, ClusterName("test"), WriteGate())
     finally:
         await client.aclose()
 

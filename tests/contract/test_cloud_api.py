@@ -171,8 +171,8 @@ async def test_creating_again_under_the_same_token_makes_no_second_eni(cloud: Cl
 async def test_an_attached_eni_is_found_on_its_instance(cloud: CloudApi) -> None:
     eni = await attached(cloud)
 
-    assert eni.eni in [each.eni for each in await cloud.find_enis_on(ONE)]
-    assert eni.eni not in [each.eni for each in await cloud.find_enis_on(TWO)]
+    assert eni.eni in [each.eni for each in await cloud.find_enis_on([ONE])]
+    assert eni.eni not in [each.eni for each in await cloud.find_enis_on([TWO])]
 
 
 async def test_an_eni_beyond_the_instances_quota_is_a_limit(cloud: CloudApi) -> None:
@@ -323,16 +323,17 @@ async def test_a_detached_eni_can_be_deleted_and_an_attached_one_cannot(
 
 
 async def test_an_instance_has_its_zone_and_its_quota(cloud: CloudApi) -> None:
-    found = await cloud.describe_instance(ONE)
+    [found] = await cloud.describe_instances([ONE])
     quota = await cloud.describe_quota(ONE)
 
     assert (found.zone, found.takes_enis) == ("zone-1", True)
     assert (quota.secondary_enis, quota.secondary_addresses_per_eni) == (1, 5)
 
 
-async def test_an_instance_that_does_not_exist_is_not_found(cloud: CloudApi) -> None:
-    with pytest.raises(CloudNotFound):
-        await cloud.describe_instance(InstanceId("ins-none"))
+async def test_an_instance_that_does_not_exist_is_left_out(cloud: CloudApi) -> None:
+    found = await cloud.describe_instances([ONE, InstanceId("ins-none0000"), TWO])
+
+    assert {each.instance for each in found} == {ONE, TWO}
 
 
 async def test_what_does_not_exist_is_left_out(cloud: CloudApi) -> None:

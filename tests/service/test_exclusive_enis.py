@@ -149,6 +149,7 @@ async def test_an_idle_whole_eni_gives_its_slot_to_pods_that_wait_for_shared_add
         assert len(await enis_of(world, "shared")) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "action",
     ["CreateNetworkInterface", "AttachNetworkInterface"],
@@ -175,6 +176,7 @@ async def test_a_killed_manager_leaves_an_eni_that_the_next_one_finishes(
     assert list((await enis_of(world, "exclusive")).values()) == ["ins-one"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", ["DetachNetworkInterface", "DeleteNetworkInterface"])
 async def test_a_killed_manager_leaves_a_removal_that_the_next_one_finishes(
     make: Any, action: str

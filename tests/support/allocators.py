@@ -197,3 +197,7 @@ async def bus_client(nats: NatsServer) -> AsyncIterator[tuple[BusClient, Request
         yield client, server
     finally:
         await connection.close()
+
+
+async def trusted() -> None:
+    """A store in memory keeps what it acknowledges for as long as its test."""

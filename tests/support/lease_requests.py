@@ -58,6 +58,7 @@ class NodeVoice:
         pool_of: WorkloadName | None = None,
         size: int = 1,
         subnets: frozenset[SubnetId] = frozenset({SUBNET}),
+        is_exclusive: bool = False,
     ) -> Claim:
         return Claim(
             fence=fence or self.fence(),
@@ -74,4 +75,5 @@ class NodeVoice:
             pool=None
             if pool_of is None
             else Pool(workload=pool_of, network="berth", size=size, subnets=subnets),
+            is_exclusive=is_exclusive,
         )

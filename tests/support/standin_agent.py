@@ -54,6 +54,7 @@ class StandInAgent:
         self.recalled: dict[str, StockRecalled] = {}
         self.orders: list[tuple[int, int]] = []
         self.offers = 0
+        self.recalls = 0  # different ones
         self.changed = asyncio.Event()
         self._bus = BusClient(nats, cluster=cluster, clock=clock, rng=random.Random(7))
         self._nats = nats
@@ -173,6 +174,7 @@ class StandInAgent:
     async def _give_back(self, recall: StockRecall) -> StockRecalled:
         self._check(recall.term, recall.sequence)
         if recall.recall not in self.recalled:
+            self.recalls += 1
             idle = self.whole - self.bound if recall.is_exclusive else self.idle
             chosen = [
                 address

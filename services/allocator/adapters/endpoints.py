@@ -10,7 +10,6 @@ from services.allocator.operations import LeaseOperations
 from services.allocator.service import Allocator
 from shared.bus.client import BusClient
 from shared.bus.server import Handler
-from shared.errors import Unavailable
 from shared.messages.base import Endpoint, EniFields, IdentityFields
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -21,7 +20,14 @@ from shared.messages.leases import (
     LEASE_RELEASE,
     LEASE_REPORT,
 )
-from shared.messages.moves import ADDRESS_MOVE, ADDRESS_RECLAIM, MoveRequest, ReclaimRequest
+from shared.messages.moves import (
+    ADDRESS_MOVE,
+    ADDRESS_PARK,
+    ADDRESS_RECLAIM,
+    MoveRequest,
+    ParkRequest,
+    ReclaimRequest,
+)
 from shared.messages.nodes import NODE_REGISTER
 
 
@@ -64,14 +70,28 @@ class BusEniManager:
         return moved.eni
 
     async def reclaim(self, lease: Lease, deadline: datetime) -> None:
-        if lease.node is None:
-            raise Unavailable(f"{lease.address} of {lease.identity} is parked: no node has it")
         await self._client.call(
             ADDRESS_RECLAIM,
             ReclaimRequest(
                 deadline=deadline,
                 identity=IdentityFields.of(lease.identity),
                 address=lease.address,
+                node=lease.node,
+                eni=lease.eni,
+                generation=lease.generation,
+            ),
+        )
+
+    async def park(self, lease: Lease, deadline: datetime) -> None:
+        assert lease.node is not None, "an ENI leaves the node that it is on"
+        assert lease.eni is not None, "a lease that is on a node names its ENI"
+        await self._client.call(
+            ADDRESS_PARK,
+            ParkRequest(
+                deadline=deadline,
+                identity=IdentityFields.of(lease.identity),
+                address=lease.address,
+                eni=lease.eni,
                 node=lease.node,
                 generation=lease.generation,
             ),

@@ -31,7 +31,7 @@ from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
 from .journal_books import TIMEOUT_S, WRONG_LAST_SEQUENCE, JournalBooks
 from .journal_entries import NOTHING, Entry, Known, commit_body, rank_of
-from .journal_stream import problem_of
+from .journal_stream import batch_headers, problem_of
 
 log = logging.getLogger(__name__)
 
@@ -131,13 +131,13 @@ class JetStreamJournal(JournalBooks):
         self._batches += 1
         identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
         # Told before it is sure to be stored: too high makes a rebuild, too low loses a lease.
-        self._highest = max(self._highest, *(entry.lease.generation for entry in entries))
+        self._highest = max([self._highest, *(entry.lease.generation for entry in entries)])
         try:
             for number, (entry, last) in enumerate(zip(entries, known, strict=True), 1):
                 await self._nats.publish(
                     journal_lease_subject(self._cluster, entry.lease.identity),
                     entry.body(),
-                    headers=_batch_headers(identifier, number)
+                    headers=batch_headers(identifier, number)
                     | entry.headers()
                     | {"Nats-Expected-Last-Subject-Sequence": str(last.sequence)},
                 )
@@ -145,7 +145,7 @@ class JetStreamJournal(JournalBooks):
                 self._commit_subject,
                 commit_body(self._highest),
                 timeout=TIMEOUT_S,
-                headers=_batch_headers(identifier, len(entries) + 1)
+                headers=batch_headers(identifier, len(entries) + 1)
                 | {
                     "Nats-Batch-Commit": "1",
                     "Nats-Expected-Last-Subject-Sequence": str(epoch.revision),
@@ -194,10 +194,6 @@ class JetStreamJournal(JournalBooks):
     def _forget(self, entries: list[Entry]) -> None:
         for entry in entries:
             self._known.pop(entry.lease.identity, None)
-
-
-def _batch_headers(identifier: str, number: int) -> dict[str, str]:
-    return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
 
 
 def _settle(futures: Any, problem: Exception | None) -> None:

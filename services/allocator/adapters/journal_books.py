@@ -50,6 +50,16 @@ class JournalBooks:
         """Make the stream unless it is there: at start, and when it was deleted since."""
         await self._stream.ensure()
 
+    async def is_there(self) -> bool:
+        return await self._stream.is_there()
+
+    async def check_room(self) -> None:
+        await self._stream.check_room()
+
+    async def probe(self) -> None:
+        """Raise what a step's write would raise."""
+        await self._stream.probe()
+
     async def epoch(self) -> JournalEpoch | None:
         stored = await self._last(journal_epoch_subject(self._cluster))
         if stored is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import uuid
 from typing import Any, Final
 
 import nats.errors
@@ -25,6 +26,7 @@ _STREAM_EXISTS: Final = 10058
 _STREAM_NOT_FOUND: Final = 10059
 # Maximum bytes and messages of the stream, JetStream's own storage, the account's.
 _FULL_CODES: Final = frozenset({10077, 10047, 10028, 10023, 10002})
+_INCOMPLETE: Final = 10176  # a batch of which a message could not be put aside
 _FULL_AT: Final = 0.95  # of the limit: what is under way still fits into the rest
 _REPLICAS_S: Final = 5.0
 _REPLICAS_POLL_S: Final = 0.05
@@ -49,6 +51,7 @@ class JournalStream:
         self._nats = nats
         self._timeout_s = timeout_s
         self._replicas = replicas
+        self._probe_subject = f"{journal_root(cluster)}.probe"
         self._subjects = [f"{journal_root(cluster)}.>"]
         self.name = journal_stream(cluster)
 
@@ -106,6 +109,22 @@ class JournalStream:
                 f"the bus' account stores {used} of max_storage {limit} bytes: raise it"
             )
 
+    async def probe(self) -> None:
+        """Write a batch that says nothing, as steps are written. Raises what they would get."""
+        batch = uuid.uuid4().hex
+        try:
+            await self._nats.publish(self._probe_subject, b"", headers=batch_headers(batch, 1))
+            answer = await self._nats.request(
+                self._probe_subject,
+                b"",
+                timeout=self._timeout_s,
+                headers=batch_headers(batch, 2) | {"Nats-Batch-Commit": "1"},
+            )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+        if refusal := json.loads(answer.data).get("error"):
+            raise problem_of("the journal", refusal)
+
     async def wait_for_replicas(self) -> None:
         """Until no replica is behind: one that is might answer a direct read with the past."""
         loop = asyncio.get_running_loop()
@@ -136,7 +155,14 @@ class JournalStream:
         return found
 
 
+def batch_headers(identifier: str, number: int) -> dict[str, str]:
+    """Of one message of an atomic batch; the last one commits it."""
+    return {"Nats-Batch-Id": identifier, "Nats-Batch-Sequence": str(number)}
+
+
 def problem_of(what: str, error: dict[str, Any]) -> StorageFull | Unavailable:
     """The error that one of JetStream's answers stands for."""
     said = f"{what}: {error.get('description', error)}"
+    if error.get("err_code") == _INCOMPLETE:
+        said += " (is its server's disk full?)"
     return StorageFull(said) if error.get("err_code") in _FULL_CODES else Unavailable(said)

@@ -28,6 +28,7 @@ def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
         since=record.since,
         expires_after=timedelta(seconds=expires_s) if expires_s is not None else None,
         is_expiry_set=bool(record.is_expiry_set),
+        is_exclusive=bool(record.is_exclusive),
         bound_generation=Generation(record.bound_generation)
         if record.bound_generation is not None
         else None,
@@ -51,6 +52,7 @@ def encode_lease(lease: Lease) -> str:
             "attachment": lease.attachment,
             "since_ms": round(lease.since.timestamp() * 1000),
             "is_expiry_set": lease.is_expiry_set or None,
+            "is_exclusive": lease.is_exclusive or None,
             "bound_generation": lease.bound_generation,
             "reserved_for": lease.reserved_for,
             "workload": lease.workload,

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.allocator.domain.leases import (
+    NOWHERE,
     ExpireStatus,
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    ParkStatus,
     PolicyStatus,
     Step,
 )
@@ -45,6 +47,19 @@ class MemoryEnds(MemoryBooks):
         if lease.expires_at is None or lease.expires_at > by:
             return self._as_is(ExpireStatus.KEPT, lease)
         return self._keep(ExpireStatus.EXPIRED, replace(lease, state=AddressState.EXPIRED))
+
+    async def park(self, identity: Identity, until: datetime) -> Step[ParkStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ParkStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.moving_to == NOWHERE:
+            return self._as_is(ParkStatus.PARKING, lease)
+        rests = lease.is_exclusive and lease.state is AddressState.RETAINED
+        if not rests or lease.since > until:
+            return self._as_is(ParkStatus.KEPT, lease)
+        leaving = replace(lease, state=AddressState.MOVING, moving_to=NOWHERE)
+        return self._keep(ParkStatus.PARKING, leaving, since=lease.since)
 
     async def give_up(
         self, identity: Identity, generation: Generation, *, force: bool
@@ -100,4 +115,6 @@ class MemoryEnds(MemoryBooks):
 
 
 def _due(lease: Lease) -> datetime | None:
-    return lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
+    is_left = lease.is_exclusive and lease.state is AddressState.RETAINED
+    is_now = lease.state is AddressState.EXPIRED or is_left or lease.moving_to == NOWHERE
+    return lease.since if is_now else lease.expires_at

@@ -64,6 +64,9 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         lease = self._books.fixed.get(claim.identity)
         if lease is None:
             return self._first(claim)
+        is_other_kind = lease.is_exclusive is not claim.is_exclusive
+        if is_other_kind and lease.state is not AddressState.EXPIRED:
+            return self._as_is(AcquireStatus.OTHER_KIND, lease)
         match lease.state:
             case AddressState.BOUND_FIXED:
                 if (lease.pod_uid, lease.node) != (claim.pod_uid, node):
@@ -98,6 +101,16 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             return self._as_is(ArriveStatus.SUPERSEDED, lease)
         there = replace(lease, state=AddressState.RETAINED, node=node, eni=eni, moving_to=None)
         return self._keep(ArriveStatus.ARRIVED, there)
+
+    async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=ArriveStatus.UNKNOWN, lease=None, is_journaled=True)
+        if lease.state is not AddressState.MOVING or lease.generation != generation:
+            return self._as_is(ArriveStatus.SUPERSEDED, lease)
+        there = replace(lease, state=AddressState.PARKED, node=None, moving_to=None)
+        return self._keep(ArriveStatus.ARRIVED, there, since=lease.since)
 
     async def retain(
         self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
@@ -153,6 +166,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             since=self._now(),
             expires_after=claim.expires_after,
             workload=_workload(claim),
+            is_exclusive=claim.is_exclusive,
         )
         return self._keep(AcquireStatus.BOUND, lease)
 

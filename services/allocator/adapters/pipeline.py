@@ -18,7 +18,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from shared.errors import Busy, Unavailable
+from shared.errors import Busy
+
+from .store_health import store_problem
 
 _LUA: Final = "services.allocator.adapters.lua"
 _SHARED: Final = ("prelude", "slots")  # by all steps, in this order
@@ -46,7 +48,8 @@ class ScriptPipeline:
         self._flusher: asyncio.Task[None] | None = None
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        """The step's reply. Raises Unavailable when the store did not answer: maybe done."""
+        """The step's reply. Raises Unavailable when the store did not answer: maybe done;
+        StorageFull when it refused: not done."""
         if len(self._waiting) >= _WAITING_MAX:
             raise Busy(f"{_WAITING_MAX} steps wait for the store")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -95,7 +98,7 @@ def _settle(call: _Call, reply: Any) -> None:
     if call.answer.done():  # the caller's deadline passed
         return
     if isinstance(reply, Exception):
-        call.answer.set_exception(Unavailable(f"the store, at {call.name}: {reply}"))
+        call.answer.set_exception(store_problem(call.name, reply))
     else:
         call.answer.set_result(reply)
 

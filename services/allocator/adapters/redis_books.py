@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.allocator.domain.leases import FencedBy, Lease, Step, unheard
-from services.allocator.domain.ports import ReportedView
+from services.allocator.domain.ports import ReportedView, StepGate
 from shared.errors import EpochLost, Unavailable
 from shared.ids import ClusterName, Identity, NodeName, decode_token
 from shared.store.keys import lease_key, lease_node_key
@@ -28,13 +28,16 @@ from .pipeline import ScriptPipeline
 
 Status = TypeVar("Status", bound=StrEnum)
 
+_GROWING: Final = frozenset({"acquire", "register", "report"})  # steps that make books larger
+
 
 class RedisBooks:
     """One cluster's books, and the epoch that steps on them carry."""
 
-    def __init__(self, store: Redis, cluster: ClusterName) -> None:
+    def __init__(self, store: Redis, cluster: ClusterName, gate: StepGate) -> None:
         self._store = store
         self._cluster = cluster
+        self._gate = gate
         self._scripts = ScriptPipeline(store)
         self._number: int | None = None
         self._epoch = lease_key(cluster, "epoch")
@@ -118,6 +121,7 @@ class RedisBooks:
     ) -> list[Any]:
         if self._number is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
+        self._gate.check(grows=name in _GROWING)
         reply: list[Any] = await self._scripts.run(name, keys, [self._number, *arguments])
         refusal = unheard(reply[0].decode(), fence)
         if refusal is not None:

@@ -9,6 +9,7 @@ from services.allocator.domain.leases import (
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    ParkStatus,
     PolicyStatus,
     Step,
 )
@@ -41,6 +42,15 @@ class RedisEnds(RedisBooks):
             fence=None,
         )
         return read_step(ExpireStatus, identity, reply)
+
+    async def park(self, identity: Identity, until: datetime) -> Step[ParkStatus]:
+        reply = await self._step(
+            "park",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, milliseconds(until)],
+            fence=None,
+        )
+        return read_step(ParkStatus, identity, reply)
 
     async def give_up(
         self, identity: Identity, generation: Generation, *, force: bool

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import StoreEpoch
-from shared.errors import Refused, Unavailable
+from shared.errors import Unavailable
 from shared.ids import GENERATION_BITS, Generation
 from shared.store.keys import lease_key
 
@@ -72,17 +72,3 @@ class RedisEpochs(RedisBooks):
 
     async def open(self, number: int) -> bool:
         return bool(await self._scripts.run("open_epoch", [self._epoch], [number]))
-
-    async def check_durability(self) -> None:
-        """Raise Refused when an acknowledged write could be lost with the server's machine."""
-        try:
-            kept = await self._store.config_get("append*")
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"the store's persistence settings: {error}") from error
-        found = (kept.get("appendonly"), kept.get("appendfsync"))
-        if found != ("yes", "always"):
-            raise Refused(
-                f"the store has appendonly {found[0]!r}, appendfsync {found[1]!r}: an "
-                "acknowledged lease could be lost; set appendonly yes and appendfsync always, "
-                "or the setting durability to memory"
-            )

@@ -68,6 +68,7 @@ class RedisLeases(RedisEnds, RedisEpochs):
                 round(expires.total_seconds()) if expires is not None else "",
                 _pool(claim.pool) if claim.pool is not None else "",
                 claim.workload.local if claim.workload is not None else "",
+                "1" if claim.is_exclusive else "0",
             ],
             fence=claim.fence,
         )
@@ -82,6 +83,15 @@ class RedisLeases(RedisEnds, RedisEpochs):
             "arrive",
             [self._epoch, self._fixed, self._unjournaled, self._expiries],
             [identity.token, str(generation), node, eni],
+            fence=None,
+        )
+        return read_step(ArriveStatus, identity, reply)
+
+    async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
+        reply = await self._step(
+            "parked",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, str(generation)],
             fence=None,
         )
         return read_step(ArriveStatus, identity, reply)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from shared.addresses import AddressState
+from shared.annotations import NETWORKS, NetworkMode
 from shared.errors import (
     BerthError,
     EpochLost,
     HolderAlive,
+    InvalidInput,
     LeaseInUse,
     Moving,
     NotRegistered,
@@ -30,6 +32,8 @@ from shared.ids import (
     SubnetId,
     WorkloadName,
 )
+
+NOWHERE: Final = NodeName("")  # where a lease moves whose ENI leaves its node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,7 @@ class Lease:
     bound_generation: Generation | None = None  # of the bind, if a later step did not end it
     reserved_for: PodUid | None = None  # the pod for which a pool's slot moved, until it binds
     workload: str | None = None  # WorkloadName.local of what made the last pod
+    is_exclusive: bool = False  # the address is an ENI's own: both go together
 
     def __post_init__(self) -> None:
         assert self.generation >= 1, "generations start at 1: 0 would equal 'no lease'"
@@ -117,6 +122,7 @@ class Claim:
     candidate: StockCandidate | None
     workload: WorkloadName | None = None  # what made the pod
     pool: Pool | None = None  # the identity is then one of its slots
+    is_exclusive: bool = False  # the pod has an ENI of its own
 
 
 Status = TypeVar("Status", bound=StrEnum)
@@ -134,6 +140,7 @@ class AcquireStatus(StrEnum):
     NO_CANDIDATE = "no_candidate"
     CANDIDATE_TAKEN = "candidate_taken"
     POOL_FULL = "pool_full"
+    OTHER_KIND = "other_kind"  # of a whole ENI, and the pod shares one, or the reverse
 
 
 class ArriveStatus(StrEnum):
@@ -157,6 +164,14 @@ class ExpireStatus(StrEnum):
 
     EXPIRED = "expired"
     KEPT = "kept"  # not due (any more): a pod came back, or it is kept for longer
+    UNKNOWN = "unknown"
+
+
+class ParkStatus(StrEnum):
+    """What became of a lease whose ENI may leave its node."""
+
+    PARKING = "parking"  # it is moving nowhere: the ENI is to leave
+    KEPT = "kept"  # a pod came back, or its pod went a moment ago
     UNKNOWN = "unknown"
 
 
@@ -217,6 +232,20 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
         return HolderAlive(
             f"{lease.address} of {who} is bound to pod uid {lease.pod_uid} on node "
             f"{lease.node} since {lease.since:%H:%M:%S}; it waits until that pod has ended"
+        )
+    if status is AcquireStatus.OTHER_KIND:
+        has = NetworkMode.EXCLUSIVE if lease.is_exclusive else NetworkMode.SHARED
+        wants = NetworkMode.EXCLUSIVE if claim.is_exclusive else NetworkMode.SHARED
+        return InvalidInput.of(
+            NETWORKS,
+            wants.value,
+            f"{has.value}, by which {who} has {lease.address}; to change it, end that lease"
+            " (berth lease release)",
+        )
+    if status is AcquireStatus.MOVING and lease.moving_to == NOWHERE:
+        return Moving(
+            f"ENI {lease.eni} with {lease.address} of {who} is leaving node {lease.node}, whose"
+            f" pod went; node {here} gets it after that"
         )
     if status is AcquireStatus.MOVING:
         return Moving(

@@ -19,6 +19,7 @@ from .leases import (
     ForgetStatus,
     GiveUpStatus,
     Lease,
+    ParkStatus,
     PolicyStatus,
     RetainStatus,
     Step,
@@ -53,6 +54,10 @@ class LeaseStore(Protocol):
         self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
     ) -> Step[ArriveStatus]: ...
 
+    async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
+        """The end of a move to nowhere, or of one that was called off on its way."""
+        ...
+
     async def retain(
         self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
     ) -> Step[RetainStatus]: ...
@@ -70,6 +75,10 @@ class LeaseStore(Protocol):
 
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         """`by` is a moment that the store's clock has reached."""
+        ...
+
+    async def park(self, identity: Identity, until: datetime) -> Step[ParkStatus]:
+        """Have the ENI of a lease leave its node, if its pod went before `until`."""
         ...
 
     async def give_up(
@@ -112,6 +121,14 @@ class LeaseStore(Protocol):
     async def nodes(self) -> list[NodeName]: ...
 
     async def reported(self, node: NodeName) -> list[ReportedView]: ...
+
+
+class StepGate(Protocol):
+    """Asked before each step of the store."""
+
+    def check(self, *, grows: bool) -> None:
+        """Raise the reason why no step, or none that makes books larger, is taken now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.eni_manager.adapters.bus_agents import eni_fields
-from services.eni_manager.domain.moves import Move
+from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, NodeImage
@@ -28,9 +28,12 @@ from shared.messages.clusters import (
 )
 from shared.messages.moves import (
     ADDRESS_MOVE,
+    ADDRESS_PARK,
     ADDRESS_RECLAIM,
     Moved,
     MoveRequest,
+    Parked,
+    ParkRequest,
     Reclaimed,
     ReclaimRequest,
 )
@@ -48,6 +51,7 @@ class EniManagerEndpoints:
         return {
             NODE_WANT: self._want,
             ADDRESS_MOVE: self._move,
+            ADDRESS_PARK: self._park,
             ADDRESS_RECLAIM: self._reclaim,
             NODE_LIST: self._list_nodes,
             SUBNET_LIST: self._list_subnets,
@@ -80,13 +84,26 @@ class EniManagerEndpoints:
         arrived = await self._service.move(move)
         return Moved(address=move.address, eni=eni_fields(arrived), generation=move.generation)
 
+    async def _park(self, request: ParkRequest) -> Parked:
+        await self._service.park(
+            Parking(
+                identity=request.identity.to_identity(),
+                address=request.address,
+                eni=EniId(request.eni),
+                node=NodeName(request.node),
+                generation=request.generation,
+            )
+        )
+        return Parked(address=request.address, generation=request.generation)
+
     async def _reclaim(self, request: ReclaimRequest) -> Reclaimed:
         await self._service.reclaim(
             Reclaim(
                 identity=request.identity.to_identity(),
                 address=request.address,
-                node=NodeName(request.node),
+                node=NodeName(request.node) if request.node else None,
                 generation=request.generation,
+                eni=EniId(request.eni) if request.eni else None,
             )
         )
         return Reclaimed(address=request.address, generation=request.generation)

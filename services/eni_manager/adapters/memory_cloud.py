@@ -57,8 +57,8 @@ class MemoryCloud:
         found = [self._subnets[each] for each in subnets if each in self._subnets]
         return [replace(each, free=len(self._free(each))) for each in found]
 
-    async def describe_instance(self, instance: InstanceId) -> Instance:
-        return self._instance(instance)[0]
+    async def describe_instances(self, instances: Sequence[InstanceId]) -> list[Instance]:
+        return [self._instances[each][0] for each in instances if each in self._instances]
 
     async def describe_quota(self, instance: InstanceId) -> EniQuota:
         return self._instance(instance)[1]
@@ -66,8 +66,8 @@ class MemoryCloud:
     async def describe_enis(self, enis: Sequence[EniId]) -> list[Eni]:
         return [self._enis[each] for each in enis if each in self._enis]
 
-    async def find_enis_on(self, instance: InstanceId) -> list[Eni]:
-        return [each for each in self._enis.values() if each.instance == instance]
+    async def find_enis_on(self, instances: Sequence[InstanceId]) -> list[Eni]:
+        return [each for each in self._enis.values() if each.instance in instances]
 
     async def find_enis_tagged(self, tags: Mapping[str, str]) -> list[Eni]:
         return [
@@ -120,7 +120,7 @@ class MemoryCloud:
             raise CloudTaken(action, "AttachmentAlreadyExists", f"{eni} is attached")
         if self._subnets[found.subnet].zone != machine.zone:
             raise CloudDenied(action, "ZoneMismatch", f"{eni} and {instance}")
-        if len(await self.find_enis_on(instance)) >= quota.secondary_enis:
+        if len(await self.find_enis_on([instance])) >= quota.secondary_enis:
             raise CloudLimit(action, "LimitExceeded", f"{instance} has {quota.enis} ENIs")
         self._enis[eni] = replace(found, instance=instance)
         self._answers[token] = None

@@ -37,7 +37,11 @@ from shared.cloud.errors import (
     CloudNotFound,
     CloudThrottled,
 )
-from shared.cloud.port import ADDRESSES_PER_CALL_MAX, ENIS_PER_DESCRIBE_MAX
+from shared.cloud.port import (
+    ADDRESSES_PER_CALL_MAX,
+    ENIS_PER_DESCRIBE_MAX,
+    INSTANCES_PER_DESCRIBE_MAX,
+)
 from shared.cloud.words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddress
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 from shared.telemetry.metrics import CLOUD_CALL_SECONDS, CLOUD_THROTTLE_WAIT_SECONDS
@@ -84,17 +88,28 @@ class TencentCloud:
             found += _each(shapes.SubnetShape, answer.SubnetSet, "DescribeSubnets")
         return found
 
-    async def describe_instance(self, instance: InstanceId) -> Instance:
+    async def describe_instances(self, instances: Sequence[InstanceId]) -> list[Instance]:
+        assert len(instances) <= INSTANCES_PER_DESCRIBE_MAX, f"{len(instances)} in one call"
         action = "DescribeInstances"
 
         async def ask(parameters: dict[str, object]) -> Any:
             return await self._cvm.call_and_deserialize(action, parameters)
 
-        answer = await self._call(action, ask, {"InstanceIds": [instance]})
-        found = _each(shapes.InstanceShape, answer["Response"].get("InstanceSet"), action)
-        if not found:
-            raise CloudNotFound(action, "InvalidInstanceId.NotFound", f"no instance {instance}")
-        return found[0]
+        asked = {"InstanceIds": list(instances), "Limit": INSTANCES_PER_DESCRIBE_MAX}
+        try:
+            answer = await self._call(action, ask, asked)
+        except (CloudNotFound, CloudDenied) as error:
+            if not error.cloud_code.startswith("InvalidInstanceId"):
+                raise
+            if len(instances) <= 1:
+                return []
+            # One that is gone, or was never one, must not hide the others.
+            middle = len(instances) // 2
+            return [
+                *await self.describe_instances(instances[:middle]),
+                *await self.describe_instances(instances[middle:]),
+            ]
+        return _each(shapes.InstanceShape, answer["Response"].get("InstanceSet"), action)
 
     async def describe_quota(self, instance: InstanceId) -> EniQuota:
         action = "DescribeNetworkInterfaceLimit"
@@ -107,8 +122,8 @@ class TencentCloud:
         assert len(enis) <= ENIS_PER_DESCRIBE_MAX, f"{len(enis)} ENIs in one call"
         return await self._find("network-interface-id", list(enis)) if enis else []
 
-    async def find_enis_on(self, instance: InstanceId) -> list[Eni]:
-        return await self._find("attachment.instance-id", [instance])
+    async def find_enis_on(self, instances: Sequence[InstanceId]) -> list[Eni]:
+        return await self._find("attachment.instance-id", list(instances))
 
     async def find_enis_tagged(self, tags: Mapping[str, str]) -> list[Eni]:
         return await self._find_all(

@@ -30,7 +30,30 @@ class FixedLease:
     address: IPv4Address
     state: AddressState
     generation: int
-    moving_to: NodeName | None
+    moving_to: NodeName | None  # None: not moving, or nowhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parking:
+    """An ENI that is to leave its node, with the lease that is its address's."""
+
+    identity: Identity
+    address: IPv4Address
+    eni: EniId
+    node: NodeName
+    generation: int
+
+
+def check_parking(parking: Parking, lease: FixedLease | None) -> None:
+    """Only the lease's own step to nowhere allows the cloud call. Raises Stale."""
+    if lease is None or lease.address != parking.address:
+        raise Stale(f"{parking.identity} has no lease of {parking.address}")
+    is_step = lease.state is AddressState.MOVING and lease.moving_to is None
+    if not is_step or lease.generation != parking.generation:
+        raise Stale(
+            f"the lease of {parking.identity} is {lease.state} at generation"
+            f" {lease.generation}: at {parking.generation} its ENI may not leave its node"
+        )
 
 
 def check_authorised(move: Move, lease: FixedLease | None) -> FixedLease:

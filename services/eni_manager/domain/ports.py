@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -44,6 +45,55 @@ class EniStore(Protocol):
         drop: Sequence[Record] = (),
     ) -> None:
         """All or nothing. Raises Stale when the term was lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Addresses of one subnet that a call may take."""
+
+    subnet: SubnetId
+    count: int
+    left: int  # in the subnet after it
+
+
+class Headroom(Protocol):
+    """What subnets have left once the calls under way, of every replica, are counted."""
+
+    async def moment_ms(self) -> int:
+        """The store's clock: to be read before the cloud is asked what is free."""
+        ...
+
+    async def tell(self, free: Mapping[SubnetId, int], *, asked_ms: int) -> None:
+        """What the cloud answered."""
+        ...
+
+    async def take(
+        self, call: str, subnets: Sequence[SubnetId], *, least: int, most: int
+    ) -> Taken | None:
+        """In the subnet that has most left; None when none has `least`. Safe to repeat."""
+        ...
+
+    async def settle(self, call: str, subnet: SubnetId) -> None:
+        """The call was answered: it counts until the cloud is asked again."""
+        ...
+
+    async def give_back(self, call: str, subnet: SubnetId) -> None:
+        """The call took nothing."""
+        ...
+
+
+class Embargoes(Protocol):
+    """Addresses that a call in flight may yet take off an ENI."""
+
+    async def begin(
+        self, eni: EniId, addresses: Sequence[IPv4Address], until: datetime
+    ) -> None: ...
+
+    async def among(
+        self, places: Sequence[tuple[EniId, IPv4Address]]
+    ) -> Mapping[tuple[EniId, IPv4Address], datetime]:
+        """Until when, for those that are under one."""
         ...
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from shared.addresses import AddressState
 from shared.errors import Stale
-from shared.ids import Identity, NodeName
+from shared.ids import EniId, Identity, NodeName
 
 from .moves import FixedLease
 
@@ -16,8 +16,9 @@ from .moves import FixedLease
 class Reclaim:
     identity: Identity
     address: IPv4Address
-    node: NodeName
+    node: NodeName | None  # None: parked
     generation: int
+    eni: EniId | None = None
 
 
 def check_expired(reclaim: Reclaim, lease: FixedLease | None) -> None:

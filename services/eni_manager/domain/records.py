@@ -115,6 +115,8 @@ class Intent:
     addresses: tuple[IPv4Address, ...] = ()
     security_groups: tuple[str, ...] = ()
     purpose: Purpose = Purpose.SHARED  # of the ENI that is made, or of those recalled from
+    source: EniId | None = None  # of a migration
+    term: int = 0  # of the owner that began it
     version: int = 1
 
 
@@ -137,19 +139,32 @@ class NodeImage:
         return [each for each in self.addresses.values() if each.hold is hold]
 
     def secondary(self) -> list[EniRecord]:
-        """The ENIs that many pods share."""
-        return [each for each in self.enis.values() if each.purpose is Purpose.SHARED]
+        """The ENIs that many pods share; those that are being removed carry none."""
+        return self._staying(Purpose.SHARED)
+
+    def ours(self) -> frozenset[EniId]:
+        """All that take up slots beside the instance's own; those that leave too."""
+        return frozenset(each.eni for each in self.enis.values() if not each.is_primary)
 
     def whole(self) -> list[EniRecord]:
         """The ENIs that one pod has, or may have, each with its primary address."""
-        return [each for each in self.enis.values() if each.purpose is Purpose.EXCLUSIVE]
+        return self._staying(Purpose.EXCLUSIVE)
 
-    def coming(self, purpose: Purpose) -> int:
-        """Addresses on ENIs of this purpose that their agent has not taken yet."""
-        return sum(
-            each.eni in self.enis and self.enis[each.eni].purpose is purpose
-            for each in self.held(Hold.ASSIGNING)
+    def leaving(self) -> frozenset[EniId]:
+        """Those whose removal has begun: they are used for nothing any more."""
+        return frozenset(
+            each.eni
+            for each in self.intents.values()
+            if each.kind is IntentKind.REMOVE_ENI and each.eni is not None
         )
+
+    def _staying(self, purpose: Purpose) -> list[EniRecord]:
+        leaving = self.leaving()
+        return [
+            each
+            for each in self.enis.values()
+            if each.purpose is purpose and each.eni not in leaving
+        ]
 
     def room(self, eni: EniId) -> int:
         """Secondary addresses that still fit on the ENI."""

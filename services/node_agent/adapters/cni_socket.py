@@ -11,6 +11,7 @@ import array
 import asyncio
 import logging
 import os
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -133,6 +134,9 @@ class CniServer:
         fds: list[int] = []
         try:
             answer = await self._answer(connection, fds)
+            if answer.added is not None and _has_hung_up(connection):
+                await self._endpoint.undo(answer.added)
+                return
             body = answer.encode()
             async with asyncio.timeout(self._receive_timeout_s):
                 await asyncio.get_running_loop().sock_sendall(
@@ -203,6 +207,13 @@ def _check_peer(connection: socket.socket) -> None:
     _, uid, _ = _UCRED.unpack(credentials)
     if uid not in (0, os.geteuid()):
         raise NotAuthorised(f"uid {uid} may not call the node agent; allowed: root and itself")
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the peer is gone for good; one that only said all it had to say still listens."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
 
 
 async def _receive_frame(connection: socket.socket, fds: list[int]) -> bytes:

@@ -33,7 +33,7 @@ class DevicePlugin:
     def __init__(self, devices: Devices, kubelet: KubeletSockets) -> None:
         self._devices = devices
         self._kubelet = kubelet
-        self._endpoint = f"berth-{devices.mode}.sock"
+        self._lives = 0
         self._server: grpc.aio.Server | None = None
         self._registered_with: tuple[int, int, int] | None = None
 
@@ -55,7 +55,13 @@ class DevicePlugin:
         if self._server is not None:
             await self._server.stop(_STOP_GRACE_S)
             self._server = None
-        self._path.unlink(missing_ok=True)
+        for left in self._kubelet.plugins.glob(f"berth-{self._devices.mode}-*.sock"):
+            left.unlink(missing_ok=True)
+
+    @property
+    def _endpoint(self) -> str:
+        """Another name each time: gRPC unlinks a stopped server's socket whenever it likes."""
+        return f"berth-{self._devices.mode}-{self._lives}.sock"
 
     @property
     def _path(self) -> Path:
@@ -63,6 +69,7 @@ class DevicePlugin:
 
     async def _serve(self) -> None:
         await self.aclose()
+        self._lives += 1
         server = grpc.aio.server()
         server.add_generic_rpc_handlers([self._handlers()])
         try:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import grpc
-import grpc.aio
-
 from services.node_agent.adapters.protobuf import Fields, encode
+from services.node_agent.adapters.unix_grpc import ask_unix
 from shared.annotations import RESOURCE_OF_MODE, NetworkMode
 from shared.errors import InvalidInput, Unavailable
 
@@ -20,8 +18,7 @@ _LIST: Final = "/v1.PodResourcesLister/List"
 
 
 class KubeletSockets:
-    """The two sockets below kubelet's folder. Each question is a connection of its own: kubelet
-    is asked seldom, and a connection kept would have to notice its restarts."""
+    """The two sockets below kubelet's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.plugins = folder / PLUGINS_FOLDER
@@ -31,11 +28,11 @@ class KubeletSockets:
     async def register(self, endpoint: str, mode: NetworkMode) -> None:
         """Name the plugin's socket, beside kubelet's own. Raises Unavailable."""
         request = encode((1, API_VERSION), (2, endpoint), (3, RESOURCE_OF_MODE[mode]))
-        await _ask(self.socket, _REGISTER, request)
+        await ask_unix(self.socket, _REGISTER, request, timeout_s=_TIMEOUT_S)
 
     async def taken(self, mode: NetworkMode) -> frozenset[str]:
         """The slots that kubelet has given to pods. Raises Unavailable."""
-        answer = await _ask(self._resources, _LIST, b"")
+        answer = await ask_unix(self._resources, _LIST, b"", timeout_s=_TIMEOUT_S)
         try:
             return frozenset(
                 slot
@@ -47,18 +44,3 @@ class KubeletSockets:
             )
         except InvalidInput as error:
             raise Unavailable(f"{self._resources}: {error}") from error
-
-
-async def _ask(socket: Path, method: str, request: bytes) -> bytes:
-    return await ask_unix(socket, method, request, timeout_s=_TIMEOUT_S)
-
-
-async def ask_unix(socket: Path, method: str, request: bytes, *, timeout_s: float) -> bytes:
-    """One gRPC call over a Unix socket. Raises Unavailable."""
-    async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
-        call = channel.unary_unary(method)
-        try:
-            answer: bytes = await call(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise Unavailable(f"{socket}: {method}: {error.details()}") from error
-    return answer

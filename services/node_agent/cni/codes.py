@@ -10,6 +10,7 @@ import json
 from enum import IntEnum
 from typing import Final
 
+from services.node_agent.domain.requests import PodsCutOff
 from shared.errors import BerthError, ErrorCode, InvalidInput, TryLater
 
 NEWEST_VERSION: Final = "1.1.0"
@@ -72,11 +73,12 @@ class BadCall(InvalidInput):
 
 
 def code_of(error: BerthError, *, is_status: bool = False) -> CniCode:
-    """The CNI code of an error; STATUS knows only "no ADD can be served"."""
+    """The CNI code of an error; STATUS knows only 50 and 51: no ADD can be served."""
     if isinstance(error, BadCall):
         return error.cni_code
     if is_status:
-        return CniCode.NOT_AVAILABLE
+        is_cut_off = isinstance(error, PodsCutOff)
+        return CniCode.LIMITED_CONNECTIVITY if is_cut_off else CniCode.NOT_AVAILABLE
     if isinstance(error, TryLater):
         return CniCode.TRY_AGAIN_LATER
     return CNI_CODE[error.code]

@@ -50,6 +50,7 @@ class Answer:
     status: int
     stdout: str
     is_retryable: bool = False  # a deletion may be spooled instead of failed
+    added: AttachmentKey | None = None  # by this call; a killed plugin leaves it
 
     def encode(self) -> bytes:
         return json.dumps(
@@ -72,7 +73,11 @@ class CniEndpoint:
         try:
             request = parse_request(body)
             verb, version = request.verb.value, request.cni_version
-            answer = Answer(status=0, stdout=await self._serve(request, netns_fd))
+            answer = Answer(
+                status=0,
+                stdout=await self._serve(request, netns_fd),
+                added=request.key if request.verb is Verb.ADD else None,
+            )
         except BerthError as error:
             outcome = error.code
             answer = refusal(error, verb=verb, cni_version=version)
@@ -84,6 +89,14 @@ class CniEndpoint:
             answer = refusal(bug, verb=verb, cni_version=version)
         CNI_SECONDS.labels(verb, outcome).observe(self._clock.monotonic_s() - began_s)
         return answer
+
+    async def undo(self, added: AttachmentKey) -> None:
+        """Nobody heard that it was added: the runtime killed the plugin, and may have died."""
+        log.warning("answer not heard, undone", extra={"attachment": str(added)})
+        try:
+            await self._attachments.delete(added)
+        except BerthError as error:  # garbage collection will find it
+            log.warning("not undone", extra={"attachment": str(added), "why": str(error)})
 
     async def _serve(self, request: CniRequest, netns_fd: int | None) -> str:
         try:

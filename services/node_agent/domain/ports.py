@@ -195,6 +195,14 @@ class PodSource(Protocol):
         ...
 
 
+class Runtime(Protocol):
+    """The container runtime of this node."""
+
+    async def sandboxes(self) -> frozenset[str]:
+        """Ids of every sandbox, ready or not. Raises Unavailable."""
+        ...
+
+
 class Randomness(Protocol):
     """Where MAC addresses come from."""
 

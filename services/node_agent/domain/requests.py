@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from shared.annotations import NetworkMode
+from shared.errors import Unavailable
 from shared.ids import AttachmentKey, PodName, PodUid
 
 POD_GATEWAY: Final = IPv4Address("169.254.1.1")  # every pod's next hop: its host veth
@@ -62,6 +63,10 @@ class Check:
     key: AttachmentKey
     netns_fd: int
     address: IPv4Address | None  # of the runtime's prevResult, if it holds one
+
+
+class PodsCutOff(Unavailable):
+    """Raised by STATUS when no ADD can be served and pods that are there lost their ENI too."""
 
 
 class Attachments(Protocol):

@@ -33,6 +33,7 @@ from services.allocator.domain.leases import (
     RetainStatus,
     Step,
 )
+from services.allocator.durability import WriteGate
 from shared.errors import BerthError
 from shared.ids import ClusterName, EniId, Incarnation, NodeName
 from tests.support.lease_requests import NodeVoice, attachment
@@ -75,7 +76,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.loop = asyncio.Runner()
         self.redis = Redis.from_url(self.url)
         self.model = MemoryLeases()
-        self.real = RedisLeases(self.redis, ClusterName("test"))
+        self.real = RedisLeases(self.redis, ClusterName("test"), WriteGate())
         self.number = 0
         self.voices: dict[str, NodeVoice] = {}
         self.claims: list[Claim] = []

@@ -19,7 +19,7 @@ from shared.clock import SystemClock
 from shared.ids import Incarnation, NodeName
 from shared.messages.subjects import journal_stream
 from shared.telemetry.health import Readiness
-from tests.support.allocators import CLUSTER
+from tests.support.allocators import CLUSTER, trusted
 from tests.support.lease_requests import NodeVoice
 from tests.support.servers import NatsServer
 
@@ -47,6 +47,7 @@ class Cluster:
             clock=SystemClock(),
             readiness=Readiness(EPOCH_CONDITION),
             claim_timeout_s=0.2,
+            check_store=trusted,
         )
 
     async def bind(self, pod: str, address: str, *, is_journaled: bool = True) -> Lease:

@@ -12,8 +12,10 @@ from services.allocator.adapters.journal import JetStreamJournal
 from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.config import AllocatorSettings
 from services.allocator.domain.leases import Lease
+from services.allocator.durability import WriteGate
 from services.allocator.durable_steps import DurableSteps
 from services.allocator.epochs import EPOCH_CONDITION, EpochKeeper
+from services.allocator.parker import Parker
 from services.allocator.reaper import Reaper, ReaperLimits
 from shared.addresses import AddressState
 from shared.bus.connection import connect_bus
@@ -21,7 +23,7 @@ from shared.errors import Unavailable
 from shared.ids import NodeName
 from shared.messages.events import Event, LeaseEvent
 from shared.telemetry.health import Readiness
-from tests.support.allocators import CLUSTER
+from tests.support.allocators import CLUSTER, trusted
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import voice
 from tests.support.servers import NatsServer
@@ -29,6 +31,7 @@ from tests.support.servers import NatsServer
 NODE = NodeName("node-1")
 SPAN = timedelta(minutes=5)
 RETRY = timedelta(seconds=10)
+PARK_AFTER = timedelta(seconds=20)
 
 
 class Clocks:
@@ -62,18 +65,35 @@ class World:
             clock=self.clocks,
             readiness=Readiness(EPOCH_CONDITION),
             claim_timeout_s=1.0,
+            check_store=trusted,
         )
         self.events: list[LeaseEvent] = []
         self.reclaimed: list[Lease] = []
+        self.parked: list[Lease] = []
+        self.journaled: list[list[AddressState]] = []  # when an ENI was to be parked
         self.is_eni_manager_away = False
-        self.steps = DurableSteps(self.store, self.journal, self, self.keeper)
+        self.steps = DurableSteps(self.store, self.journal, self, self.keeper, WriteGate())
         self.reaper = self.another_reaper()
 
     def another_reaper(self, *, batch_max: int = 64) -> Reaper:
         limits = ReaperLimits(
             batch_max=batch_max, retry=RETRY, reclaim_timeout=timedelta(seconds=5)
         )
-        return Reaper(self.store, self.journal, self.steps, self, self.clocks, limits)
+        parker = Parker(
+            self.store,
+            self.steps,
+            self,
+            self.clocks,
+            after=PARK_AFTER,
+            timeout=timedelta(seconds=5),
+        )
+        return Reaper(self.store, self.journal, self.steps, self, parker, self.clocks, limits)
+
+    async def park(self, lease: Lease, deadline: datetime) -> None:
+        self.journaled.append([each.state async for each in self.journal.leases()])
+        if self.is_eni_manager_away:
+            raise Unavailable("nobody serves address.park")
+        self.parked.append(lease)
 
     async def reclaim(self, lease: Lease, deadline: datetime) -> None:
         if self.is_eni_manager_away:
@@ -84,8 +104,12 @@ class World:
         if isinstance(event, LeaseEvent):
             self.events.append(event)
 
-    async def gone(self, by: NodeVoice, pod: str, at: str) -> Lease:
-        step = await self.store.acquire(by.claim(pod, candidate=at, expires_after=SPAN))
+    async def gone(
+        self, by: NodeVoice, pod: str, at: str, *, is_exclusive: bool = False
+    ) -> Lease:
+        step = await self.store.acquire(
+            by.claim(pod, candidate=at, expires_after=SPAN, is_exclusive=is_exclusive)
+        )
         assert step.lease is not None
         released = await self.store.retain(
             by.fence(), step.lease.identity, str(attachment("s1")), step.lease.generation
@@ -278,3 +302,54 @@ async def test_a_rebuild_before_the_tombstone_hands_the_lease_over_again(
 
     assert [each.generation for each in world.reclaimed] == [step.lease.generation]
     assert await world.states() == []
+
+
+async def test_an_eni_leaves_its_node_once_its_pod_has_been_away_for_a_while(
+    world: World, node: NodeVoice
+) -> None:
+    await world.gone(node, "web-0", "10.0.0.9", is_exclusive=True)
+    await world.gone(node, "web-1", "10.0.0.8")
+
+    await world.reaper.round()
+    early = await world.states()
+    world.clocks.passed = PARK_AFTER
+    await world.reaper.round()
+
+    assert early == [AddressState.RETAINED, AddressState.RETAINED]
+    assert [str(lease.address) for lease in world.parked] == ["10.0.0.9"]
+    assert await world.states() == [AddressState.PARKED, AddressState.RETAINED]
+    assert AddressState.MOVING in world.journaled[0], "the step is journaled before the call"
+    assert [event.verb for event in world.events] == ["parked"]
+    assert {lease.state async for lease in world.journal.leases()} == {AddressState.PARKED}
+
+
+async def test_a_parking_that_nobody_answered_is_finished_by_whoever_looks_next(
+    world: World, node: NodeVoice
+) -> None:
+    await world.gone(node, "web-0", "10.0.0.9", is_exclusive=True)
+    world.is_eni_manager_away = True
+    world.clocks.passed = PARK_AFTER
+    await world.reaper.round()
+    halfway = await world.states()
+
+    world.is_eni_manager_away = False
+    world.clocks.passed += RETRY
+    await world.another_reaper().round()
+
+    assert halfway == [AddressState.MOVING]
+    assert await world.states() == [AddressState.PARKED]
+
+
+async def test_a_parked_lease_is_handed_over_with_its_eni(
+    world: World, node: NodeVoice
+) -> None:
+    await world.gone(node, "web-0", "10.0.0.9", is_exclusive=True)
+    world.clocks.passed = PARK_AFTER
+    await world.reaper.round()
+
+    world.clocks.passed = SPAN
+    await world.reaper.round()
+
+    assert await world.states() == []
+    [lease] = world.reclaimed
+    assert (lease.node, lease.eni) == (None, "eni-node-1")

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.allocator.adapters.redis_leases import RedisLeases
+from services.allocator.durability import WriteGate
 from shared.errors import BerthError, InvalidInput, WrongSubnet
 from shared.ids import ClusterName
 from shared.messages.base import ServiceName
@@ -92,7 +93,7 @@ async def test_a_large_backlog_of_unjournaled_steps_is_worked_off(redis: Redis) 
     body = '{"v":1,"a":"10.0.0.1","s":"retained","g":"1","sn":"s","t":1}'
     await redis.hset("berth:{test}:lease:fixed", mapping=dict.fromkeys(tokens, body))
     await redis.hset("berth:{test}:lease:unjournaled", mapping=dict.fromkeys(tokens, "1"))
-    store = RedisLeases(redis, CLUSTER)
+    store = RedisLeases(redis, CLUSTER, WriteGate())
 
     while found := await store.unjournaled(256):
         done = [lease.identity.token for lease in found]

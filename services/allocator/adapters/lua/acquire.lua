@@ -9,12 +9,12 @@
 -- ARGV[9] candidate address or ""   ARGV[10] its ENI   ARGV[11] its subnet
 -- ARGV[12] seconds until it expires once the pod went, or ""
 -- ARGV[13] the pool whose slot it is to be (see slots.lua), as JSON, or ""
--- ARGV[14] what made the pod, or ""
+-- ARGV[14] what made the pod, or ""   ARGV[15] "1": the address is to be that of a whole ENI
 -- returns {status, record or "", "1" if that record is not yet journaled, its token,
 --          token of a slot that was ended for it or "", its record or ""}
 --   bound | held           the lease is this attachment's
 --   must_move              it is `moving` to this node: journal that, then have it moved
---   moving | holder_alive | expiring | no_candidate | candidate_taken | pool_full
+--   moving | holder_alive | expiring | no_candidate | candidate_taken | pool_full | other_kind
 --   stale | unregistered | epoch_lost
 
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost' } end
@@ -55,11 +55,14 @@ if not stored then
   local other = redis.call('HGET', KEYS[4], candidate)
   if other and other ~= token then return answer('candidate_taken', other, '0') end
   redis.call('HSET', KEYS[4], candidate, token)
-  return bind({ v = 1, a = candidate, e = ARGV[10], sn = ARGV[11] })
+  local is_whole = ARGV[15] == '1' and true or nil
+  return bind({ v = 1, a = candidate, e = ARGV[10], sn = ARGV[11], k = is_whole })
 end
 
 local record = cjson.decode(stored)
 local unjournaled = redis.call('HEXISTS', KEYS[5], token) == 1 and '1' or '0'
+local is_other_kind = (record.k or false) ~= (ARGV[15] == '1')
+if is_other_kind and record.s ~= 'expired' then return answer('other_kind', stored, '0') end
 if record.s == 'bound_fixed' then
   if record.u ~= uid or record.n ~= node then return answer('holder_alive', stored, '0') end
   if record.c == attachment then return answer('held', stored, unjournaled) end

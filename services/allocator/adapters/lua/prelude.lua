@@ -56,9 +56,12 @@ local function due_of(record)
   return waits and record.x and record.t + record.x * 1000 or nil
 end
 
--- Have the reaper look at a lease when it is due, and at once when it is to be handed over.
+-- Have the reaper look at a lease when it is due, and at once when there is something to do: it
+-- is to be handed over, or its ENI is to be taken off the node that its pod left.
 local function schedule(expiries, token, record)
-  local due = record.s == 'expired' and record.t or due_of(record)
+  local is_parking = record.s == 'moving' and record.to == ''
+  local is_now = record.s == 'expired' or record.s == 'retained' and record.k or is_parking
+  local due = is_now and record.t or due_of(record)
   if due then
     redis.call('ZADD', expiries, due, token)
   else

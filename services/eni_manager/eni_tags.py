@@ -1,0 +1,31 @@
+"""The tags that every ENI of ours carries from its creation: whose it is, made for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.eni_manager.domain.records import Purpose
+from shared.ids import ClusterName, NodeName
+
+TAG_CLUSTER: Final = "berth-cluster"
+TAG_NODE: Final = "berth-node"
+TAG_PURPOSE: Final = "berth-purpose"
+TAG_INTENT: Final = "berth-intent"
+_ENI_NAME_BYTES_MAX: Final = 60
+
+
+def eni_tags(
+    cluster: ClusterName, node: NodeName, purpose: Purpose, intent: str
+) -> Mapping[str, str]:
+    return {
+        TAG_CLUSTER: cluster,
+        TAG_NODE: node,
+        TAG_PURPOSE: purpose,
+        TAG_INTENT: intent,
+    }
+
+
+def eni_name(node: NodeName) -> str:
+    """For people who look at the cloud's console."""
+    return f"berth-{node}".encode()[:_ENI_NAME_BYTES_MAX].decode(errors="ignore")

@@ -1,0 +1,151 @@
+"""A node gets what it lacks: in one shot to the target, the steps of it side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from services.eni_manager.demand_view import DemandView
+from services.eni_manager.domain import watermarks
+from services.eni_manager.domain.placement import (
+    AddEniStep,
+    AssignStep,
+    Capacity,
+    EniRoom,
+    Growth,
+    NodeRoom,
+    capacity,
+    plan_growth,
+    subnets_of_zone,
+)
+from services.eni_manager.domain.records import Purpose
+from services.eni_manager.eni_changes import EniChanges
+from services.eni_manager.node_book import NodeBook
+from services.eni_manager.observer import Observer
+from services.eni_manager.stock import Stock
+from services.eni_manager.tools import Tools
+from shared.cloud.errors import RETRIED, CloudLimit
+from shared.cloud.words import Subnet
+from shared.errors import BerthError, SubnetFull, WrongSubnet
+from shared.ids import Zone
+
+log = logging.getLogger(__name__)
+
+_REPLANS_MAX = 8  # in one round, after a plan turned out not to hold
+
+
+class Growing:
+    """One node's growth. The caller holds the node's lock."""
+
+    def __init__(
+        self,
+        book: NodeBook,
+        tools: Tools,
+        changes: EniChanges,
+        observer: Observer,
+        stock: Stock,
+        demand: DemandView,
+    ) -> None:
+        self._book = book
+        self._tools = tools
+        self._changes = changes
+        self._observer = observer
+        self._stock = stock
+        self._demand = demand
+
+    def rooms(self) -> list[EniRoom]:
+        image = self._book.image
+        return [
+            EniRoom(eni=each.eni, subnet=each.subnet, room=image.room(each.eni))
+            for each in image.secondary()
+        ]
+
+    def eni_slots(self) -> int:
+        """ENIs that may still be attached; strangers' take up slots too."""
+        ours = self._book.image.ours()
+        return max(0, (self._book.node.enis_max or 0) - len(ours) - self._observer.strangers)
+
+    async def grow(self, offer: Callable[[], Awaitable[None]]) -> BerthError | None:
+        """Until nothing is lacking, or nothing more can be had: then why. `offer` follows
+        each step, so that nobody waits for the slowest."""
+        for _ in range(_REPLANS_MAX):
+            growth = self._plan()
+            if not growth.steps:
+                return growth.shortage
+
+            async def take(step: AssignStep | AddEniStep) -> None:
+                await self._apply(step)
+                await offer()
+
+            ended = await asyncio.gather(
+                *(take(step) for step in growth.steps), return_exceptions=True
+            )
+            failures = [each for each in ended if isinstance(each, BaseException)]
+            if failures:
+                await self._learn(failures)
+        return self._plan().shortage
+
+    async def _learn(self, failures: Sequence[BaseException]) -> None:
+        """Look again at what did not hold; raises what another plan cannot help."""
+        for error in failures:
+            if not isinstance(error, (SubnetFull, CloudLimit)) or isinstance(error, RETRIED):
+                raise error
+        log.info("plan did not hold", extra={"error": str(failures[0])})
+        if any(isinstance(error, SubnetFull) for error in failures):
+            await self._tools.subnets.refresh_soon()
+        if any(isinstance(error, CloudLimit) for error in failures):
+            self._observer.doubt_quota()
+            await self._observer.observe()
+
+    async def _apply(self, step: AssignStep | AddEniStep) -> None:
+        if isinstance(step, AssignStep):
+            await self._changes.addresses.assign(step.eni, step.count)
+        else:
+            candidates = [each.subnet for each in self.usable_subnets()]
+            await self._changes.additions.add(candidates or [step.subnet], step.count)
+
+    def _plan(self) -> Growth:
+        node, image = self._book.node, self._book.image
+        if self._demand.is_doubtful or node.zone is None or node.vpc is None:
+            return Growth(steps=(), shortage=None)
+        wanted = watermarks.lacking(
+            self._demand.demand,
+            coming=self._stock.coming(Purpose.SHARED),
+            held=len(image.addresses),
+            marks=self._tools.marks,
+        )
+        return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+
+    def capacity(self) -> Capacity | None:
+        """None until the instance was looked at, or when its zone has no subnet."""
+        node, image = self._book.node, self._book.image
+        if node.zone is None or node.vpc is None:
+            return None
+        try:
+            usable = self.usable_subnets()
+        except WrongSubnet:
+            return None
+        return capacity(
+            self._room(node.zone),
+            usable,
+            enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
+            held=len(image.addresses) - len(image.whole()),
+            pods_max=self._tools.marks.pods_max,
+        )
+
+    def _room(self, zone: Zone) -> NodeRoom:
+        return NodeRoom(
+            node=self._book.node.node,
+            zone=zone,
+            enis=self.rooms(),
+            eni_slots=self.eni_slots(),
+            addresses_max=self._book.node.addresses_max or 0,
+        )
+
+    def usable_subnets(self) -> Sequence[Subnet]:
+        node = self._book.node
+        assert node.vpc is not None, "a node that grows has joined"
+        assert node.zone is not None, "a node that grows has joined"
+        in_zone = subnets_of_zone(node.node, node.zone, self._tools.subnets.in_vpc(node.vpc))
+        return self._tools.subnets.usable(in_zone)
