@@ -2,7 +2,7 @@
 
     assigning → stock → bound_immediate → cooling → stock
                 stock → promised → bound_fixed | stock
-    bound_fixed → retained ⇄ moving ⇄ parked;  retained → bound_fixed
+    bound_fixed → retained ⇄ moving ⇄ parked;  retained → bound_fixed;  bound_fixed → moving
     retained | parked → expired → stock | unassigning → gone
     stock → unassigning (a recall);  assigning → unassigning (an offer nobody took)
     any → quarantined (in doubt: kept back, with a reason)
@@ -52,6 +52,7 @@ class Step(StrEnum):
     RETAIN = "retain"
     REBIND = "rebind"
     MOVE = "move"
+    TAKE_OVER = "take_over"  # its holder, on another node, has ended without a word
     ARRIVE = "arrive"
     PARK = "park"
     EXPIRE = "expire"
@@ -76,6 +77,7 @@ _STEPS: Final[dict[tuple[AddressState, Step], AddressState]] = {
     (_S.PROMISED, Step.WITHDRAW): _S.STOCK,
     (_S.BOUND_FIXED, Step.RETAIN): _S.RETAINED,
     (_S.RETAINED, Step.REBIND): _S.BOUND_FIXED,
+    (_S.BOUND_FIXED, Step.TAKE_OVER): _S.MOVING,
     (_S.RETAINED, Step.MOVE): _S.MOVING,
     (_S.PARKED, Step.MOVE): _S.MOVING,
     (_S.MOVING, Step.ARRIVE): _S.RETAINED,

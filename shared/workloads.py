@@ -107,10 +107,11 @@ class WorkloadObject(_Shape):
             count += self._surge()
         return max(1, count)
 
-    def has_ordinal(self, ordinal: int) -> bool:
-        """Whether a StatefulSet of this many replicas has a pod of this ordinal."""
+    @property
+    def ordinals(self) -> range:
+        """Of the pods that a StatefulSet of this many replicas has."""
         first = self.spec.ordinals.start
-        return first <= ordinal < first + self.spec.replicas
+        return range(first, first + self.spec.replicas)
 
     def _surge(self) -> int:
         if self.spec.strategy.type == "Recreate":

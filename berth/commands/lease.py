@@ -29,6 +29,7 @@ from shared.messages.leases import (
     LeasePolicyRequest,
     LeaseView,
 )
+from shared.policies import LeasePolicy
 
 NETWORK: Final = "berth"  # the name in the CNI configuration
 _LEASES_MAX: Final = 10_000
@@ -124,11 +125,15 @@ def set_policy(
     run_dir: RunDir,
     expires: Annotated[
         str, typer.Option(metavar="DURATION|never", help="Such as 30m, counted from its end.")
-    ],
+    ] = "never",
+    ends: Annotated[
+        LeasePolicy,
+        typer.Option("--policy", help="What else ends it: nothing, its pod, its workload."),
+    ] = LeasePolicy.NEVER,
     network: Annotated[str, typer.Option(help="The CNI network's name.")] = NETWORK,
     as_json: Json = False,
 ) -> None:
-    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+    """What ends a fixed lease once its pod went, whatever the pod itself says."""
     span = None if expires == "never" else parse_go_duration(expires)
     if span is None and expires != "never":
         raise InvalidInput.of("--expires", expires, f"never, or {EXPIRED_DURATION_ALLOWED}")
@@ -139,6 +144,7 @@ def set_policy(
         request = LeasePolicyRequest(
             identity=IdentityFields.of(identity),
             expires_after=span,
+            policy=ends,
             by=_who(),
             deadline=deadline_of(LEASE_POLICY),
         )
@@ -148,8 +154,19 @@ def set_policy(
     if as_json:
         show_json(lease)
     else:
-        kept = "for ever" if span is None else f"for {expires} once its pod has gone"
-        say(f"{lease.address} is kept for {identity} {kept}")
+        say(f"{lease.address} is kept for {identity} {_KEPT[ends].format(_span(expires))}")
+
+
+_KEPT: Final = {
+    LeasePolicy.IMMEDIATE: "until its pod ends",
+    LeasePolicy.NEVER: "{}",
+    LeasePolicy.CASCADE: "{}, as long as its workload exists",
+    LeasePolicy.SCALE_DOWN: "{}, as long as its workload has room for it",
+}
+
+
+def _span(expires: str) -> str:
+    return "for ever" if expires == "never" else f"for {expires} once its pod has gone"
 
 
 async def _generation(bus: BusClient, identity: Identity) -> int:
@@ -204,4 +221,6 @@ def lease_row(lease: LeaseView) -> dict[str, object]:
         "pod_uid": lease.pod_uid,
         "since": lease.since,
         "expires_at": lease.expires_at,
+        "ends_with": lease.ends_with,
+        "workload": lease.workload,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ def check_paths(run_dir: Path, nodes: Iterable[PlannedNode]) -> None:
 
 def _folder(run_dir: Path, node: PlannedNode) -> Path:
     return run_dir / "nodes" / encode_token(node.name)
+
+
+def pod_folders(run_dir: Path) -> str:
+    """Every node's folder of pods, as a pattern."""
+    return f"{glob.escape(str(run_dir))}/nodes/*/pods"
 
 
 def make_node(run_dir: Path, node: PlannedNode, doors: InstanceDoors) -> NodeState:

@@ -23,7 +23,7 @@ from berth.playground import services
 from berth.playground.keys import CloudAccount, KeyRing, PlaygroundKeys, make_keys
 from berth.playground.leftovers import end_left_children
 from berth.playground.nats_server import nats_process
-from berth.playground.nodes import InstanceDoors, check_paths, make_node
+from berth.playground.nodes import InstanceDoors, check_paths, make_node, pod_folders
 from berth.playground.ports import LOOPBACK, take_port
 from berth.playground.processes import Process, ProcessSpec
 from berth.playground.state import (
@@ -244,6 +244,7 @@ class Playground:
                 number=number,
                 key=keys.bus[f"allocator-{number}"],
                 password=keys.store[StoreUser.ALLOCATOR],
+                pod_folders=pod_folders(self._run_dir),
             )
             for number in range(1, ALLOCATORS + 1)
         ]

@@ -100,12 +100,17 @@ def simulator(
 
 
 def allocator(
-    around: Surroundings, *, number: int, key: BusKey, password: StorePassword
+    around: Surroundings, *, number: int, key: BusKey, password: StorePassword, pod_folders: str
 ) -> ProcessSpec:
     return around.service(
         f"allocator-{number}",
         "services.allocator.main",
-        settings=around.on_bus(key) | around.on_store("allocator", password),
+        settings=around.on_bus(key)
+        | around.on_store("allocator", password)
+        | {
+            "BERTH_ALLOCATOR_POD_SOURCE": "folders",
+            "BERTH_ALLOCATOR_POD_FOLDERS": pod_folders,
+        },
     )
 
 

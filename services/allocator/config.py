@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.settings import Seconds, StoreSettings
 
@@ -28,6 +28,19 @@ class AllocatorSettings(StoreSettings):
     """How long a fixed lease waits for its pod's return when the pod does not say; none: for
     ever. The 5 minutes that an annotation must allow at least do not bind it."""
 
+    default_policy: Literal["never", "cascade", "scale_down"] = "never"
+    """What ends a fixed lease whose pod goes, beside its span: nothing; its workload's end; or
+    also a workload that has no more room for it. What is set when the pod goes counts."""
+
+    pod_source: Literal["reports", "folders"] = "reports"
+    """Who says which pods and workloads exist: the agents' reports, or folders of objects."""
+
+    pod_folders: str | None = None
+    """The folders, as a pattern such as /run/berth/nodes/*/pods."""
+
+    workload_look_s: Seconds = 30.0
+    """How often a lease that ends with its workload is looked at."""
+
     reap_interval_s: Seconds = 1.0
     """How often leases that are due are looked for."""
 
@@ -50,3 +63,9 @@ class AllocatorSettings(StoreSettings):
     journal_replicas: Literal[1, 3, 5] = 1
     """Servers of the bus that hold the journal each; of a stream that is there already, the
     operator's own choice stays."""
+
+    @model_validator(mode="after")
+    def _folders_are_named(self) -> AllocatorSettings:
+        if self.pod_source == "folders" and self.pod_folders is None:
+            raise ValueError("pod_source folders needs pod_folders")
+        return self

@@ -16,16 +16,21 @@ from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.messages.base import ServiceName
 from shared.messages.moves import ADDRESS_RECLAIM
+from shared.policies import LeasePolicy
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
 from shared.store.connection import STORE_CONDITION, check_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
+from .adapters.bus_instances import BusInstances
 from .adapters.endpoints import BusEniManager, handlers
+from .adapters.folder_workloads import FolderWorkloads
 from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
+from .adapters.reported_pods import ReportedPods
 from .adapters.store_health import RedisHealth
 from .config import AllocatorSettings
+from .domain.ports import LeaseStore, Workloads
 from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
@@ -33,6 +38,7 @@ from .operations import LeaseOperations
 from .parker import Parker
 from .reaper import Reaper, ReaperLimits
 from .service import Allocator
+from .takeovers import TakeOvers
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +95,16 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         eni_manager = BusEniManager(client)
         steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
+        workloads = _workloads(settings, leases)
         allocator = Allocator(
             leases,
             steps,
             eni_manager,
             events,
             clock,
+            TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
             default_expires_after=_span(settings.default_expires_after_s),
+            default_policy=LeasePolicy(settings.default_policy),
         )
         parker = Parker(
             leases,
@@ -105,7 +114,9 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             after=timedelta(seconds=settings.park_after_s),
             timeout=timedelta(seconds=settings.park_timeout_s),
         )
-        reaper = Reaper(leases, journal, steps, eni_manager, parker, clock, _limits(settings))
+        reaper = Reaper(
+            leases, journal, steps, eni_manager, parker, workloads, clock, _limits(settings)
+        )
 
         loops = await stack.enter_async_context(Loops(rng))
         loops.keep("epoch", epochs.keep)
@@ -135,10 +146,17 @@ def _span(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
 
 
+def _workloads(settings: AllocatorSettings, leases: LeaseStore) -> Workloads:
+    if settings.pod_folders is not None and settings.pod_source == "folders":
+        return FolderWorkloads(settings.pod_folders)
+    return ReportedPods(leases)
+
+
 def _limits(settings: AllocatorSettings) -> ReaperLimits:
     return ReaperLimits(
         batch_max=settings.reap_batch_max,
         retry=timedelta(seconds=settings.reap_retry_s),
+        look=timedelta(seconds=settings.workload_look_s),
         reclaim_timeout=timedelta(seconds=ADDRESS_RECLAIM.timeout_s),
     )
 

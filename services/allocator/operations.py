@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from shared.errors import BerthError, InvalidInput, LeaseInUse, Moving, NotFound, Stale
 from shared.ids import Generation
 from shared.messages.leases import (
@@ -10,6 +12,7 @@ from shared.messages.leases import (
     LeasePolicyRequest,
     LeasePolicySet,
 )
+from shared.policies import LeasePolicy
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
 from .domain.leases import GiveUpStatus, Lease, PolicyStatus
@@ -44,10 +47,16 @@ class LeaseOperations:
         return LeaseForgotten(address=step.lease.address, generation=step.lease.generation)
 
     async def set_policy(self, request: LeasePolicyRequest) -> LeasePolicySet:
-        """How long it is kept from now on, counted from the moment its pod went."""
+        """What ends it from now on; a span counts from the moment its pod went."""
         span = None if request.expires_after is None else check_span(request.expires_after)
+        if request.policy is LeasePolicy.IMMEDIATE:
+            if span is not None:
+                raise InvalidInput.of("expires_after", str(span), "none with policy immediate")
+            span = timedelta(0)
         identity = request.identity.to_identity()
-        step = await self._steps.watched(self._leases.set_policy(identity, span))
+        step = await self._steps.watched(
+            self._leases.set_policy(identity, span, policy=request.policy)
+        )
         ALLOCATOR_STEPS_TOTAL.labels("set_policy", step.status).inc()
         if step.lease is None:
             raise NotFound(f"{identity} has no fixed lease")
@@ -61,7 +70,10 @@ class LeaseOperations:
         if not step.is_journaled:
             await self._steps.make_durable(step.lease)
             kept = "for ever" if span is None else f"{span} after its pod"
-            self._steps.tell("policy_set", step.lease, reason=f"kept {kept}, by {request.by}")
+            ends = "" if request.policy is LeasePolicy.NEVER else f" ({request.policy})"
+            self._steps.tell(
+                "policy_set", step.lease, reason=f"kept {kept}{ends}, by {request.by}"
+            )
         return LeasePolicySet(lease=view_of(step.lease))
 
 

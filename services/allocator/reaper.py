@@ -18,21 +18,29 @@ from typing import Protocol
 from shared.addresses import AddressState
 from shared.clock import Clock
 from shared.errors import BerthError, EpochLost
-from shared.telemetry.metrics import ALLOCATOR_REAPER_STOPPED, ALLOCATOR_STEPS_TOTAL
+from shared.telemetry.metrics import (
+    ALLOCATOR_REAPER_LOOKS_TOTAL,
+    ALLOCATOR_REAPER_STOPPED,
+    ALLOCATOR_STEPS_TOTAL,
+)
 
 from .domain.clocks import ClockGuard, Reading
-from .domain.leases import ExpireStatus, ForgetStatus, Lease
-from .domain.ports import Journal, LeaseStore
+from .domain.leases import ExpireStatus, ForgetStatus, GiveUpStatus, Lease
+from .domain.ports import Journal, LeaseStore, Workloads
+from .domain.retention import Sights, Verdict, judge, questions_of
 from .durable_steps import DurableSteps
 from .parker import Parker
 
 log = logging.getLogger(__name__)
+
+_WAITS = (AddressState.RETAINED, AddressState.PARKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaperLimits:
     batch_max: int
     retry: timedelta
+    look: timedelta
     reclaim_timeout: timedelta
 
 
@@ -54,6 +62,7 @@ class Reaper:
         steps: DurableSteps,
         reclaimer: Reclaimer,
         parker: Parker,
+        workloads: Workloads,
         clock: Clock,
         limits: ReaperLimits,
     ) -> None:
@@ -62,6 +71,7 @@ class Reaper:
         self._steps = steps
         self._reclaimer = reclaimer
         self._parker = parker
+        self._workloads = workloads
         self._clock = clock
         self._limits = limits
         self._guard = ClockGuard()
@@ -75,14 +85,27 @@ class Reaper:
         try:
             due = await self._steps.watched(
                 self._leases.take_due(
-                    by, limit=self._limits.batch_max, retry=self._limits.retry
+                    by,
+                    limit=self._limits.batch_max,
+                    retry=self._limits.retry,
+                    look=self._limits.look,
                 )
             )
         except EpochLost:  # reported: it is recovered, and a later look finds what is due
             return
+        sights = await self._see(due, by)
         async with asyncio.TaskGroup() as group:
             for lease in due:
-                group.create_task(self._end(lease, by), name=f"reap {lease.identity}")
+                group.create_task(self._end(lease, by, sights), name=f"reap {lease.identity}")
+
+    async def _see(self, due: list[Lease], by: datetime) -> Sights:
+        """One question of each kind for the whole batch."""
+        waiting = [lease for lease in due if lease.state in _WAITS]
+        pods, workloads = questions_of(waiting, by)
+        return Sights(
+            pods=await self._workloads.named(pods),
+            workloads=await self._workloads.workloads(workloads),
+        )
 
     def _is_stopped(self, store_now: datetime) -> bool:
         doubt = self._guard.doubt(
@@ -100,9 +123,9 @@ class Reaper:
         self._doubt = doubt
         return doubt is not None
 
-    async def _end(self, lease: Lease, by: datetime) -> None:
+    async def _end(self, lease: Lease, by: datetime, sights: Sights) -> None:
         try:
-            expired = await self._expire(lease, by)
+            expired = await self._judged(lease, by, sights)
             if expired is not None:
                 await self._hand_over(expired)
             else:
@@ -114,16 +137,49 @@ class Reaper:
                 extra={"lease": str(lease.identity), "error": str(error)},
             )
 
-    async def _expire(self, lease: Lease, by: datetime) -> Lease | None:
+    async def _judged(self, lease: Lease, by: datetime, sights: Sights) -> Lease | None:
+        """The expired lease, which is to be handed over; None: it is kept."""
+        if lease.state is AddressState.EXPIRED:
+            return await self._expire(lease, by, reason=None)
+        if lease.state not in _WAITS:
+            return None
+        judgement = judge(lease, by, sights)
+        ALLOCATOR_REAPER_LOOKS_TOTAL.labels(judgement.verdict).inc()
+        match judgement.verdict:
+            case Verdict.EXPIRE:
+                return await self._expire(lease, by, reason=judgement.reason)
+            case Verdict.END:
+                return await self._give_up(lease, judgement.reason)
+            case Verdict.UNKNOWN:
+                log.warning(
+                    "a lease waits: what ends it is not known",
+                    extra={"lease": str(lease.identity), "reason": judgement.reason},
+                )
+        return None
+
+    async def _expire(self, lease: Lease, by: datetime, reason: str | None) -> Lease | None:
         step = await self._steps.watched(self._leases.expire(lease.identity, by))
         ALLOCATOR_STEPS_TOTAL.labels("expire", step.status).inc()
         if step.status is not ExpireStatus.EXPIRED or step.lease is None:
             return None
-        if not step.is_journaled:
-            await self._steps.make_durable(step.lease)
-        if lease.state is not AddressState.EXPIRED:
-            self._steps.tell("expired", step.lease)
-        return step.lease
+        return await self._ended(step.lease, step.is_journaled, reason)
+
+    async def _give_up(self, lease: Lease, reason: str) -> Lease | None:
+        """Only as it was seen: a pod that came back meanwhile keeps it."""
+        step = await self._steps.watched(
+            self._leases.give_up(lease.identity, lease.generation, force=False)
+        )
+        ALLOCATOR_STEPS_TOTAL.labels("end", step.status).inc()
+        if step.status is not GiveUpStatus.EXPIRED or step.lease is None:
+            return None
+        return await self._ended(step.lease, step.is_journaled, reason)
+
+    async def _ended(self, lease: Lease, is_journaled: bool, reason: str | None) -> Lease:
+        if not is_journaled:
+            await self._steps.make_durable(lease)
+        if reason is not None:
+            self._steps.tell("expired", lease, reason=reason)
+        return lease
 
     async def _hand_over(self, lease: Lease) -> None:
         await self._reclaimer.reclaim(lease, self._clock.now() + self._limits.reclaim_timeout)

@@ -48,6 +48,7 @@ from shared.messages.leases import (
     ReportRequest,
 )
 from shared.messages.nodes import Registered, RegisterRequest
+from shared.policies import LeasePolicy
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
 from .domain.leases import (
@@ -63,11 +64,12 @@ from .domain.leases import (
 )
 from .domain.ports import LeaseStore, ReportedView
 from .durable_steps import DurableSteps, EventTeller
+from .takeovers import TakeOvers
 from .views import check_span, view_of
 
 log = logging.getLogger(__name__)
 
-_MOVES_MAX = 3  # of one acquire: the lease may go on to another node between two steps
+_STEPS_MAX = 4  # of one acquire: taken over, moved, perhaps moved on to another node meanwhile
 
 
 class Mover(Protocol):
@@ -88,15 +90,19 @@ class Allocator:
         mover: Mover,
         events: EventTeller,
         clock: Clock,
+        take_overs: TakeOvers,
         *,
         default_expires_after: timedelta | None,
+        default_policy: LeasePolicy,
     ) -> None:
         self._leases = leases
         self._steps = steps
         self._mover = mover
         self._events = events
         self._clock = clock
+        self._take_overs = take_overs
         self._default_expires_after = default_expires_after
+        self._default_policy = default_policy
 
     async def register(self, request: RegisterRequest) -> Registered:
         incarnation = await self._steps.watched(
@@ -124,11 +130,14 @@ class Allocator:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
         claim = _claim(request, self._expires_after(request))
         moved: EniFields | None = None
-        for _ in range(_MOVES_MAX):
+        for _ in range(_STEPS_MAX):
             step = await self._steps.watched(self._leases.acquire(claim))
             ALLOCATOR_STEPS_TOTAL.labels("acquire", step.status).inc()
             if step.ended is not None:
                 await self._end_slot(step.ended, claim)
+            is_held = step.status in _HELD_BY_OTHERS
+            if is_held and await self._take_overs.attempt(claim, step.lease):
+                continue
             if step.lease is None or step.status not in _GRANTED:
                 raise refusal_of(step.status, claim, step.lease)
             if not step.is_journaled:
@@ -191,6 +200,7 @@ class Allocator:
                 identity,
                 str(request.attachment.to_key()),
                 Generation(request.generation),
+                policy=self._default_policy,
             )
         )
         ALLOCATOR_STEPS_TOTAL.labels("retain", step.status).inc()
@@ -254,6 +264,7 @@ class Allocator:
         return [_reported_view(node, view) for view in await self._leases.reported(node)]
 
 
+_HELD_BY_OTHERS = (AcquireStatus.HOLDER_ALIVE, AcquireStatus.POOL_FULL)
 _GRANTED = (AcquireStatus.BOUND, AcquireStatus.HELD, AcquireStatus.MUST_MOVE)
 
 

@@ -13,8 +13,10 @@ from shared.annotations import (
 from shared.errors import InvalidInput
 from shared.messages.base import IdentityFields
 from shared.messages.leases import LeaseView
+from shared.policies import LeasePolicy
 
 from .domain.leases import Lease
+from .domain.retention import workload_of
 
 
 def check_span(span: timedelta) -> timedelta:
@@ -25,11 +27,14 @@ def check_span(span: timedelta) -> timedelta:
 
 
 def view_of(lease: Lease) -> LeaseView:
+    workload = workload_of(lease)
     return LeaseView(
         identity=IdentityFields.of(lease.identity),
         address=lease.address,
         state=lease.state,
-        policy=DeletePolicy.NEVER,
+        policy=DeletePolicy.IMMEDIATE
+        if lease.policy is LeasePolicy.IMMEDIATE
+        else DeletePolicy.NEVER,
         node=lease.node,
         eni=lease.eni,
         subnet=lease.subnet,
@@ -37,4 +42,6 @@ def view_of(lease: Lease) -> LeaseView:
         generation=lease.generation,
         since=lease.since,
         expires_at=lease.expires_at,
+        ends_with=lease.policy,
+        workload=None if workload is None else str(workload),
     )

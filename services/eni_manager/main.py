@@ -100,6 +100,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             WholeMoves(tools),
             enis,
             tools.subnets,
+            cloud,
             first_look_wait_s=settings.first_look_wait_s,
         )
 

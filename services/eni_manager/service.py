@@ -17,8 +17,9 @@ from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
 from services.eni_manager.subnets import SubnetBook
 from services.eni_manager.whole_moves import WholeMoves
-from shared.cloud.words import Subnet
-from shared.errors import Stale, Unavailable
+from shared.cloud.port import CloudApi
+from shared.cloud.words import InstanceState, Subnet
+from shared.errors import NotFound, Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
 
@@ -42,6 +43,7 @@ class EniManager:
         whole: WholeMoves,
         store: EniStore,
         subnets: SubnetBook,
+        cloud: CloudApi,
         *,
         first_look_wait_s: float,
     ) -> None:
@@ -51,6 +53,7 @@ class EniManager:
         self._whole = whole
         self._store = store
         self._subnets = subnets
+        self._cloud = cloud
         self._first_look_wait_s = first_look_wait_s
 
     async def want(
@@ -117,6 +120,15 @@ class EniManager:
         if worker is None:
             raise Unavailable(f"node {node} was not heard of yet: its agent must call")
         return worker
+
+    async def instance(self, node: NodeName) -> tuple[InstanceId, InstanceState]:
+        """The machine of a node and its state at the cloud now. Raises NotFound."""
+        known = {each.node: each for each in await self._store.load_nodes()}
+        if node not in known:
+            raise NotFound(f"node {node} was never heard of")
+        instance = known[node].instance
+        found = await self._cloud.describe_instances([instance])
+        return instance, found[0].state if found else InstanceState.TERMINATED
 
     async def nodes(self) -> list[NodeImage]:
         """Every node of the cluster, whichever replica looks after it."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
-from shared.messages.clusters import NODE_LIST, SUBNET_LIST
+from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -63,6 +63,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
+    NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     STOCK_OFFER.name: _ENI_MANAGER,

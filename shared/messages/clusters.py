@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Final, Literal
 
@@ -42,6 +43,27 @@ class SubnetView(Message):
     total: Annotated[int, Field(ge=0)]
 
 
+class InstanceCondition(StrEnum):
+    """As much of a machine's state as matters to who may still use an address on it."""
+
+    RUNNING = "running"  # or on its way: something may run there
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+class NodeInstanceRequest(Request):
+    """Whether anything can still run on a node, by the cloud's word now."""
+
+    type: Literal["berth.v1.node_instance_request"] = "berth.v1.node_instance_request"
+    node: Name
+
+
+class NodeInstance(Message):
+    type: Literal["berth.v1.node_instance"] = "berth.v1.node_instance"
+    instance: Name
+    condition: InstanceCondition
+
+
 class NodeListRequest(Request):
     type: Literal["berth.v1.node_list_request"] = "berth.v1.node_list_request"
 
@@ -77,4 +99,13 @@ SUBNET_LIST: Final = Endpoint(
     idempotency_key="none: it reads",
     on_timeout="ask again",
     timeout_s=5.0,
+)
+NODE_INSTANCE: Final = Endpoint(
+    name="cluster.instance",
+    server=ServiceName.ENI_MANAGER,
+    request=NodeInstanceRequest,
+    outcome=NodeInstance,
+    idempotency_key="none: it reads",
+    on_timeout="nothing is proven: ask again later",
+    timeout_s=3.0,
 )

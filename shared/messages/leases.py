@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
+from shared.policies import LeasePolicy
 
 from .base import (
     BATCH_MAX,
@@ -168,6 +169,8 @@ class LeaseView(Message):
     generation: int | None = None
     since: AwareDatetime
     expires_at: AwareDatetime | None = None
+    ends_with: LeasePolicy | None = None  # of a fixed lease: what ends it once its pod went
+    workload: str | None = None  # what made its last pod
 
 
 class LeaseGetRequest(Request):
@@ -216,11 +219,12 @@ class LeaseForgotten(Message):
 
 
 class LeasePolicyRequest(Request):
-    """How long a fixed lease is kept once its pod went, whatever the pod itself says."""
+    """What ends a fixed lease once its pod went, whatever the pod and the cluster say."""
 
     type: Literal["berth.v1.lease_policy_request"] = "berth.v1.lease_policy_request"
     identity: IdentityFields
-    expires_after: timedelta | None  # None: for ever
+    expires_after: timedelta | None  # None: no span ends it
+    policy: LeasePolicy = LeasePolicy.NEVER
     by: Name  # who asks, in their own words, for the audit
 
 
@@ -288,7 +292,7 @@ LEASE_POLICY: Final = Endpoint(
     server=ServiceName.ALLOCATOR,
     request=LeasePolicyRequest,
     outcome=LeasePolicySet,
-    idempotency_key="identity, expires_after",
+    idempotency_key="identity, expires_after, policy",
     on_timeout="maybe set: say it again",
     timeout_s=5.0,
 )

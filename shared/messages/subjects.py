@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
-from .clusters import NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -41,6 +41,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     ADDRESS_MOVE,
     ADDRESS_PARK,
     ADDRESS_RECLAIM,
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     STOCK_OFFER,

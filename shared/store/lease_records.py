@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.addresses import AddressState
+from shared.policies import LeasePolicy
 
 RECORD_VERSION: Final = 1
 
@@ -53,6 +54,8 @@ class LeaseRecord(BaseModel):
     # The address is the primary one of an ENI that its pod has as a whole.
     is_exclusive: Annotated[bool | None, Field(alias="k")] = None
     workload: Annotated[str | None, Field(alias="w")] = None  # WorkloadName.local of the pod
+
+    policy: Annotated[LeasePolicy | None, Field(alias="po")] = None  # None: never
 
     @property
     def since(self) -> datetime:

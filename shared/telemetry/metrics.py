@@ -41,6 +41,11 @@ ALLOCATOR_REAPER_STOPPED: Final = Gauge(
     "berth_allocator_reaper_stopped_count",
     "1 while no lease expires here, because the store's clock cannot be believed.",
 )
+ALLOCATOR_REAPER_LOOKS_TOTAL: Final = Counter(
+    "berth_allocator_reaper_looks_total",
+    "Retained leases that were looked at, by verdict; unknown: kept until more is known.",
+    ["verdict"],
+)
 ALLOCATOR_REFUSING: Final = Gauge(
     "berth_allocator_refusing_count",
     "1 while steps are refused, because they could not be kept: by cause.",

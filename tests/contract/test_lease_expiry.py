@@ -209,10 +209,10 @@ async def test_an_expired_lease_is_due_at_once_to_be_handed_over(
 ) -> None:
     lease = await gone(store, one)
     by = lease.since + SPAN
-    await store.take_due(by, limit=1, retry=RETRY)
+    await store.take_due(by, limit=1, retry=RETRY, look=RETRY)
     await store.expire(lease.identity, by)
 
-    [found] = await store.take_due(by, limit=1, retry=RETRY)
+    [found] = await store.take_due(by, limit=1, retry=RETRY, look=RETRY)
 
     assert (found.identity, found.state) == (lease.identity, AddressState.EXPIRED)
 
@@ -232,7 +232,7 @@ async def test_a_rebuilt_store_knows_what_is_due(
     await store.open(2)
     store.use_epoch(2)
 
-    assert await store.take_due(lease.since + SPAN, limit=9, retry=RETRY) == [lease]
+    assert await store.take_due(lease.since + SPAN, limit=9, retry=RETRY, look=RETRY) == [lease]
 
 
 async def test_an_allocator_of_an_older_epoch_ends_nothing(
@@ -243,7 +243,7 @@ async def test_an_allocator_of_an_older_epoch_ends_nothing(
     await store.open(2)
 
     with pytest.raises(EpochLost):
-        await store.take_due(lease.since + SPAN, limit=1, retry=RETRY)
+        await store.take_due(lease.since + SPAN, limit=1, retry=RETRY, look=RETRY)
     with pytest.raises(EpochLost):
         await store.expire(lease.identity, lease.since + SPAN)
 

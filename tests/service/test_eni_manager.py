@@ -5,9 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from shared.errors import NotFound
 from shared.messages.clusters import (
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
+    InstanceCondition,
+    NodeInstanceRequest,
     NodeListRequest,
     SubnetListRequest,
 )
@@ -184,6 +190,38 @@ async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
     assert listed == [sorted(agent.owned)]
     [subnet] = subnets.subnets
     assert (subnet.subnet, subnet.free) == ("subnet-a", subnet.total - 2 - 1 - 3)
+
+
+@pytest.mark.parametrize(
+    ("verb", "condition"),
+    [
+        (None, InstanceCondition.RUNNING),
+        ("stop", InstanceCondition.STOPPED),
+        ("terminate", InstanceCondition.GONE),
+    ],
+)
+async def test_what_became_of_a_nodes_instance_is_the_clouds_word_now(
+    world: EniWorld, verb: str | None, condition: InstanceCondition
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    await agent.want_until(idle=3)
+    if verb is not None:
+        await world.cloud.admin("POST", f"instances/ins-one/{verb}")
+
+    deadline = datetime.now(UTC) + timedelta(seconds=5)
+    request = NodeInstanceRequest(deadline=deadline, node="node-1")
+    found = await world.bus.call(NODE_INSTANCE, request)
+
+    assert (found.instance, found.condition) == ("ins-one", condition)
+
+
+async def test_of_a_node_that_was_never_heard_nothing_is_said(world: EniWorld) -> None:
+    request = NodeInstanceRequest(
+        deadline=datetime.now(UTC) + timedelta(seconds=5), node="node-9"
+    )
+
+    with pytest.raises(NotFound, match="node-9 was never heard of"):
+        await world.bus.call(NODE_INSTANCE, request)
 
 
 async def told_problem(agent: StandInAgent) -> str:

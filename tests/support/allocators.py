@@ -16,8 +16,21 @@ from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
+from shared.errors import BerthError
 from shared.ids import AttachmentKey, ClusterName, Identity, NodeName
-from shared.messages.base import AttachmentFields, EniFields, IdentityFields, ServiceName
+from shared.messages.base import (
+    AttachmentFields,
+    EniFields,
+    IdentityFields,
+    ServiceName,
+    WorkloadFields,
+)
+from shared.messages.clusters import (
+    NODE_INSTANCE,
+    InstanceCondition,
+    NodeInstance,
+    NodeInstanceRequest,
+)
 from shared.messages.leases import (
     LEASE_ACQUIRE,
     LEASE_RELEASE,
@@ -25,6 +38,7 @@ from shared.messages.leases import (
     AcquireRequest,
     Candidate,
     Fence,
+    PoolFields,
     Released,
     ReleaseRequest,
 )
@@ -99,7 +113,14 @@ class Agent:
         return Fence(incarnation=self.incarnation, sequence=sequence, lowest_unsettled=sequence)
 
     def acquire_request(
-        self, pod: str, *, candidate: str | None = None, uid: str = "uid-1", sandbox: str = "s1"
+        self,
+        pod: str,
+        *,
+        candidate: str | None = None,
+        uid: str = "uid-1",
+        sandbox: str = "s1",
+        deployment: str | None = None,
+        size: int = 1,
     ) -> AcquireRequest:
         return AcquireRequest(
             deadline=CLOCK.now() + PATIENCE,
@@ -113,16 +134,34 @@ class Agent:
             )
             if candidate is not None
             else None,
+            workload=None
+            if deployment is None
+            else WorkloadFields(kind="Deployment", name=deployment),
+            pool=None if deployment is None else PoolFields(size=size, subnets=(SUBNET,)),
         )
 
     async def send(self, request: AcquireRequest) -> Acquired:
         return await self.client.call(LEASE_ACQUIRE, request, self.node)
 
     async def acquire(
-        self, pod: str, *, candidate: str | None = None, uid: str = "uid-1", sandbox: str = "s1"
+        self,
+        pod: str,
+        *,
+        candidate: str | None = None,
+        uid: str = "uid-1",
+        sandbox: str = "s1",
+        deployment: str | None = None,
+        size: int = 1,
     ) -> Acquired:
         return await self.send(
-            self.acquire_request(pod, candidate=candidate, uid=uid, sandbox=sandbox)
+            self.acquire_request(
+                pod,
+                candidate=candidate,
+                uid=uid,
+                sandbox=sandbox,
+                deployment=deployment,
+                size=size,
+            )
         )
 
     async def release(
@@ -143,12 +182,24 @@ class Agent:
         )
 
 
+async def registered(agent: Agent) -> None:
+    """Until the first epoch is open the answer is "try again later"."""
+    for _ in range(200):
+        try:
+            await agent.register()
+        except BerthError:
+            continue
+        return
+    raise AssertionError("the allocators never opened an epoch")
+
+
 class EniManager:
     """A peer that moves and takes back whatever it is asked to, and remembers what that was."""
 
     def __init__(self) -> None:
         self.moves: list[MoveRequest] = []
         self.reclaimed: list[ReclaimRequest] = []
+        self.conditions: dict[str, InstanceCondition] = {}  # of nodes; others run
 
     async def move(self, request: MoveRequest) -> Moved:
         self.moves.append(request)
@@ -162,11 +213,21 @@ class EniManager:
         self.reclaimed.append(request)
         return Reclaimed(address=request.address, generation=request.generation)
 
+    async def instance(self, request: NodeInstanceRequest) -> NodeInstance:
+        return NodeInstance(
+            instance=f"ins-{request.node}",
+            condition=self.conditions.get(request.node, InstanceCondition.RUNNING),
+        )
+
     async def serve(self, server: RequestServer) -> None:
         await server.serve_all(
             ServiceName.ENI_MANAGER,
             "a peer in a test",
-            {ADDRESS_MOVE: self.move, ADDRESS_RECLAIM: self.reclaim},
+            {
+                ADDRESS_MOVE: self.move,
+                ADDRESS_RECLAIM: self.reclaim,
+                NODE_INSTANCE: self.instance,
+            },
         )
 
 

@@ -55,6 +55,7 @@ class NodeVoice:
         sandbox: str = "s1",
         expires_after: timedelta | None = None,
         fence: FencedBy | None = None,
+        made_by: WorkloadName | None = None,
         pool_of: WorkloadName | None = None,
         size: int = 1,
         subnets: frozenset[SubnetId] = frozenset({SUBNET}),
@@ -71,7 +72,7 @@ class NodeVoice:
             else StockCandidate(
                 address=IPv4Address(candidate), eni=EniId(f"eni-{self.node}"), subnet=SUBNET
             ),
-            workload=pool_of,
+            workload=made_by or pool_of,
             pool=None
             if pool_of is None
             else Pool(workload=pool_of, network="berth", size=size, subnets=subnets),

@@ -82,7 +82,10 @@ async def gone(
 
 
 async def due(store: Store, by: datetime, limit: int = 10) -> list[Identity]:
-    return [lease.identity for lease in await store.take_due(by, limit=limit, retry=RETRY)]
+    return [
+        lease.identity
+        for lease in await store.take_due(by, limit=limit, retry=RETRY, look=RETRY)
+    ]
 
 
 async def expired(store: Store, by: NodeVoice) -> Lease:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from services.allocator.domain.leases import Lease
 from shared.ids import EniId, Generation, Identity, NodeName, PodUid, SubnetId
+from shared.policies import LeasePolicy
 from shared.store.lease_records import LeaseRecord
 
 
@@ -34,6 +35,7 @@ def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
         else None,
         reserved_for=PodUid(record.reserved_for) if record.reserved_for is not None else None,
         workload=record.workload,
+        policy=record.policy or LeasePolicy.NEVER,
     )
 
 
@@ -56,6 +58,7 @@ def encode_lease(lease: Lease) -> str:
             "bound_generation": lease.bound_generation,
             "reserved_for": lease.reserved_for,
             "workload": lease.workload,
+            "policy": lease.policy if lease.policy is not LeasePolicy.NEVER else None,
             "expires_after_s": (
                 round(lease.expires_after.total_seconds())
                 if lease.expires_after is not None

@@ -17,6 +17,7 @@ from services.allocator.domain.leases import (
 )
 from shared.addresses import AddressState
 from shared.ids import Generation, Identity
+from shared.policies import LeasePolicy
 
 from .memory_books import MemoryBooks
 
@@ -24,18 +25,28 @@ from .memory_books import MemoryBooks
 class MemoryEnds(MemoryBooks):
     """The steps of the reaper and of people."""
 
-    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+    async def take_due(
+        self, by: datetime, *, limit: int, retry: timedelta, look: timedelta
+    ) -> list[Lease]:
         self._check_epoch()
         moments = {
             identity: self._books.put_off.get(identity, due)
             for identity, lease in self._books.fixed.items()
-            if (due := _due(lease)) is not None
+            if (due := lease.looked_at) is not None
         }
         taken = sorted(
             (each for each in moments if moments[each] <= by), key=moments.__getitem__
         )
-        self._books.put_off |= dict.fromkeys(taken[:limit], by + retry)
-        return [self._books.fixed[identity] for identity in taken[:limit]]
+        leases = [self._books.fixed[identity] for identity in taken[:limit]]
+        for lease in leases:
+            ends = lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
+            is_parked_soon = lease.is_leaving or lease.moving_to == NOWHERE
+            is_due = ends is not None and ends <= by
+            later = by + retry if is_due or is_parked_soon else by + look
+            if ends is not None and by < ends < later:
+                later = ends
+            self._books.put_off[lease.identity] = later
+        return leases
 
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         self._check_epoch()
@@ -80,7 +91,11 @@ class MemoryEnds(MemoryBooks):
         return self._keep(GiveUpStatus.EXPIRED, ended)
 
     async def set_policy(
-        self, identity: Identity, expires_after: timedelta | None
+        self,
+        identity: Identity,
+        expires_after: timedelta | None,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[PolicyStatus]:
         self._check_epoch()
         lease = self._books.fixed.get(identity)
@@ -90,12 +105,14 @@ class MemoryEnds(MemoryBooks):
             return self._as_is(PolicyStatus.MOVING, lease)
         if lease.state is AddressState.EXPIRED:
             return self._as_is(PolicyStatus.EXPIRED, lease)
-        if lease.is_expiry_set and lease.expires_after == expires_after:
+        asked = (True, policy, expires_after)
+        if (lease.is_expiry_set, lease.policy, lease.expires_after) == asked:
             return self._as_is(PolicyStatus.SET, lease)
         is_bound = lease.state is AddressState.BOUND_FIXED
         changed = replace(
             lease,
             expires_after=expires_after,
+            policy=policy,
             is_expiry_set=True,
             bound_generation=lease.release_generation if is_bound else None,
         )
@@ -112,9 +129,3 @@ class MemoryEnds(MemoryBooks):
         books.unjournaled.pop(identity, None)
         books.put_off.pop(identity, None)
         return ForgetStatus.FORGOTTEN
-
-
-def _due(lease: Lease) -> datetime | None:
-    is_left = lease.is_exclusive and lease.state is AddressState.RETAINED
-    is_now = lease.state is AddressState.EXPIRED or is_left or lease.moving_to == NOWHERE
-    return lease.since if is_now else lease.expires_at

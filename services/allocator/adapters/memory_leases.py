@@ -19,11 +19,13 @@ from services.allocator.domain.leases import (
     RetainStatus,
     Step,
     StockCandidate,
+    TakeOverStatus,
 )
 from services.allocator.domain.pools import choose_slot
 from services.allocator.domain.ports import ReportedView
 from shared.addresses import AddressState
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
+from shared.policies import LeasePolicy
 
 from .memory_books import Mark, refusal
 from .memory_ends import MemoryEnds
@@ -102,6 +104,25 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         there = replace(lease, state=AddressState.RETAINED, node=node, eni=eni, moving_to=None)
         return self._keep(ArriveStatus.ARRIVED, there)
 
+    async def take_over(
+        self, identity: Identity, generation: Generation, claim: Claim
+    ) -> Step[TakeOverStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=TakeOverStatus.UNKNOWN, lease=None, is_journaled=True)
+        node, is_bound = claim.fence.node, lease.state is AddressState.BOUND_FIXED
+        if not is_bound or lease.node == node or lease.generation != generation:
+            return self._as_is(TakeOverStatus.SUPERSEDED, lease)
+        moving = replace(
+            lease,
+            state=AddressState.MOVING,
+            moving_to=node,
+            bound_generation=None,
+            reserved_for=claim.pod_uid if claim.pool is not None else None,
+        )
+        return self._keep(TakeOverStatus.MOVING, moving)
+
     async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
         self._check_epoch()
         lease = self._books.fixed.get(identity)
@@ -113,7 +134,13 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         return self._keep(ArriveStatus.ARRIVED, there, since=lease.since)
 
     async def retain(
-        self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
+        self,
+        fence: FencedBy,
+        identity: Identity,
+        attachment: str,
+        generation: Generation,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[RetainStatus]:
         self._check(fence)
         lease = self._books.fixed.get(identity)
@@ -125,7 +152,12 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
         is_holder = lease.state is AddressState.BOUND_FIXED and is_its_own
         if not is_holder or lease.release_generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
-        ended = replace(lease, state=AddressState.RETAINED, bound_generation=None)
+        ended = replace(
+            lease,
+            state=AddressState.RETAINED,
+            bound_generation=None,
+            policy=lease.policy if lease.is_expiry_set else policy,
+        )
         return self._keep(RetainStatus.RETAINED, ended)
 
     async def report(
@@ -181,6 +213,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs):
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
             expires_after=lease.expires_after if lease.is_expiry_set else claim.expires_after,
+            policy=lease.policy if lease.is_expiry_set else LeasePolicy.NEVER,
             bound_generation=None,
             reserved_for=None,
             workload=_workload(claim),

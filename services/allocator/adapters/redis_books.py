@@ -21,6 +21,7 @@ from services.allocator.domain.leases import FencedBy, Lease, Step, unheard
 from services.allocator.domain.ports import ReportedView, StepGate
 from shared.errors import EpochLost, Unavailable
 from shared.ids import ClusterName, Identity, NodeName, decode_token
+from shared.policies import LeasePolicy
 from shared.store.keys import lease_key, lease_node_key
 
 from .lease_codec import decode_lease
@@ -133,6 +134,11 @@ class RedisBooks:
 
     def _reported(self, node: NodeName) -> str:
         return lease_node_key(self._cluster, "reported", node)
+
+
+def stored_policy(policy: LeasePolicy) -> str:
+    """As scripts take it: "" for the one that records leave out."""
+    return "" if policy is LeasePolicy.NEVER else policy.value
 
 
 def milliseconds(moment: datetime) -> int:

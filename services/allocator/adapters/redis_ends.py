@@ -14,19 +14,22 @@ from services.allocator.domain.leases import (
     Step,
 )
 from shared.ids import Generation, Identity
+from shared.policies import LeasePolicy
 
 from .lease_codec import decode_lease
-from .redis_books import RedisBooks, milliseconds, read_step
+from .redis_books import RedisBooks, milliseconds, read_step, stored_policy
 
 
 class RedisEnds(RedisBooks):
     """The steps of the reaper and of people."""
 
-    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
+    async def take_due(
+        self, by: datetime, *, limit: int, retry: timedelta, look: timedelta
+    ) -> list[Lease]:
         reply = await self._step(
             "take_due",
             [self._epoch, self._fixed, self._expiries],
-            [milliseconds(by), limit, milliseconds(by + retry)],
+            [milliseconds(by), limit, milliseconds(by + retry), milliseconds(by + look)],
             fence=None,
         )
         return [
@@ -64,13 +67,17 @@ class RedisEnds(RedisBooks):
         return read_step(GiveUpStatus, identity, reply)
 
     async def set_policy(
-        self, identity: Identity, expires_after: timedelta | None
+        self,
+        identity: Identity,
+        expires_after: timedelta | None,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[PolicyStatus]:
         span = "" if expires_after is None else round(expires_after.total_seconds())
         reply = await self._step(
             "set_policy",
             [self._epoch, self._fixed, self._unjournaled, self._expiries],
-            [identity.token, span],
+            [identity.token, span, stored_policy(policy)],
             fence=None,
         )
         return read_step(PolicyStatus, identity, reply)

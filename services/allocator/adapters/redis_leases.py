@@ -19,12 +19,14 @@ from services.allocator.domain.leases import (
     Pool,
     RetainStatus,
     Step,
+    TakeOverStatus,
 )
 from services.allocator.domain.ports import ReportedView
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encode_token
+from shared.policies import LeasePolicy
 
 from .lease_codec import decode_lease
-from .redis_books import read_step
+from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
 
@@ -97,7 +99,13 @@ class RedisLeases(RedisEnds, RedisEpochs):
         return read_step(ArriveStatus, identity, reply)
 
     async def retain(
-        self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
+        self,
+        fence: FencedBy,
+        identity: Identity,
+        attachment: str,
+        generation: Generation,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[RetainStatus]:
         reply = await self._step(
             "retain",
@@ -108,10 +116,32 @@ class RedisLeases(RedisEnds, RedisEpochs):
                 self._unjournaled,
                 self._expiries,
             ],
-            [*_fence(fence), identity.token, attachment, str(generation)],
+            [
+                *_fence(fence),
+                identity.token,
+                attachment,
+                str(generation),
+                stored_policy(policy),
+            ],
             fence=fence,
         )
         return read_step(RetainStatus, identity, reply)
+
+    async def take_over(
+        self, identity: Identity, generation: Generation, claim: Claim
+    ) -> Step[TakeOverStatus]:
+        reply = await self._step(
+            "take_over",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [
+                identity.token,
+                str(generation),
+                claim.fence.node,
+                claim.pod_uid if claim.pool is not None else "",
+            ],
+            fence=None,
+        )
+        return read_step(TakeOverStatus, identity, reply)
 
     async def report(
         self,

@@ -32,6 +32,7 @@ from shared.ids import (
     SubnetId,
     WorkloadName,
 )
+from shared.policies import LeasePolicy
 
 NOWHERE: Final = NodeName("")  # where a lease moves whose ENI leaves its node
 
@@ -52,10 +53,11 @@ class Lease:
     attachment: str | None  # str(AttachmentKey) of the last bind
     since: datetime
     expires_after: timedelta | None
-    is_expiry_set: bool = False  # by a person: the pod's own word no longer counts
+    is_expiry_set: bool = False  # by a person, with the policy: neither pod nor cluster counts
     bound_generation: Generation | None = None  # of the bind, if a later step did not end it
     reserved_for: PodUid | None = None  # the pod for which a pool's slot moved, until it binds
     workload: str | None = None  # WorkloadName.local of what made the last pod
+    policy: LeasePolicy = LeasePolicy.NEVER  # a person's, else the cluster's when its pod went
     is_exclusive: bool = False  # the address is an ENI's own: both go together
 
     def __post_init__(self) -> None:
@@ -66,6 +68,19 @@ class Lease:
     def release_generation(self) -> Generation:
         """What the release of a bound lease must name."""
         return self.bound_generation or self.generation
+
+    @property
+    def is_leaving(self) -> bool:
+        """Its pod went, and its ENI is to leave the node."""
+        return self.is_exclusive and self.state is AddressState.RETAINED
+
+    @property
+    def looked_at(self) -> datetime | None:
+        """When it is first looked at whether it ends; None: only a person ends it."""
+        if self.state is AddressState.EXPIRED or self.is_leaving or self.moving_to == NOWHERE:
+            return self.since
+        waits = self.state in (AddressState.RETAINED, AddressState.PARKED)
+        return self.since if waits and self.policy.follows_workload else self.expires_at
 
     @property
     def expires_at(self) -> datetime | None:
@@ -156,6 +171,14 @@ class RetainStatus(StrEnum):
 
     RETAINED = "retained"
     SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
+
+
+class TakeOverStatus(StrEnum):
+    """What became of a lease whose holder has ended without a word."""
+
+    MOVING = "moving"  # journal that, then have it moved
+    SUPERSEDED = "superseded"  # it is not what was seen, or it is on the claim's own node
     UNKNOWN = "unknown"
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
-from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
+from shared.ids import (
+    EniId,
+    Generation,
+    Identity,
+    Incarnation,
+    NodeName,
+    PodName,
+    PodUid,
+    WorkloadName,
+)
+from shared.policies import LeasePolicy
 
 from .leases import (
     AcquireStatus,
@@ -23,7 +33,9 @@ from .leases import (
     PolicyStatus,
     RetainStatus,
     Step,
+    TakeOverStatus,
 )
+from .retention import Presence, WorkloadSight
 
 NO_GENERATION: Final = Generation(0)
 
@@ -59,17 +71,35 @@ class LeaseStore(Protocol):
         ...
 
     async def retain(
-        self, fence: FencedBy, identity: Identity, attachment: str, generation: Generation
-    ) -> Step[RetainStatus]: ...
+        self,
+        fence: FencedBy,
+        identity: Identity,
+        attachment: str,
+        generation: Generation,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
+    ) -> Step[RetainStatus]:
+        """`policy` is the cluster's now; a person's for this lease beats it."""
+        ...
+
+    async def take_over(
+        self, identity: Identity, generation: Generation, claim: Claim
+    ) -> Step[TakeOverStatus]:
+        """The holder, on another node, has ended without a word: it moves to the claim's."""
+        ...
 
     async def now(self) -> datetime:
         """The store's clock, the only one that leases are measured by."""
         ...
 
-    async def take_due(self, by: datetime, *, limit: int, retry: timedelta) -> list[Lease]:
-        """Leases that are due to expire, and expired ones that are to be handed over.
+    async def take_due(
+        self, by: datetime, *, limit: int, retry: timedelta, look: timedelta
+    ) -> list[Lease]:
+        """Leases that are due to expire, expired ones that are to be handed over, and those
+        that end with their workload.
 
-        Who took one has until `by` + `retry`; after that it is due again.
+        Who took one has until `by` + `retry`; after that it is due again. One that is not yet
+        due by its span is looked at again after `look`.
         """
         ...
 
@@ -88,9 +118,13 @@ class LeaseStore(Protocol):
         ...
 
     async def set_policy(
-        self, identity: Identity, expires_after: timedelta | None
+        self,
+        identity: Identity,
+        expires_after: timedelta | None,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[PolicyStatus]:
-        """How long it is kept once its pod went, whatever the pod says; None: for ever."""
+        """What ends it once its pod went, whatever pod and cluster say; None: no span does."""
         ...
 
     async def forget(self, identity: Identity, generation: Generation) -> ForgetStatus:
@@ -121,6 +155,30 @@ class LeaseStore(Protocol):
     async def nodes(self) -> list[NodeName]: ...
 
     async def reported(self, node: NodeName) -> list[ReportedView]: ...
+
+
+class Workloads(Protocol):
+    """What the cluster says of pods and of what makes them. Never raises: that is "unknown"."""
+
+    async def named(self, pods: Collection[PodName]) -> Mapping[PodName, Presence]:
+        """Whether a pod of that name is there, of whatever uid."""
+        ...
+
+    async def objects(self, pod: PodName, uid: PodUid) -> Presence:
+        """Whether the Pod object of this very uid is there; absent only when that is proven."""
+        ...
+
+    async def workloads(
+        self, names: Collection[WorkloadName]
+    ) -> Mapping[WorkloadName, WorkloadSight]: ...
+
+
+class Instances(Protocol):
+    """What the cloud says of the machines that nodes are."""
+
+    async def has_ended(self, node: NodeName) -> str | None:
+        """Why nothing on it can use an address any more; None: it may run, or is not known."""
+        ...
 
 
 class StepGate(Protocol):

@@ -12,13 +12,17 @@ from services.eni_manager.domain.records import Demand, NodeImage
 from services.eni_manager.service import EniManager
 from shared.bus.server import Handler
 from shared.clock import Clock
-from shared.cloud.words import Subnet
+from shared.cloud.words import InstanceState, Subnet
 from shared.ids import EniId, InstanceId, NodeName, SubnetId
 from shared.messages.base import Endpoint
 from shared.messages.clusters import (
+    NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
     EniView,
+    InstanceCondition,
+    NodeInstance,
+    NodeInstanceRequest,
     NodeListRequest,
     NodesListed,
     NodeView,
@@ -40,6 +44,10 @@ from shared.messages.moves import (
 from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, Wanted, WantRequest
 
 _PROBLEM_CHARACTERS_MAX = 1024
+_CONDITIONS = {
+    InstanceState.STOPPED: InstanceCondition.STOPPED,
+    InstanceState.TERMINATED: InstanceCondition.GONE,
+}
 
 
 class EniManagerEndpoints:
@@ -53,6 +61,7 @@ class EniManagerEndpoints:
             ADDRESS_MOVE: self._move,
             ADDRESS_PARK: self._park,
             ADDRESS_RECLAIM: self._reclaim,
+            NODE_INSTANCE: self._instance,
             NODE_LIST: self._list_nodes,
             SUBNET_LIST: self._list_subnets,
         }
@@ -107,6 +116,11 @@ class EniManagerEndpoints:
             )
         )
         return Reclaimed(address=request.address, generation=request.generation)
+
+    async def _instance(self, request: NodeInstanceRequest) -> NodeInstance:
+        instance, state = await self._service.instance(NodeName(request.node))
+        condition = _CONDITIONS.get(state, InstanceCondition.RUNNING)
+        return NodeInstance(instance=instance, condition=condition)
 
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
         return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])

@@ -192,7 +192,7 @@ class LeaseMachine(RuleBasedStateMachine):
         taken = [
             {
                 lease.identity
-                for lease in self.loop.run(store.take_due(by, limit=9, retry=retry))
+                for lease in self.loop.run(store.take_due(by, limit=9, retry=retry, look=retry))
             }
             for store in (self.model, self.real)
         ]

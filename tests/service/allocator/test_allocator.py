@@ -27,6 +27,7 @@ from tests.support.allocators import (
     EniManager,
     bus_client,
     identity,
+    registered,
     running,
     settings,
 )
@@ -56,20 +57,9 @@ async def world(nats_server: NatsServer, redis_server: RedisServer) -> AsyncIter
     async with running(here), running(here), bus_client(nats_server) as (client, server):
         world = World(Agent(client, "node-1"), Agent(client, "10.0.0.2"), EniManager())
         await world.manager.serve(server)
-        await _registered(world.one)
-        await _registered(world.two)
+        await registered(world.one)
+        await registered(world.two)
         yield world
-
-
-async def _registered(agent: Agent) -> None:
-    # Until the first epoch is open the answer is "try again later".
-    for _ in range(200):
-        try:
-            await agent.register()
-        except BerthError:
-            continue
-        return
-    raise AssertionError("the allocators never opened an epoch")
 
 
 async def test_the_candidate_becomes_the_lease_of_a_new_identity(world: World) -> None:

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
-from shared.errors import BerthError, InvalidInput, LeaseInUse, NotFound, Stale
+from shared.errors import InvalidInput, LeaseInUse, NotFound, Stale
 from shared.messages.base import IdentityFields, subject_root
 from shared.messages.events import LeaseEvent
 from shared.messages.leases import (
@@ -32,6 +32,7 @@ from tests.support.allocators import (
     EniManager,
     bus_client,
     identity,
+    registered,
     running,
     settings,
 )
@@ -97,7 +98,7 @@ async def world(nats_server: NatsServer, redis_server: RedisServer) -> AsyncIter
                 client, Agent(client, "node-1"), EniManager(), await _listen(listener)
             )
             await world.manager.serve(server)
-            await _registered(world.agent)
+            await registered(world.agent)
             yield world
         finally:
             await listener.close()
@@ -111,17 +112,6 @@ async def _listen(bus: Client) -> asyncio.Queue[LeaseEvent]:
 
     await bus.subscribe(f"{subject_root(CLUSTER)}.event.lease.*", cb=hear)
     return events
-
-
-async def _registered(agent: Agent) -> None:
-    # Until the first epoch is open the answer is "try again later".
-    for _ in range(200):
-        try:
-            await agent.register()
-        except BerthError:
-            continue
-        return
-    raise AssertionError("the allocator never opened an epoch")
 
 
 async def test_a_retained_lease_is_ended_and_handed_over(world: World) -> None:

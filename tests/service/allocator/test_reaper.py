@@ -26,11 +26,13 @@ from shared.telemetry.health import Readiness
 from tests.support.allocators import CLUSTER, trusted
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import voice
+from tests.support.seen_workloads import SeenWorkloads
 from tests.support.servers import NatsServer
 
 NODE = NodeName("node-1")
 SPAN = timedelta(minutes=5)
 RETRY = timedelta(seconds=10)
+LOOK = timedelta(seconds=30)
 PARK_AFTER = timedelta(seconds=20)
 
 
@@ -72,12 +74,13 @@ class World:
         self.parked: list[Lease] = []
         self.journaled: list[list[AddressState]] = []  # when an ENI was to be parked
         self.is_eni_manager_away = False
+        self.workloads = SeenWorkloads()
         self.steps = DurableSteps(self.store, self.journal, self, self.keeper, WriteGate())
         self.reaper = self.another_reaper()
 
     def another_reaper(self, *, batch_max: int = 64) -> Reaper:
         limits = ReaperLimits(
-            batch_max=batch_max, retry=RETRY, reclaim_timeout=timedelta(seconds=5)
+            batch_max=batch_max, retry=RETRY, look=LOOK, reclaim_timeout=timedelta(seconds=5)
         )
         parker = Parker(
             self.store,
@@ -87,7 +90,16 @@ class World:
             after=PARK_AFTER,
             timeout=timedelta(seconds=5),
         )
-        return Reaper(self.store, self.journal, self.steps, self, parker, self.clocks, limits)
+        return Reaper(
+            self.store,
+            self.journal,
+            self.steps,
+            self,
+            parker,
+            self.workloads,
+            self.clocks,
+            limits,
+        )
 
     async def park(self, lease: Lease, deadline: datetime) -> None:
         self.journaled.append([each.state async for each in self.journal.leases()])

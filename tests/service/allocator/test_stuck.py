@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.durability import WriteGate
-from shared.errors import BerthError, InvalidInput, WrongSubnet
+from shared.errors import InvalidInput, WrongSubnet
 from shared.ids import ClusterName
 from shared.messages.base import ServiceName
 from shared.messages.leases import LEASE_LIST, LeaseListRequest
@@ -21,6 +21,7 @@ from tests.support.allocators import (
     Agent,
     bus_client,
     identity,
+    registered,
     running,
     settings,
 )
@@ -44,19 +45,8 @@ async def agents(
         await server.serve_all(ServiceName.ENI_MANAGER, "a peer", {ADDRESS_MOVE: refuse})
         home, away = Agent(client, "node-1"), Agent(client, "node-2")
         for agent in (home, away):
-            await _registered(agent)
+            await registered(agent)
         yield home, away
-
-
-async def _registered(agent: Agent) -> None:
-    # Until the first epoch is open the answer is "try again later".
-    for _ in range(200):
-        try:
-            await agent.register()
-        except BerthError:
-            continue
-        return
-    raise AssertionError("the allocator never opened an epoch")
 
 
 async def test_a_pod_that_comes_home_after_a_refused_move_gets_its_address(

@@ -45,7 +45,9 @@ local function bind(record)
   record.s, record.g, record.t = 'bound_fixed', next_generation(KEYS[1], ARGV[1]), now_ms()
   record.n, record.u, record.c, record.to = node, uid, attachment, nil
   record.b, record.f, record.w = nil, nil, ARGV[14] ~= '' and ARGV[14] or nil
-  if not record.p then record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil end
+  if not record.p then
+    record.x, record.po = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil, nil
+  end
   return answer('bound', keep(KEYS[3], KEYS[5], KEYS[6], token, record), '1')
 end
 

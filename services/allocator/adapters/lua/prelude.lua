@@ -57,10 +57,14 @@ local function due_of(record)
 end
 
 -- Have the reaper look at a lease when it is due, and at once when there is something to do: it
--- is to be handed over, or its ENI is to be taken off the node that its pod left.
+-- is to be handed over, its ENI is to be taken off the node that its pod left, or it may end with
+-- its workload.
 local function schedule(expiries, token, record)
+  local waits = record.s == 'retained' or record.s == 'parked'
+  local follows = waits and (record.po == 'cascade' or record.po == 'scale_down')
   local is_parking = record.s == 'moving' and record.to == ''
-  local is_now = record.s == 'expired' or record.s == 'retained' and record.k or is_parking
+  local is_left = record.s == 'retained' and record.k
+  local is_now = record.s == 'expired' or is_left or is_parking or follows
   local due = is_now and record.t or due_of(record)
   if due then
     redis.call('ZADD', expiries, due, token)

@@ -5,6 +5,7 @@
 -- KEYS[4] hash unjournaled   KEYS[5] zset expiries
 -- ARGV[1] epoch number   ARGV[2] incarnation   ARGV[3] sequence   ARGV[4] lowest unsettled
 -- ARGV[5] token   ARGV[6] attachment   ARGV[7] generation of the bind
+-- ARGV[8] the cluster's policy now, or "" for never
 -- returns {"retained" | "superseded" | "unknown" | "stale" | "unregistered" | "epoch_lost",
 --          record or "", unjournaled "1" | "0"}
 
@@ -25,4 +26,5 @@ if not is_holder or release_generation(record) ~= ARGV[7] then
 end
 record.s, record.g, record.t = 'retained', next_generation(KEYS[1], ARGV[1]), now_ms()
 record.b = nil
+if not record.p then record.po = ARGV[8] ~= '' and ARGV[8] or nil end
 return { 'retained', keep(KEYS[3], KEYS[4], KEYS[5], ARGV[5], record), '1' }

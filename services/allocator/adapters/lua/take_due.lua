@@ -3,7 +3,8 @@
 --
 -- KEYS[1] hash epoch   KEYS[2] hash fixed   KEYS[3] zset expiries
 -- ARGV[1] epoch number   ARGV[2] ms, due until here   ARGV[3] how many at most
--- ARGV[4] ms, the moment they are put off to
+-- ARGV[4] ms, the moment they are put off to   ARGV[5] the same, for one that may end with its
+-- workload before its span is over
 -- returns {"taken" | "epoch_lost", token, record, token, record, …}
 
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost' } end
@@ -12,7 +13,13 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, AR
 for _, token in ipairs(due) do
   local record = redis.call('HGET', KEYS[2], token)
   if record then
-    redis.call('ZADD', KEYS[3], ARGV[4], token)
+    local lease = cjson.decode(record)
+    local ends = due_of(lease)
+    local is_due = lease.s == 'expired' or ends and ends <= tonumber(ARGV[2])
+    local is_parked_soon = lease.s == 'moving' or lease.s == 'retained' and lease.k
+    local later = (is_due or is_parked_soon) and ARGV[4]
+      or math.min(ends or math.huge, tonumber(ARGV[5]))
+    redis.call('ZADD', KEYS[3], later, token)
     taken[#taken + 1] = token
     taken[#taken + 1] = record
   else
