@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Final
 
 from pydantic import ValidationError
 
 from services.node_agent.domain.ports import KnownPod
 from shared.errors import BerthError, InvalidInput, NotFound, PodUnknown
 from shared.ids import NodeName, PodName, PodUid, WorkloadName
+from shared.kubernetes.paths import PODS, pod_path, workload_path
 from shared.kubernetes.watching import Object, ObjectWatch
-from shared.workloads import WorkloadKind, WorkloadObject, parse_workload
+from shared.workloads import WorkloadObject, parse_workload
 
 from .kubernetes_api import KubernetesApi
 from .pod_objects import PodObject, known_pod
 
-_PODS: Final = "/api/v1/pods"
-_PATH_OF: Final = {
-    WorkloadKind.STATEFUL_SET: "/apis/apps/v1/namespaces/{}/statefulsets/{}",
-    WorkloadKind.DEPLOYMENT: "/apis/apps/v1/namespaces/{}/deployments/{}",
-    WorkloadKind.REPLICA_SET: "/apis/apps/v1/namespaces/{}/replicasets/{}",
-    WorkloadKind.JOB: "/apis/batch/v1/namespaces/{}/jobs/{}",
-}
-
 
 def watch_pods(api: KubernetesApi, node: NodeName, rng: random.Random) -> ObjectWatch:
     """Of one node only: an agent need not know more, and a large cluster could not bear it."""
-    return ObjectWatch(api, _PODS, {"fieldSelector": f"spec.nodeName={node}"}, rng)
+    return ObjectWatch(api, PODS, {"fieldSelector": f"spec.nodeName={node}"}, rng)
 
 
 class KubernetesPods:
@@ -56,7 +48,7 @@ class KubernetesPods:
 
     async def _ask(self, name: PodName) -> Object:
         try:
-            return await self._api.get(f"/api/v1/namespaces/{name.namespace}/pods/{name.name}")
+            return await self._api.get(pod_path(name))
         except NotFound:
             raise PodUnknown(f"pod {name} is not known to the API server") from None
         except BerthError as error:
@@ -64,7 +56,7 @@ class KubernetesPods:
 
     async def _workload(self, pod: PodName, workload: WorkloadName) -> WorkloadObject:
         """Asked for each time: how many pods it may have is changed while they live."""
-        path = _PATH_OF[WorkloadKind(workload.kind)].format(workload.namespace, workload.name)
+        path = workload_path(workload)
         try:
             body = await self._api.get(path)
             return parse_workload(
