@@ -18,6 +18,7 @@ test: lint ## everything that must be green before a change lands (minutes)
 	$(BIN)/pytest -m "not long" --durations=10
 
 test-long: $(READY) ## the tests that take longer: repeated demos, kills, an ordinary user
+	.ci/packages
 	$(BIN)/pytest -m long --durations=10
 
 bench: $(READY) ## every figure, into docs/benchmarks.md; FIGURE=<name> measures one
