@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
 from services.allocator.kubernetes.admission import ClusterFacts
 from services.allocator.kubernetes.certificates import AUTHORITY_LIFE, SERVING_LIFE
@@ -29,6 +28,7 @@ from shared.clock import Clock, SystemClock
 from shared.errors import InvalidInput, Unavailable
 from shared.ids import PodName
 from shared.kubernetes.client import KubernetesClient
+from tests.support.kubernetes.access import kubeconfig
 from tests.support.kubernetes.kinds import (
     MUTATING_WEBHOOKS,
     SECRETS,
@@ -141,8 +141,7 @@ def configuration(kind: str, path: str) -> Object:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with api_server() as server:
-        file = tmp_path / "kubeconfig"
-        file.write_text(yaml.safe_dump(kubeconfig(server)))
+        file = kubeconfig(server, tmp_path)
         kubernetes = await KubernetesClient.connect(file, timeout_s=5.0)
         try:
             for kind, name in (
@@ -159,17 +158,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             await found.webhook.aclose()
         finally:
             await kubernetes.aclose()
-
-
-def kubeconfig(server: ApiServer) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": server.url}}],
-        "users": [{"name": "u", "user": {"token": server.token}}],
-    }
 
 
 async def test_the_resource_is_added_and_nothing_else_is_touched(world: World) -> None:
