@@ -60,6 +60,9 @@ class AllocatorSettings(KubernetesSettings):
     park_timeout_s: Seconds = 20.0
     """How long one attempt to detach it may take."""
 
+    journal_fold_interval_s: Seconds = 0.25
+    """How often journaled steps are brought from this replica's pages to their own places."""
+
     journal_interval_s: Seconds = 2.0
     """How often steps that no replica has journaled are looked for."""
 

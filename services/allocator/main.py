@@ -84,6 +84,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             replicas=settings.journal_replicas,
         )
         await journal.ensure_stream()
+        stack.push_async_callback(journal.aclose)
         events = EventLog(nats, cluster=settings.cluster)
         await events.ensure_stream()
         stack.push_async_callback(events.aclose)
@@ -130,6 +131,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         watch = DurabilityWatch(gate, store_health, journal, epochs)
         loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        loops.every("folds", journal.fold, interval_s=settings.journal_fold_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(

@@ -201,6 +201,7 @@ class NetlinkKernel:
     def set_up(self, link: str) -> None:
         with _refusals(f"set {link} up"):
             self._host.do([links.set_up(socket.if_nametoindex(link))])
+            links.settle_carrier(self._ioctl, link)
 
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""
