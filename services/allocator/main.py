@@ -20,7 +20,7 @@ from shared.messages.moves import ADDRESS_RECLAIM
 from shared.policies import LeasePolicy
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
-from shared.store.connection import STORE_CONDITION, check_store, open_store
+from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
@@ -64,7 +64,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(nats.drain)
 
         store = open_store(settings)
-        stack.push_async_callback(store.aclose)
+        stack.push_async_callback(close_store, store)
         await check_store(store, settings)
         readiness.set(STORE_CONDITION)
 
