@@ -35,6 +35,11 @@ class ClusterKeeper:
             self.current = found
         return self.current
 
+    @property
+    def has_fixed_ips(self) -> bool | None:
+        """None: the cluster has no record."""
+        return None if self.current is None else self.current.has_fixed_ips
+
     def check_fixed(self, identity: Identity) -> None:
         """Raises what forbids a pod to keep its address."""
         rules.check_fixed(self.current, identity)

@@ -12,8 +12,8 @@ from typing import Final
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.ids import AttachmentKey, EniId
+from shared.runtime.pulse import Pulse
 
-from .bus import Pulse
 from .domain.attachments import Attachment, OwnEni
 from .domain.exclusive import own_eni, sandbox_eni
 from .domain.ports import ExclusiveKernel, Kernel
