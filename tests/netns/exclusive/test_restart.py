@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
-from services.node_agent.domain.wiring import PROTOCOL
+from services.node_agent.domain.wiring import FROM_POD_PRIORITY, PROTOCOL
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.errors import InvalidInput
@@ -35,12 +35,12 @@ def assert_bare(world: ExclusiveWorld) -> None:
         found = [link_by_mac(node, port.mac) for port in world.whole]
         with_address = {each.index for each in link_addresses(node)}
         names = {link.name for link in links(node)}
-        to_pods = [rule for rule in rules(node) if rule.priority == 512]
-        marked = [r for r in routes(node) if r.protocol == PROTOCOL and r.table == 254]
+        from_pods = [rule for rule in rules(node) if rule.priority == FROM_POD_PRIORITY]
+        marked = [r for r in routes(node) if r.protocol == PROTOCOL and r.gateway is None]
     assert all(link is not None and not link.is_up for link in found)
     assert not with_address & {link.index for link in found if link is not None}
     assert not {name for name in names if name.startswith(("eni", "ene"))}
-    assert (to_pods, marked) == ([], [])
+    assert (from_pods, marked) == ([], [])
 
 
 def later(cut_at: str) -> object:
