@@ -158,6 +158,8 @@ async def containerd(folder: Path) -> AsyncIterator[Containerd]:
         await server.kill()
         _end_shims(folder)
         _unmount_below(folder)
+        for cgroup in Path("/sys/fs/cgroup").glob(f"**/{_cgroup(folder)}"):
+            cgroup.rmdir()
 
 
 def _sandbox_config(logs: Path, name: str, host_port: int | None) -> bytes:
@@ -168,8 +170,13 @@ def _sandbox_config(logs: Path, name: str, host_port: int | None) -> bytes:
         (1, metadata),
         (3, str(logs)),
         *(((5, ports),) if ports else ()),
-        (8, encode((2, pid_of_container))),
+        (8, encode((1, f"/{_cgroup(logs.parent)}"), (2, pid_of_container))),
     )
+
+
+def _cgroup(folder: Path) -> str:
+    """What its sandboxes' cgroups are below: the test's own folder's name."""
+    return folder.parent.name
 
 
 def _make_image(folder: Path) -> None:
