@@ -20,7 +20,7 @@ from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, TryLater
+from shared.errors import BerthError, QuotaReached, Refused, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class NodeWorker:
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
-                await self._set_problem(str(error))
+                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
                 log.warning(
@@ -219,9 +219,9 @@ class NodeWorker:
             elif taken[Purpose.EXCLUSIVE]:
                 self._demand.is_doubtful = True
 
-    async def _set_problem(self, problem: str | None) -> None:
+    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
-        if problem is not None and not self.book.node.has_joined:
+        if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

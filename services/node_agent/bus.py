@@ -7,6 +7,7 @@ from typing import Final, Protocol, TypeVar
 
 from shared.ids import NodeName
 from shared.messages.base import Endpoint, Message, Request
+from shared.runtime.pulse import Pulse
 
 Req = TypeVar("Req", bound=Request)
 Out = TypeVar("Out", bound=Message)
@@ -47,24 +48,3 @@ class Signals:
         self._is_gathering = False
         self.outbox.set()
         self.want.set()
-
-
-class Pulse:
-    """Wakes everybody who waits now, each time it is given."""
-
-    def __init__(self) -> None:
-        self._next = asyncio.Event()
-
-    def give(self) -> None:
-        self._next.set()
-        self._next = asyncio.Event()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """True when woken, False when the time ran out."""
-        waited_for = self._next
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waited_for.wait()
-        except TimeoutError:
-            return False
-        return True

@@ -12,9 +12,9 @@ from typing import Final
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.ids import AttachmentKey, EniId
+from shared.runtime.pulse import Pulse
 from shared.telemetry.metrics import TABLES_DISPLACED
 
-from .bus import Pulse
 from .domain.attachments import Attachment, OwnEni
 from .domain.enis import Eni
 from .domain.exclusive import own_eni, sandbox_eni

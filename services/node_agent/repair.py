@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 
 from shared.clock import Clock
 from shared.errors import BerthError
+from shared.runtime.pulse import Pulse
 from shared.telemetry.metrics import REPAIRS_TOTAL
 
-from .bus import Pulse
 from .domain.attachments import HOST_PREFIX, Phase
 from .domain.diff import compare
 from .domain.ports import Kernel
