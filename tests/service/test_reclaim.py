@@ -80,7 +80,7 @@ async def world(
 async def leases_of(world: EniWorld) -> dict[str, LeaseRecord]:
     found = await world.redis.hgetall(lease_key(CLUSTER, "fixed"))
     return {
-        Identity.from_token(_text(token)).name: LeaseRecord.model_validate_json(body)
+        Identity.from_token(_text(token)).name: LeaseRecord.read(body)
         for token, body in found.items()
     }
 

@@ -88,18 +88,16 @@ class EniWorld:
         state: AddressState = AddressState.MOVING,
     ) -> None:
         """Write the lease as the allocator does before it asks for a move."""
-        record = LeaseRecord.model_validate(
-            {
-                "a": str(address),
-                "s": state,
-                "g": generation,
-                "sn": subnet,
-                "to": to_node,
-                "t": 1,
-            }
+        record = LeaseRecord(
+            address=address,
+            state=state,
+            generation=generation,
+            subnet=subnet,
+            moving_to=to_node,
+            since_ms=1,
         )
         for noun, field, value in (
-            ("fixed", identity.token, record.model_dump_json(by_alias=True)),
+            ("fixed", identity.token, record.write()),
             ("addresses", str(address), identity.token),
         ):
             await self.redis.hset(lease_key(CLUSTER, noun), field, value)

@@ -153,7 +153,7 @@ class JournalBooks:
         async for stored in self._reads.all_below(f"{self._prefix}*"):
             token, body = stored.subject.removeprefix(self._prefix), stored.data
             newer = paged.pop(token, None)
-            if newer is not None and (not body or newer.rank > rank_of(token, body)):
+            if newer is not None and (not body or newer.rank > rank_of(body)):
                 body = newer.body
             if (lease := lease_of(token, body)) is not None:
                 yield lease
