@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from berth.commands import cni, lease, node, pod, subnet
-from berth.commands.cluster import enable
+from berth.commands.cluster import disable, enable
 from berth.commands.demo import demo
 from berth.commands.down import down
 from berth.commands.output import fail
@@ -33,6 +33,7 @@ app.command()(up)
 app.command()(down)
 app.command()(status)
 app.command()(enable)
+app.command()(disable)
 app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.app, name="node")
