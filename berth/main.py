@@ -12,6 +12,7 @@ from berth.commands import cni, lease, node, pod
 from berth.commands.demo import demo
 from berth.commands.down import down
 from berth.commands.output import fail
+from berth.commands.recover import backup, recover, restore
 from berth.commands.status import status
 from berth.commands.up import up
 from shared.errors import BerthError
@@ -31,6 +32,9 @@ app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.command()(backup)
+app.command()(restore)
+app.command()(recover)
 app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.node_app, name="node")

@@ -107,7 +107,7 @@ def release_lease(
             generation=await _generation(bus, identity),
             force=force,
             reason=reason,
-            by=_who(),
+            by=who(),
             deadline=deadline_of(LEASE_FORGET),
         )
         return await bus.call(LEASE_FORGET, request)
@@ -145,7 +145,7 @@ def set_policy(
             identity=IdentityFields.of(identity),
             expires_after=span,
             policy=ends,
-            by=_who(),
+            by=who(),
             deadline=deadline_of(LEASE_POLICY),
         )
         return (await bus.call(LEASE_POLICY, request)).lease
@@ -182,7 +182,7 @@ async def _generation(bus: BusClient, identity: Identity) -> int:
     return lease.generation
 
 
-def _who() -> str:
+def who() -> str:
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a user without a name

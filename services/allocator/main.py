@@ -37,6 +37,7 @@ from .epochs import EPOCH_CONDITION, EpochKeeper
 from .operations import LeaseOperations
 from .parker import Parker
 from .reaper import Reaper, ReaperLimits
+from .recovery import RecoveryOperations
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -137,7 +138,11 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ALLOCATOR,
             _DESCRIPTION,
-            handlers(allocator, LeaseOperations(leases, steps)),
+            handlers(
+                allocator,
+                LeaseOperations(leases, steps),
+                RecoveryOperations(leases, leases, journal, steps, epochs),
+            ),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()

@@ -26,12 +26,13 @@ from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encod
 from shared.policies import LeasePolicy
 
 from .lease_codec import decode_lease
+from .redis_backups import RedisBackups
 from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
 
 
-class RedisLeases(RedisEnds, RedisEpochs):
+class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
     """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:
