@@ -107,7 +107,7 @@ def read_backup(path: Path) -> Backup:
 def _check_unique(path: Path, leases: list[BackedUpLease]) -> None:
     seen: dict[object, int] = {}
     for number, lease in enumerate(leases, start=2):
-        for what in (lease.identity, lease.record.address):
+        for what in (lease.identity, lease.address):
             if what in seen:
                 raise Refused(f"{path}: line {number}: {what} is in line {seen[what]} already")
             seen[what] = number

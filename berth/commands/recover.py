@@ -10,8 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from berth.backup_file import read_backup, write_backup
-from berth.commands.lease import who
-from berth.commands.options import Json, RunDir, ask, deadline_of
+from berth.commands.options import Json, RunDir, ask, deadline_of, who
 from berth.commands.output import EXIT_FAILED, say, show, show_json, warn
 from berth.operator import operator_settings
 from shared.bus.client import BusClient
@@ -64,7 +63,7 @@ async def _fetch_all(bus: BusClient) -> list[BackedUpLease]:
         page = await bus.call(LEASE_BACKUP, request)
         for lease in page.leases:
             known = found.get(lease.identity)
-            if known is None or known.record.generation < lease.record.generation:
+            if known is None or known.generation < lease.generation:
                 found[lease.identity] = lease
         progress.reached(len(found))
         cursor = page.next_cursor

@@ -6,7 +6,9 @@ answered, as any step. A comparison reads both books and changes neither.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields
 from typing import Final
 
 from shared.ids import Identity
@@ -28,11 +30,10 @@ from shared.messages.recovery import (
 )
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
-from .domain.leases import Lease, PutBackStatus
+from .domain.leases import Lease, PutBackStatus, Step
 from .domain.ports import EpochStore, Journal, LeaseStore
 from .durable_steps import DurableSteps
 from .epochs import EpochKeeper
-from .records import lease_of_record, record_of
 
 _COMPARED_AT_ONCE: Final = 512
 
@@ -63,10 +64,7 @@ class RecoveryOperations:
     async def backup(self, request: LeaseBackupRequest) -> LeasesBackedUp:
         cursor, leases = await self._leases.leases(request.cursor, request.limit)
         return LeasesBackedUp(
-            leases=[
-                BackedUpLease(identity=IdentityFields.of(each.identity), record=record_of(each))
-                for each in leases
-            ],
+            leases=[_backed_up(each) for each in leases],
             next_cursor=cursor,
         )
 
@@ -75,11 +73,9 @@ class RecoveryOperations:
         counts = dict.fromkeys(PutBackStatus, 0)
         refused: list[RestoreRefusal] = []
         durable: list[Lease] = []
-        for backed_up in request.leases:
-            lease = lease_of_record(backed_up.identity.to_identity(), backed_up.record)
-            step = await self._steps.watched(
-                self._leases.put_back(lease, replace=request.replace, is_trial=request.is_trial)
-            )
+        wanted = [_lease_of(each) for each in request.leases]
+        steps = await asyncio.gather(*(self._put_back(each, request) for each in wanted))
+        for lease, step in zip(wanted, steps, strict=True):
             counts[step.status] += 1
             if step.status in _REASONS:
                 refused.append(_refusal(step.status, lease, step.lease))
@@ -93,6 +89,13 @@ class RecoveryOperations:
             restored=counts[PutBackStatus.RESTORED],
             same=counts[PutBackStatus.SAME],
             refused=refused,
+        )
+
+    async def _put_back(
+        self, lease: Lease, request: LeaseRestoreRequest
+    ) -> Step[PutBackStatus]:
+        return await self._steps.watched(
+            self._leases.put_back(lease, replace=request.replace, is_trial=request.is_trial)
         )
 
     async def try_recovery(self, _: RecoveryTrialRequest) -> RecoveryTried:
@@ -184,3 +187,16 @@ def _refusal(status: PutBackStatus, wanted: Lease, known: Lease | None) -> Resto
         address=lease.address, state=lease.state, node=lease.node, to=lease.moving_to
     )
     return RestoreRefusal(identity=IdentityFields.of(wanted.identity), reason=reason)
+
+
+def _backed_up(lease: Lease) -> BackedUpLease:
+    """Its fields are a lease's, by name."""
+    values = {field.name: getattr(lease, field.name) for field in fields(lease)}
+    return BackedUpLease.model_validate(
+        values | {"identity": IdentityFields.of(lease.identity)}
+    )
+
+
+def _lease_of(backed_up: BackedUpLease) -> Lease:
+    values = {name: getattr(backed_up, name) for name in type(backed_up).model_fields}
+    return Lease(**values | {"identity": backed_up.identity.to_identity()})

@@ -9,6 +9,7 @@ from dataclasses import replace
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
+from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
@@ -19,7 +20,7 @@ from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, TryLater
+from shared.errors import BerthError, QuotaReached, Refused, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,10 @@ class NodeWorker:
             try:
                 with urgent(self._urgency()):
                     await self._round()
+            except TermEnded:
+                raise  # nobody here may write that down
             except BerthError as error:
-                await self._set_problem(str(error))
+                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
                 log.warning(
@@ -197,7 +200,7 @@ class NodeWorker:
             self._let_be(error)
 
     def _let_be(self, error: TryLater) -> None:
-        if isinstance(error, RETRIED):
+        if isinstance(error, (*RETRIED, TermEnded)):
             raise error
         log.info("agent is away", extra={"node": self.book.node.node, "error": str(error)})
 
@@ -205,6 +208,8 @@ class NodeWorker:
         async with self._offering:
             if not self._unaware and not self.book.image.held(Hold.ASSIGNING):
                 return
+            if await self.stock.look_at_embargoes():
+                await self._observer.observe()
             heard = self._demand.heard
             taken = await self.stock.offer()
             self._unaware = False
@@ -214,9 +219,9 @@ class NodeWorker:
             elif taken[Purpose.EXCLUSIVE]:
                 self._demand.is_doubtful = True
 
-    async def _set_problem(self, problem: str | None) -> None:
+    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
-        if problem is not None and not self.book.node.has_joined:
+        if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

@@ -15,6 +15,15 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
+from shared.messages.cluster_life import (
+    CLUSTER_DISABLE,
+    CLUSTER_ENABLE,
+    CLUSTER_STATUS,
+    SUBNET_ADD,
+    SUBNET_INSPECT,
+    SUBNET_REMOVE,
+    SUBNET_SET,
+)
 from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
@@ -78,13 +87,20 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
+    CLUSTER_ENABLE.name: _OPERATOR,
+    CLUSTER_DISABLE.name: _OPERATOR,
+    CLUSTER_STATUS.name: _OPERATOR,
+    SUBNET_ADD.name: _OPERATOR,
+    SUBNET_SET.name: _OPERATOR,
+    SUBNET_REMOVE.name: _OPERATOR,
+    SUBNET_INSPECT.name: frozenset({Role.ALLOCATOR}),
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
 }
 
 EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {
-    Role.ALLOCATOR: ("lease", "node"),
+    Role.ALLOCATOR: ("lease", "node", "subnet", "cluster"),
     Role.ENI_MANAGER: ("address", "eni", "node", "subnet"),
 }
 

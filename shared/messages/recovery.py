@@ -6,24 +6,57 @@ that has none of them; a recovery has the allocators build one book anew from th
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from shared.store.lease_records import LeaseRecord
+from shared.addresses import AddressState
+from shared.policies import LeasePolicy
 
 from .base import Endpoint, IdentityFields, Message, Name, Request, ServiceName
 
 PAGE_MAX: Final = 256  # leases of one message: half of what the bus carries
 DIFFERENCES_MAX: Final = 100  # that one comparison names; the rest is counted
 
+LeaseState = Literal[
+    AddressState.BOUND_FIXED,
+    AddressState.RETAINED,
+    AddressState.MOVING,
+    AddressState.PARKED,
+    AddressState.EXPIRED,
+]
+
 
 class BackedUpLease(Message):
-    """One fixed lease, whole."""
+    """One fixed lease, whole; in files of backups too, so a field may only be added."""
 
     identity: IdentityFields
-    record: LeaseRecord
+    address: IPv4Address
+    state: LeaseState
+    generation: Annotated[int, Field(ge=1)]
+    subnet: Name
+    node: Name | None = None  # where it is; None: parked
+    eni: Name | None = None
+    moving_to: str | None = None
+    pod_uid: str | None = None
+    attachment: str | None = None
+    since: AwareDatetime
+    expires_after: timedelta | None = None
+    is_expiry_set: bool = False
+    bound_generation: Annotated[int, Field(ge=1)] | None = None
+    reserved_for: str | None = None
+    is_exclusive: bool = False
+    workload: str | None = None
+    policy: LeasePolicy = LeasePolicy.NEVER
+
+    @model_validator(mode="after")
+    def _moves_somewhere(self) -> BackedUpLease:
+        if (self.moving_to is not None) != (self.state is AddressState.MOVING):
+            raise ValueError(f"moving_to {self.moving_to!r} in state {self.state}")
+        return self
 
 
 class LeaseBackupRequest(Request):
@@ -137,6 +170,7 @@ LEASE_RESTORE: Final = Endpoint(
     idempotency_key="identity, record",
     on_timeout="maybe restored: ask again, and what is there is counted as the same",
     timeout_s=30.0,
+    attempt_s=30.0,
 )
 RECOVERY_TRIAL: Final = Endpoint(
     name="cluster.recovery.trial",

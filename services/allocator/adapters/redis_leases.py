@@ -24,6 +24,7 @@ from services.allocator.domain.leases import (
 from services.allocator.domain.ports import ReportedView
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encode_token
 from shared.policies import LeasePolicy
+from shared.store.lease_records import pack_attachment
 
 from .lease_codec import decode_lease
 from .redis_backups import RedisBackups
@@ -60,7 +61,7 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
             [
                 *_fence(claim.fence),
                 claim.identity.token,
-                str(claim.attachment),
+                pack_attachment(str(claim.attachment), claim.identity),
                 claim.pod_uid,
                 claim.fence.node,
                 *(
@@ -120,7 +121,7 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
             [
                 *_fence(fence),
                 identity.token,
-                attachment,
+                pack_attachment(attachment, identity),
                 str(generation),
                 stored_policy(policy),
             ],

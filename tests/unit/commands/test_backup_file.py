@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from berth.backup_file import read_backup, write_backup
+from shared.addresses import AddressState
 from shared.errors import Refused
 from shared.messages.base import IdentityFields
 from shared.messages.recovery import BackedUpLease
-from shared.store.lease_records import LeaseRecord
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 GOLDEN = Path(__file__).with_name("backup_v1.jsonl")
@@ -22,17 +22,14 @@ GOLDEN = Path(__file__).with_name("backup_v1.jsonl")
 def lease(number: int) -> BackedUpLease:
     return BackedUpLease(
         identity=IdentityFields(namespace="default", name=f"web-{number}", network="berth"),
-        record=LeaseRecord.model_validate(
-            {
-                "address": IPv4Address("10.0.0.10") + number,
-                "state": "retained",
-                "generation": number + 1,
-                "subnet": "subnet-a",
-                "node": "node-1",
-                "eni": "eni-1",
-                "since_ms": 1,
-            }
-        ),
+        address=IPv4Address("10.0.0.10") + number,
+        state=AddressState.RETAINED,
+        generation=number + 1,
+        subnet="subnet-a",
+        node="node-1",
+        eni="eni-1",
+        since=AT,
+        expires_after=timedelta(minutes=30),
     )
 
 
@@ -73,12 +70,12 @@ def _without_a_lease(text: str) -> str:
         (_without_the_last_line, "line 4: leases: .* is not allowed"),
         (_without_a_lease, "line 4: it tells of 3 leases, and there are 2"),
         (lambda text: text.replace("10.0.0.11", "10.0.0.99"), "line 5: .* were changed"),
-        (lambda text: text.replace("10.0.0.11", "10.0.0"), "line 3: record.address: '10.0.0'"),
+        (lambda text: text.replace("10.0.0.11", "10.0.0"), "line 3: address: '10.0.0'"),
         (lambda text: text.replace('"version":1', '"version":2'), "line 1: version: 2 is not"),
         (lambda text: text.replace("berth-backup", "other"), "line 1: format: 'other' is not"),
         (
             lambda text: text.replace("retained", "stock"),
-            "line 2: record.state: 'stock' is not",
+            "line 2: state: 'stock' is not",
         ),
         (lambda text: text.replace('{"identity"', '{"identity', 1), "line 2: not JSON"),
         (lambda text: "x" * 70_000 + "\n" + text, "line 1: longer than 65536 bytes"),

@@ -9,13 +9,13 @@
 --          record or "", unjournaled "1" | "0"}
 
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost', '', '0' } end
-local token, record = ARGV[2], cjson.decode(ARGV[3])
+local token, record = ARGV[2], read_record(ARGV[3])
 local holder = redis.call('HGET', KEYS[3], record.a)
 if holder and holder ~= token then return { 'address_taken', '', '0' } end
 
 local stored = redis.call('HGET', KEYS[2], token)
 if stored then
-  local known = cjson.decode(stored)
+  local known = read_record(stored)
   if known.a == record.a and known.s == record.s and known.n == record.n and known.u == record.u then
     return { 'same', stored, redis.call('HEXISTS', KEYS[4], token) == 1 and '1' or '0' }
   end
