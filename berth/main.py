@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from berth.commands import cni, lease, node, pod, subnet
-from berth.commands.cluster import enable
+from berth.commands.cluster import disable, enable
 from berth.commands.demo import demo
 from berth.commands.down import down
 from berth.commands.output import fail
@@ -37,6 +37,7 @@ app.command()(backup)
 app.command()(restore)
 app.command()(recover)
 app.command()(enable)
+app.command()(disable)
 app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.app, name="node")

@@ -119,7 +119,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             default_policy=LeasePolicy(settings.default_policy),
         )
         operations = LeaseOperations(leases, steps)
-        cluster = build_cluster(settings, keeper, client, leases, operations, clock)
+        cluster = build_cluster(settings, keeper, client, leases, operations, clock, kubernetes)
         parker = Parker(
             leases,
             steps,
@@ -173,6 +173,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
                 facts=facts,
                 clock=clock,
                 rng=rng,
+                nats=nats,
                 replica=writer,
             )
             await part.start(kubernetes, settings, around, loops, stack)

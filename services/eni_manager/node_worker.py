@@ -11,6 +11,7 @@ from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
+from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.growing import Growing
@@ -53,6 +54,9 @@ class NodeWorker:
         )
         self.whole = ExclusiveEnis(book, tools, self.changes, self.stock, self.growing)
         self.releasing = Releasing(book, tools, self.changes, self.stock, self._demand)
+        self._draining = Draining(
+            book, tools, self.changes, self.stock, self.releasing, self.whole
+        )
 
     async def hear(self, record: NodeRecord, enis: frozenset[str]) -> str | None:
         """The agent's newest demand; the problem it should know of, if any."""
@@ -196,6 +200,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
 
