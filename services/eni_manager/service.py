@@ -129,7 +129,16 @@ class EniManager:
         found = await self._cloud.describe_instances([instance])
         return instance, found[0].state if found else InstanceState.TERMINATED
 
-    async def nodes(self) -> list[NodeImage]:
-        """Every node of the cluster, whichever replica looks after it."""
-        images = [await self._store.load(node) for node in await self._store.load_nodes()]
-        return sorted(images, key=lambda it: it.node.node)
+    async def nodes(
+        self, *, only: NodeName | None, after: NodeName | None, limit: int | None
+    ) -> tuple[list[NodeImage], bool]:
+        """A page of the cluster's nodes, whichever replica looks after them; whether it is
+        the last one."""
+        known = sorted(await self._store.load_nodes(), key=lambda it: it.node)
+        chosen = [
+            each
+            for each in known
+            if (only is None or each.node == only) and (after is None or each.node > after)
+        ]
+        images = [await self._store.load(node) for node in chosen[:limit]]
+        return images, len(images) == len(chosen)

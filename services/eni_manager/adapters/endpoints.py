@@ -118,7 +118,12 @@ class EniManagerEndpoints:
         return NodeInstance(instance=instance, condition=condition)
 
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
-        return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])
+        images, is_last = await self._service.nodes(
+            only=None if request.node is None else NodeName(request.node),
+            after=None if request.after is None else NodeName(request.after),
+            limit=request.limit,
+        )
+        return NodesListed(nodes=[_node_view(each) for each in images], is_last=is_last)
 
 
 def _demand(counts: StockCounts) -> Demand:
