@@ -18,6 +18,7 @@ test: lint ## everything that must be green before a change lands (minutes)
 	$(BIN)/pytest -m "not long" --durations=10
 
 test-long: $(READY) ## the tests that take longer: repeated demos, kills, an ordinary user
+	.ci/packages
 	$(BIN)/pytest -m long --durations=10
 
 bench: $(READY) ## every figure, into docs/benchmarks.md; FIGURE=<name> measures one
@@ -34,7 +35,7 @@ format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix --quiet $(CODE)
 	$(BIN)/ruff format --quiet $(CODE)
 
-generate: $(READY) ## write docs/asyncapi.json from the messages
+generate: $(READY) ## write docs/asyncapi.json from the messages, the custom resources into deploy/
 	$(BIN)/python -m berth.generate
 
 wheel: $(READY) ## build the wheel, with the compiled CNI plugin, into dist/

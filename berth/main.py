@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from berth.commands import lease, node, pod
+from berth.commands import cni, lease, node, pod
 from berth.commands.demo import demo
 from berth.commands.down import down
 from berth.commands.output import fail
@@ -31,6 +31,7 @@ app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.node_app, name="node")
 app.add_typer(node.subnet_app, name="subnet")

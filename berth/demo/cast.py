@@ -101,6 +101,11 @@ class Cast:
         receiver = far[0] if far else others[0]
         near = [each for each in others if each not in (receiver, *far)]
         neighbour = near[0].address if near else None
+        await self.forge_from(step, sender, receiver, neighbour=neighbour)
+
+    async def forge_from(
+        self, step: str, sender: Actor, receiver: Actor, *, neighbour: IPv4Address | None
+    ) -> None:
         made = await probes.forge(
             self.stage, sender, receiver, neighbour, step=step, score=self._score
         )

@@ -35,10 +35,15 @@ def home_zone(places: Sequence[Place]) -> Zone:
 def place_pods(pods: Sequence[PodSpec], places: Sequence[Place]) -> list[tuple[PodSpec, Place]]:
     """Every pod with its node, in the order of the pods."""
     assert places, "a topology holds at least one node"
-    zone = home_zone(places)
-    at_home = cycle([place for place in places if place.zone == zone])
+    at_home = cycle(home_places(places))
     anywhere = cycle(places)
     return [(pod, next(at_home if is_fixed(pod) else anywhere)) for pod in pods]
+
+
+def home_places(places: Sequence[Place]) -> list[Place]:
+    """The nodes of the zone with most nodes: where a fixed pod may run."""
+    zone = home_zone(places)
+    return [place for place in places if place.zone == zone]
 
 
 def another_node(place: Place, places: Sequence[Place]) -> Place:

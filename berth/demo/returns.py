@@ -19,6 +19,8 @@ from .world import until
 COOLING_S: Final = 4.0  # short, so that an address is seen to be given again
 SETTLE_TIMEOUT_S: Final = 20.0
 BOUND: Final = frozenset({AddressState.BOUND_FIXED, AddressState.BOUND_IMMEDIATE})
+# For its pod; an ENI of the pod's own leaves the node meanwhile.
+WAITING: Final = frozenset({AddressState.RETAINED, AddressState.MOVING, AddressState.PARKED})
 _VISITORS_MAX: Final = 40  # more than a node's stock: by then the address came round again
 
 
@@ -60,7 +62,7 @@ async def fixed_address(cast: Cast) -> None:
 async def _check_retained(cast: Cast, step: str, old: Actor) -> None:
     lease, is_retained = await until(
         lambda: cast.world.lease_of(old.name),
-        lambda lease: lease is not None and lease.state is AddressState.RETAINED,
+        lambda lease: lease is not None and lease.state in WAITING,
         timeout_s=SETTLE_TIMEOUT_S,
     )
     cast.check(

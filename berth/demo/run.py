@@ -27,6 +27,7 @@ from shared.ids import PodName
 
 from .cast import Cast
 from .checks import Score
+from .own_enis import PARK_AFTER_S
 from .report import ConsoleReport, QuietReport, Report, console, show_summary
 from .returns import COOLING_S
 from .stage import Stage
@@ -135,7 +136,7 @@ async def _playground(options: DemoOptions, report: Report) -> AsyncIterator[Pla
     def step(done: ProgressStep) -> None:
         report.line(f"{done.what}: {done.detail} ({done.seconds:.1f} s)")
 
-    start = StartOptions(cooling_s=COOLING_S)
+    start = StartOptions(cooling_s=COOLING_S, park_after_s=PARK_AFTER_S)
     if not options.keep:
         playground = await Playground.start(
             run_dir=options.run_dir, topology=options.topology, options=start, report=step

@@ -12,6 +12,7 @@ from shared.messages.leases import LeaseView
 
 from . import probes
 from .cast import Cast
+from .own_enis import own_enis
 from .placement import place_pods
 from .returns import BOUND, SETTLE_TIMEOUT_S, fixed_address, immediate_address
 from .workloads import Chosen
@@ -26,6 +27,7 @@ async def tell(cast: Cast, chosen: Chosen) -> None:
     await _network(cast)
     await fixed_address(cast)
     await immediate_address(cast)
+    await own_enis(cast)
     await _books(cast)
 
 

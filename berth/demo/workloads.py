@@ -11,12 +11,14 @@ from typing import Final
 
 from berth.manifests.names import generated_name
 from berth.manifests.pods import PodSpec, new_uid, pods_of
-from berth.manifests.reader import Manifest, Workload, parse_manifest, read_manifest
+from berth.manifests.reader import Manifest, parse_manifest, read_manifest
 from shared.annotations import NetworkMode
 from shared.errors import InvalidInput
 from shared.ids import PodName
 
 PODS_MAX: Final = 24  # what three small nodes can hold, with room for the demo's own pods
+
+WHOLE_MAX: Final = 2  # ENIs that two small nodes have left beside shared ones and the demo's
 
 IMMEDIATE: Final = """\
 apiVersion: apps/v1
@@ -38,6 +40,44 @@ spec:
           resources:
             requests: {tke.cloud.tencent.com/eni-ip: "1"}
             limits: {tke.cloud.tencent.com/eni-ip: "1"}
+"""
+
+
+WHOLE: Final = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: guest}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: guest}}
+  template:
+    metadata:
+      labels: {app: guest}
+      annotations: {tke.cloud.tencent.com/networks: tke-direct-eni}
+    spec:
+      containers:
+        - name: guest
+          image: busybox
+          resources: {limits: {tke.cloud.tencent.com/direct-eni: "1"}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: keeper}
+spec:
+  replicas: 1
+  serviceName: keeper
+  selector: {matchLabels: {app: keeper}}
+  template:
+    metadata:
+      labels: {app: keeper}
+      annotations:
+        tke.cloud.tencent.com/networks: tke-direct-eni
+        tke.cloud.tencent.com/vpc-ip-claim-delete-policy: Never
+    spec:
+      containers:
+        - name: keeper
+          image: busybox
+          resources: {limits: {tke.cloud.tencent.com/direct-eni: "1"}}
 """
 
 
@@ -67,6 +107,16 @@ def visitors(rng: random.Random) -> Iterator[PodSpec]:
         pod = replace(pod, name=name, uid=new_uid(rng))
 
 
+def guest(rng: random.Random) -> PodSpec:
+    """The demo's own `Immediate` pod that has an ENI of its own."""
+    return pods_of(parse_manifest(WHOLE), rng)[0]
+
+
+def keeper(rng: random.Random) -> PodSpec:
+    """The demo's own fixed pod that has an ENI of its own."""
+    return pods_of(parse_manifest(WHOLE), rng)[1]
+
+
 def _example() -> str:
     """Beside this file in an installed Berth; among the examples in a source tree."""
     packed = resources.files("berth.demo").joinpath("statefulset.yaml")
@@ -77,20 +127,15 @@ def _example() -> str:
 
 
 def _checked(source: str, manifest: Manifest, rng: random.Random) -> Chosen:
-    for workload in manifest.workloads:
-        _check_mode(source, workload)
     pods = tuple(pods_of(manifest, rng))
     if len(pods) > PODS_MAX:
         raise InvalidInput(
             f"manifest {source}: {len(pods)} pods; allowed: at most {PODS_MAX} in the demo"
         )
-    return Chosen(source=source, manifest=manifest, pods=pods)
-
-
-def _check_mode(source: str, workload: Workload) -> None:
-    if workload.network.mode is NetworkMode.EXCLUSIVE:
+    whole = sum(pod.network.mode is NetworkMode.EXCLUSIVE for pod in pods)
+    if whole > WHOLE_MAX:
         raise InvalidInput(
-            f"manifest {source}: document {workload.document}: networks: "
-            f"{NetworkMode.EXCLUSIVE.value!r} cannot be run in this release; "
-            f"allowed: {NetworkMode.SHARED.value}"
+            f"manifest {source}: {whole} pods with {NetworkMode.EXCLUSIVE}; allowed: at most"
+            f" {WHOLE_MAX} in the demo, as each has an ENI of its own"
         )
+    return Chosen(source=source, manifest=manifest, pods=pods)

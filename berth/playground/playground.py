@@ -56,6 +56,7 @@ class StartOptions:
     redis_port: int = 0
     cloud_port: int = 0
     cooling_s: float | None = None  # how long agents rest a released address; None: their own
+    park_after_s: float | None = None  # how long an ENI stays where its pod went; None: default
     wireless: bool = False  # a cloud without a network: no node can run an agent
 
 
@@ -244,6 +245,7 @@ class Playground:
                 number=number,
                 key=keys.bus[f"allocator-{number}"],
                 password=keys.store[StoreUser.ALLOCATOR],
+                park_after_s=self._options.park_after_s,
                 pod_folders=pod_folders(self._run_dir),
             )
             for number in range(1, ALLOCATORS + 1)

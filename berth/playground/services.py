@@ -100,8 +100,18 @@ def simulator(
 
 
 def allocator(
-    around: Surroundings, *, number: int, key: BusKey, password: StorePassword, pod_folders: str
+    around: Surroundings,
+    *,
+    number: int,
+    key: BusKey,
+    password: StorePassword,
+    park_after_s: float | None,
+    pod_folders: str,
 ) -> ProcessSpec:
+    parking: dict[str, object] = {}
+    if park_after_s is not None:  # looked for as often, so that it is seen to happen
+        names = ("BERTH_ALLOCATOR_PARK_AFTER_S", "BERTH_ALLOCATOR_REAP_RETRY_S")
+        parking = dict.fromkeys(names, park_after_s)
     return around.service(
         f"allocator-{number}",
         "services.allocator.main",
@@ -110,7 +120,8 @@ def allocator(
         | {
             "BERTH_ALLOCATOR_POD_SOURCE": "folders",
             "BERTH_ALLOCATOR_POD_FOLDERS": pod_folders,
-        },
+        }
+        | parking,
     )
 
 

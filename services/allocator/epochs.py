@@ -200,10 +200,10 @@ class EpochKeeper:
         left_behind = [
             each for each in found if seen_before.get(each.identity) == each.generation
         ]
-        if not left_behind:
-            return
         try:
-            await self._finish(left_behind)
+            if left_behind:
+                await self._finish(left_behind)
+            await self._journal.fold_left_behind()
         except EpochLost:
             self.report_lost()
             raise

@@ -44,7 +44,7 @@ from shared.errors import BerthError
 from shared.messages.base import ServiceName
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
-from shared.store.connection import STORE_CONDITION, check_store, open_store
+from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ async def _open_store(
     stack: AsyncExitStack, settings: EniManagerSettings, readiness: Readiness
 ) -> Redis:
     store = open_store(settings)
-    stack.push_async_callback(store.aclose)
+    stack.push_async_callback(close_store, store)
     await check_store(store, settings)
     readiness.set(STORE_CONDITION)
     return store

@@ -9,6 +9,7 @@ from dataclasses import replace
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
+from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
@@ -87,6 +88,8 @@ class NodeWorker:
             try:
                 with urgent(self._urgency()):
                     await self._round()
+            except TermEnded:
+                raise  # nobody here may write that down
             except BerthError as error:
                 await self._set_problem(str(error))
                 if isinstance(error, RETRIED):
@@ -197,7 +200,7 @@ class NodeWorker:
             self._let_be(error)
 
     def _let_be(self, error: TryLater) -> None:
-        if isinstance(error, RETRIED):
+        if isinstance(error, (*RETRIED, TermEnded)):
             raise error
         log.info("agent is away", extra={"node": self.book.node.node, "error": str(error)})
 
@@ -205,6 +208,8 @@ class NodeWorker:
         async with self._offering:
             if not self._unaware and not self.book.image.held(Hold.ASSIGNING):
                 return
+            if await self.stock.look_at_embargoes():
+                await self._observer.observe()
             heard = self._demand.heard
             taken = await self.stock.offer()
             self._unaware = False

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.ports import EniStore, Term
+from services.eni_manager.domain.ports import EniStore, Term, TermEnded
 from services.eni_manager.domain.records import Hold, NodeImage, NodeRecord
 from services.eni_manager.node_book import NodeBook, TermHolder
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
-from shared.errors import BerthError, Busy, Unavailable
+from shared.errors import Busy, Unavailable
 from shared.ids import NodeName
 from shared.runtime.loops import Loops
 from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES
@@ -146,7 +146,7 @@ class Reconciler:
     def _has_ended(self, shard: _Shard) -> bool:
         try:
             shard.holder.check()
-        except BerthError:
+        except TermEnded:
             return True
         return False
 

@@ -79,7 +79,8 @@ class NodeAgentSettings(ServiceSettings):
     """How long a released address rests: connections and neighbours of its last pod die."""
 
     table_base: Annotated[int, Field(ge=256, le=1 << 20)] = 4000
-    """An ENI's routing table is this plus its link's index (others claim 2004 and 2005)."""
+    """The routing table of the pods; an ENI's is this plus its link's index (others claim 2004
+    and 2005)."""
 
     masquerade: bool = False
     """Whether pods leave the VPC with the node's source."""

@@ -11,9 +11,9 @@ from typing import Final
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.ids import EniId
+from shared.ids import AttachmentKey, EniId
+from shared.runtime.pulse import Pulse
 
-from .bus import Pulse
 from .domain.attachments import Attachment, OwnEni
 from .domain.exclusive import own_eni, sandbox_eni
 from .domain.ports import ExclusiveKernel, Kernel
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _LOOK_S: Final = 0.1  # between looks for a link that is being attached
 _BACK_S: Final = 2.0  # for the kernel to end a namespace
 _ANY_TABLE: Final = 0
+_WIRES_SPARE: Final = 64
 
 
 class NodeLinks:
@@ -49,6 +50,7 @@ class NodeLinks:
         self._rules = rules
         self._clock = clock
         self._found: dict[EniId, EniLink] = {}
+        self._wires: dict[AttachmentKey, tuple[Attachment, int, PodWire]] = {}
         self.changed = Pulse()
 
     def __contains__(self, eni: object) -> bool:
@@ -126,7 +128,14 @@ class NodeLinks:
         """The wire of an attachment; of an ENI that is gone, enough of it to take it away."""
         link = self._found.get(attachment.eni)
         table = _ANY_TABLE if link is None else self._rules.table_of(link)
-        return pod_wire(attachment, table)
+        known = self._wires.get(attachment.key)
+        if known is not None and known[0] is attachment and known[1] == table:
+            return known[2]  # a repair asks for every attachment's
+        wire = pod_wire(attachment, pods_table=self._rules.pods_table, eni_table=table)
+        if len(self._wires) > 2 * len(self._ledger.attachments) + _WIRES_SPARE:
+            self._wires.clear()  # mostly of attachments that have ended
+        self._wires[attachment.key] = (attachment, table, wire)
+        return wire
 
     def own_eni(self, eni: EniLink, ifname: str, veth_mac: str) -> OwnEni:
         """What a sandbox gets that is given this ENI as a whole."""

@@ -22,11 +22,10 @@ from services.node_agent.adapters.cni_spool import drain_spool
 from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
 from services.node_agent.adapters.kubernetes_access import from_kubeconfig, in_cluster
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
-from services.node_agent.adapters.kubernetes_pods import KubernetesPods
+from services.node_agent.adapters.kubernetes_pods import KubernetesPods, watch_pods
 from services.node_agent.adapters.late_bus import LateBus
 from services.node_agent.adapters.metadata import instance_id
 from services.node_agent.adapters.netlink import NetlinkKernel
-from services.node_agent.adapters.pod_watch import PodWatch
 from services.node_agent.adapters.pods import FolderPods, NoPods
 from services.node_agent.cni.binary import plugin_path
 from services.node_agent.cni.install import install_plugin, write_config_list
@@ -44,6 +43,7 @@ from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.errors import Refused
 from shared.kernel.changes import Changes, Kind
+from shared.kubernetes.watching import ObjectWatch
 from shared.messages.nodes import AGENT_INVENTORY, STOCK_OFFER, STOCK_RECALL
 from shared.runtime.lifecycle import service_main, version
 from shared.runtime.loops import Loops
@@ -156,7 +156,7 @@ class Connected:
 
 def _pod_source(
     settings: NodeAgentSettings, rng: random.Random, stack: AsyncExitStack
-) -> tuple[PodSource, PodWatch | None]:
+) -> tuple[PodSource, ObjectWatch | None]:
     """Where pods are looked up; and what has to run for it."""
     if settings.pod_source is not PodSourceKind.KUBERNETES:
         folder = settings.pod_folder
@@ -165,7 +165,7 @@ def _pod_source(
     access = in_cluster(os.environ) if config is None else from_kubeconfig(config)
     api = KubernetesApi(access, timeout_s=settings.kubernetes_timeout_s)
     stack.push_async_callback(api.aclose)
-    watch = PodWatch(api, settings.node, rng)
+    watch = watch_pods(api, settings.node, rng)
     return KubernetesPods(api, watch), watch
 
 

@@ -76,18 +76,23 @@ class Repairer:
         )
         ours = {*node.links_up, *(wire.host_ifname for wire in steady)}
         down = [link.name for link in observed.links if link.name in ours and not link.is_up]
-        settings = [*node.sysctls, *(s for wire in steady for s in wire.sysctls)]
-        # A route needs its link up and its own address; a rule must not precede its table.
+        settings = [
+            setting
+            for setting in (*node.sysctls, *(s for wire in steady for s in wire.sysctls))
+            if observed.settings.get(setting.key) not in setting.allowed
+        ]
+        # A route needs its link up and its own address; a rule must not precede its table; and
+        # what takes another's place is there before that goes.
         return (
             self._each("sysctl", settings, self._kernel.keep_setting)
             + self._each("link", down, self._kernel.set_up)
             + self._each(
                 "address", frozenset(node.addresses) - observed.addresses, self._kernel.add
             )
-            + self._each("rule", rules.unwanted, self._kernel.remove)
-            + self._each("route", routes.unwanted, self._kernel.remove)
             + self._each("route", routes.missing, self._kernel.add)
             + self._each("rule", rules.missing, self._kernel.add)
+            + self._each("rule", rules.unwanted, self._kernel.remove)
+            + self._each("route", routes.unwanted, self._kernel.remove)
             + self._each("nftables", [node.ingress], self._kernel.keep_ingress)
         )
 

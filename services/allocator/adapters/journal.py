@@ -1,9 +1,10 @@
-"""Implements Journal on JetStream: the last value of every fixed lease, compare-and-set.
+"""Implements Journal on JetStream: the last value of every fixed lease, and its pages.
 
-A write is an atomic batch: each lease with a compare-and-set on its own subject, and a last
-message that is stored only if the epoch record is still the revision this writer opened with.
-So an allocator of an older epoch is refused as a whole. Writes of concurrent requests share a
-batch; where a compare-and-set fails, what is there is read and the rest is written again.
+A step is journaled by a page: one message for all the steps that wait, stored only if the
+epoch record is still the revision that this writer opened with, so an allocator of an older
+epoch is refused as a whole. Pages are folded later: an atomic batch brings each step to its
+lease's own subject by compare-and-set, empties the pages, and is fenced by the epoch too.
+Where a compare-and-set fails, what is there is read and the rest is written again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from typing import Any, Final
 
 import nats.errors
@@ -20,24 +22,25 @@ from nats.aio.client import Client
 
 from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import JournalEpoch
-from shared.errors import Busy, EpochLost, TryLater, Unavailable
-from shared.ids import ClusterName, Generation, Identity
+from shared.errors import BerthError, Busy, EpochLost, TryLater, Unavailable
+from shared.ids import ClusterName, Generation
 from shared.messages.subjects import (
     journal_commit_subject,
     journal_epoch_subject,
-    journal_lease_subject,
 )
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
 from .journal_books import TIMEOUT_S, WRONG_LAST_SEQUENCE, JournalBooks
 from .journal_entries import NOTHING, Entry, Known, commit_body, rank_of
-from .journal_stream import batch_headers, problem_of
+from .journal_pages import EMPTIED_TTL, STEPS_MAX, OpenPages, entries_of, newest_of, page_body
+from .journal_stream import problem_of
 
 log = logging.getLogger(__name__)
 
-_BATCH_MAX: Final = 64
+_BATCH_MAX: Final = 900  # messages; the bus takes no more than 1,000
 _WAITING_MAX: Final = 4096
-_KNOWN_MAX: Final = 200_000  # identities whose last sequence is remembered
+_ATTEMPTS: Final = 16
+_KNOWN_MAX: Final = 200_000  # identities whose last sequence is remembered, by token
 
 
 class JetStreamJournal(JournalBooks):
@@ -51,21 +54,24 @@ class JetStreamJournal(JournalBooks):
         self._commit_subject = journal_commit_subject(cluster, writer)
         self._highest = Generation(0)  # of what this writer has ever sent
         self._epoch: JournalEpoch | None = None
-        self._known: OrderedDict[Identity, Known] = OrderedDict()
+        self._known: OrderedDict[str, Known] = OrderedDict()
         self._waiting: deque[tuple[Entry, asyncio.Future[None]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._batches = 0
         self._writer = writer
+        self._pages = OpenPages(cluster, writer)
+        self._folding = asyncio.Lock()
+        self._seen: set[int] = set()  # sequences of everybody's pages, a round ago
 
     def use_epoch(self, epoch: JournalEpoch | None) -> None:
         self._epoch = epoch
         self._known.clear()
 
     async def write(self, leases: Sequence[Lease]) -> None:
-        await self._enter([Entry(lease) for lease in leases])
+        await self._enter([Entry.of(lease) for lease in leases])
 
     async def bury(self, lease: Lease) -> None:
-        await self._enter([Entry(lease, is_tombstone=True)])
+        await self._enter([Entry.tombstone_of(lease)])
 
     async def _enter(self, entries: Sequence[Entry]) -> None:
         loop = asyncio.get_running_loop()
@@ -78,122 +84,187 @@ class JetStreamJournal(JournalBooks):
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name="journal")
         with ALLOCATOR_JOURNAL_SECONDS.time():
-            await asyncio.gather(*futures)
+            for future in futures:
+                await future
 
     async def _flush(self) -> None:
         while self._waiting:
-            batch: dict[Identity, tuple[Entry, list[asyncio.Future[None]]]] = {}
-            # One batch holds an identity once: two steps of it must not check one sequence.
-            while self._waiting and len(batch) < _BATCH_MAX:
-                entry, future = self._waiting[0]
-                identity = entry.lease.identity
-                if identity in batch and batch[identity][0] != entry:
-                    break
-                self._waiting.popleft()
-                batch.setdefault(identity, (entry, []))[1].append(future)
-            await self._write_batch([entry for entry, _ in batch.values()], batch)
+            count = min(STEPS_MAX, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(count)]
+            problem: TryLater | None = None
+            try:
+                await self._store([entry for entry, _ in batch])
+            except TryLater as error:
+                problem = error
+            _settle((future for _, future in batch), problem)
 
-    async def _write_batch(
-        self,
-        entries: list[Entry],
-        batch: dict[Identity, tuple[Entry, list[asyncio.Future[None]]]],
-    ) -> None:
-        problem: TryLater | None = None
+    async def _store(self, entries: Sequence[Entry]) -> None:
+        if self._pages.is_full:
+            await self.fold()
+        for _ in range(_ATTEMPTS):
+            if await self._put_page(entries) or await self._is_there(entries):
+                return
+            await self._check_epoch()
+        raise Unavailable(f"the journal refused a page {_ATTEMPTS} times")
+
+    async def _put_page(self, entries: Sequence[Entry]) -> bool:
+        """False: the epoch was refused, nothing was stored."""
+        epoch = self._opened()
+        self._count(entries)
+        page = self._pages.begin(entries)
+        answer = await self._ask_to_store(page, page_body(entries), self._fenced_by(epoch))
+        if refusal := answer.get("error"):
+            self._pages.drop([page])
+            if refusal.get("err_code") == WRONG_LAST_SEQUENCE:
+                return False
+            raise problem_of("the journal", refusal)
+        return True
+
+    async def _is_there(self, entries: Sequence[Entry]) -> bool:
+        """Whether all were journaled before, or newer ones: a repeat is done in any epoch."""
+        pages = newest_of([each async for each in self._paged()])
+        await self._learn([entry.token for entry in entries])
+        return all(
+            self._known[each.token].rank >= each.rank
+            or (each.token in pages and pages[each.token].rank >= each.rank)
+            for each in entries
+        )
+
+    async def fold(self) -> None:
+        """Bring what this writer's pages hold to the leases' own subjects."""
+        async with self._folding:
+            while self._epoch is not None and (pages := self._pages.oldest(_BATCH_MAX)):
+                await self._fold(chain.from_iterable(pages.values()), list(pages))
+                self._pages.drop(pages)
+
+    async def aclose(self) -> None:
+        """Fold once more; what stays is folded by another replica."""
         try:
-            await self._write_newest(entries)
-        except TryLater as error:
-            problem = error
-        _settle((future for _, futures in batch.values() for future in futures), problem)
+            await self.fold()
+        except BerthError as error:
+            log.info("pages are left to others", extra={"error": str(error)})
 
-    async def _write_newest(self, entries: list[Entry]) -> None:
+    async def fold_left_behind(self) -> None:
+        """Fold what a writer that is no more has left: pages that were there a round ago."""
+        found = {each.subject: each async for each in self._reads.all_below(self._all_pages)}
+        seen, self._seen = self._seen, {each.sequence for each in found.values() if each.data}
+        for page in found.values():
+            if page.sequence in seen and page.data:
+                await self._fold(entries_of(page.data), [page.subject])
+
+    async def _fold(self, steps: Iterable[Entry], pages: list[str]) -> None:
         """Equal is done, newer is superseded; store the rest, or the epoch is lost."""
-        refused_at: list[Known] = []
-        while True:
-            await self._learn([entry.lease.identity for entry in entries])
+        entries = list(newest_of(steps).values())
+        self._count(entries)
+        for _ in range(_ATTEMPTS):
+            await self._learn([entry.token for entry in entries])
             # A newer step is never overwritten, however its sequence came to be known.
-            entries = [
-                each for each in entries if self._known[each.lease.identity].rank < each.rank
-            ]
-            known = [self._known[entry.lease.identity] for entry in entries]
-            if not entries:
+            entries = [each for each in entries if self._known[each.token].rank < each.rank]
+            if await self._commit(entries, pages):
                 return
-            if known == refused_at:  # nobody else wrote them: the epoch was refused
-                raise EpochLost("the journal's epoch is not the one this allocator opened")
-            if await self._commit(entries, known):
-                return
-            refused_at = known
+            await self._check_epoch()
+        raise Unavailable(f"the journal refused a batch {_ATTEMPTS} times")
 
-    async def _commit(self, entries: list[Entry], known: list[Known]) -> bool:
-        """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
-        epoch = self._epoch
-        if epoch is None:
+    async def _check_epoch(self) -> None:
+        """Raise when it is the epoch that was refused, and not a look at it: a replicated
+        stream refuses to check a subject that it is checking for another writer."""
+        epoch, record = self._opened(), await self.epoch()
+        if record is None or record.revision != epoch.revision:
+            raise EpochLost("the journal's epoch is not the one this allocator opened")
+
+    def _opened(self) -> JournalEpoch:
+        if self._epoch is None:
             raise EpochLost("no epoch is open yet: recovery runs, try again")
-        self._batches += 1
-        identifier = f"{self._writer}-{epoch.revision}-{self._batches}"
+        return self._epoch
+
+    def _count(self, entries: Iterable[Entry]) -> None:
         # Told before it is sure to be stored: too high makes a rebuild, too low loses a lease.
-        self._highest = max([self._highest, *(entry.lease.generation for entry in entries)])
+        self._highest = max([self._highest, *(entry.rank[0] for entry in entries)])
+
+    async def _commit(self, entries: Sequence[Entry], pages: Sequence[str]) -> bool:
+        """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
+        epoch = self._opened()
+        self._batches += 1
+        batch = {"Nats-Batch-Id": f"{self._writer}-{epoch.revision}-{self._batches}"}
+        numbers = count(1)
         try:
-            for number, (entry, last) in enumerate(zip(entries, known, strict=True), 1):
+            for entry in entries:
                 await self._nats.publish(
-                    journal_lease_subject(self._cluster, entry.lease.identity),
-                    entry.body(),
-                    headers=batch_headers(identifier, number)
-                    | entry.headers()
-                    | {"Nats-Expected-Last-Subject-Sequence": str(last.sequence)},
+                    self._prefix + entry.token,
+                    entry.body,
+                    headers=batch
+                    | {"Nats-Batch-Sequence": str(next(numbers))}
+                    | {"Nats-Expected-Last-Subject-Sequence": self._sequence_of(entry)}
+                    | entry.headers(),
                 )
-            commit = await self._nats.request(
+            for page in pages:
+                emptied = {"Nats-Batch-Sequence": str(next(numbers)), "Nats-TTL": EMPTIED_TTL}
+                await self._nats.publish(page, b"", headers=batch | emptied)
+        except (nats.errors.Error, OSError) as error:
+            raise Unavailable(f"the journal did not answer: {error}") from error
+        commit = {"Nats-Batch-Commit": "1", "Nats-Batch-Sequence": str(next(numbers))}
+        try:
+            answer = await self._ask_to_store(
                 self._commit_subject,
                 commit_body(self._highest),
-                timeout=TIMEOUT_S,
-                headers=batch_headers(identifier, len(entries) + 1)
-                | {
-                    "Nats-Batch-Commit": "1",
-                    "Nats-Expected-Last-Subject-Sequence": str(epoch.revision),
-                    "Nats-Expected-Last-Subject-Sequence-Subject": journal_epoch_subject(
-                        self._cluster
-                    ),
-                },
+                batch | commit | self._fenced_by(epoch),
             )
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except Unavailable:
             self._forget(entries)
-            raise Unavailable(f"the journal did not answer: {error}") from error
-        answer = json.loads(commit.data)
+            raise
         if refusal := answer.get("error"):
             self._forget(entries)
             if refusal.get("err_code") == WRONG_LAST_SEQUENCE:
                 return False
             raise problem_of("the journal", refusal)
-        first = int(answer["seq"]) - len(entries)
+        first = int(answer["seq"]) - len(entries) - len(pages)
         for number, entry in enumerate(entries):
-            self._remember(entry.lease.identity, Known(first + number, entry.rank))
+            self._remember(entry.token, Known(first + number, entry.rank))
         return True
 
-    async def _learn(self, identities: list[Identity]) -> None:
-        """What the journal holds of each, in one question for those that are not known."""
-        subjects = {
-            journal_lease_subject(self._cluster, identity): identity
-            for identity in identities
-            if identity not in self._known
+    def _fenced_by(self, epoch: JournalEpoch) -> dict[str, str]:
+        return {
+            "Nats-Expected-Last-Subject-Sequence": str(epoch.revision),
+            "Nats-Expected-Last-Subject-Sequence-Subject": journal_epoch_subject(self._cluster),
         }
+
+    async def _ask_to_store(
+        self, subject: str, body: bytes, headers: dict[str, str]
+    ) -> dict[str, Any]:
+        try:
+            answer = await self._nats.request(subject, body, timeout=TIMEOUT_S, headers=headers)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(
+                f"the journal did not answer: {str(error) or type(error).__name__}"
+            ) from error
+        found: dict[str, Any] = json.loads(answer.data)
+        return found
+
+    async def _learn(self, tokens: list[str]) -> None:
+        """What the journal holds of each, in one question for those that are not known."""
+        subjects = {self._prefix + each: each for each in tokens if each not in self._known}
         if not subjects:
             return
         stored = await self._reads.last_of(list(subjects))
-        for subject, identity in subjects.items():
+        for subject, token in subjects.items():
             found = stored.get(subject)
             last = NOTHING
             if found is not None:
-                last = Known(found.sequence, rank_of(identity.token, found.data))
-            self._remember(identity, last)
+                last = Known(found.sequence, rank_of(token, found.data))
+            self._remember(token, last)
 
-    def _remember(self, identity: Identity, last: Known) -> None:
-        self._known[identity] = last
-        self._known.move_to_end(identity)
+    def _sequence_of(self, entry: Entry) -> str:
+        return str(self._known[entry.token].sequence)
+
+    def _remember(self, token: str, last: Known) -> None:
+        self._known[token] = last
+        self._known.move_to_end(token)
         while len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
 
-    def _forget(self, entries: list[Entry]) -> None:
+    def _forget(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self._known.pop(entry.lease.identity, None)
+            self._known.pop(entry.token, None)
 
 
 def _settle(futures: Any, problem: Exception | None) -> None:

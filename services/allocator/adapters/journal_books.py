@@ -23,11 +23,13 @@ from shared.ids import ClusterName, Generation
 from shared.messages.subjects import (
     journal_commit_subject,
     journal_epoch_subject,
+    journal_page_subject,
     journal_root,
     journal_stream,
 )
 
-from .journal_entries import generation_of, highest_of_commit, lease_of
+from .journal_entries import Entry, generation_of, highest_of_commit, lease_of, rank_of
+from .journal_pages import entries_of, newest_of
 from .journal_reads import JournalReads
 from .journal_stream import JournalStream
 
@@ -43,6 +45,7 @@ class JournalBooks:
         self._js = nats.jetstream(timeout=TIMEOUT_S)
         self._cluster = cluster
         self._prefix = f"{journal_root(cluster)}.lease."
+        self._all_pages = journal_page_subject(cluster, "*", "*")
         self._reads = JournalReads(nats, journal_stream(cluster), timeout_s=TIMEOUT_S)
         self._stream = JournalStream(nats, cluster, timeout_s=TIMEOUT_S, replicas=replicas)
 
@@ -125,11 +128,14 @@ class JournalBooks:
         """Of everything that was ever journaled, in whatever order its writers came.
 
         Each writer's last commit bears the highest generation it has written; the epoch record
-        bears that of all commits before it. A commit of an older release bears none: then every
-        lease is looked at.
+        bears that of all commits before it; pages are looked at. A commit of an older release
+        bears none: then every lease is looked at.
         """
+        await self._stream.wait_for_replicas()
         record = await self.epoch()
         highest = record.highest if record is not None else Generation(0)
+        async for entry in self._paged():
+            highest = max(highest, entry.rank[0])
         sequence = record.counted_to if record is not None else 0
         while (commit := await self._next_commit(sequence + 1)) is not None:
             told = highest_of_commit(commit.data or b"")
@@ -140,12 +146,26 @@ class JournalBooks:
         return highest
 
     async def leases(self) -> AsyncIterator[Lease]:
-        """Every lease, in the order of the stream."""
+        """Every lease: in the order of the stream, then what only pages know of."""
         await self._stream.wait_for_replicas()
+        # Pages first: what is folded meanwhile is then seen twice, never missed.
+        paged = newest_of([each async for each in self._paged()])
         async for stored in self._reads.all_below(f"{self._prefix}*"):
-            lease = lease_of(stored.subject.removeprefix(self._prefix), stored.data)
-            if lease is not None:
+            token, body = stored.subject.removeprefix(self._prefix), stored.data
+            newer = paged.pop(token, None)
+            if newer is not None and (not body or newer.rank > rank_of(token, body)):
+                body = newer.body
+            if (lease := lease_of(token, body)) is not None:
                 yield lease
+        for entry in paged.values():
+            if (lease := lease_of(entry.token, entry.body)) is not None:
+                yield lease
+
+    async def _paged(self) -> AsyncIterator[Entry]:
+        """What stands on pages of all writers and is not folded yet."""
+        async for page in self._reads.all_below(self._all_pages):
+            for entry in entries_of(page.data):
+                yield entry
 
     async def _highest_lease(self) -> Generation:
         await self._stream.wait_for_replicas()

@@ -20,24 +20,29 @@ Rank = tuple[Generation, bool]  # a tombstone comes after the step whose generat
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A step to be written."""
+    """A step as it is written: what its identity's own subject will hold."""
 
-    lease: Lease
-    is_tombstone: bool = False
+    token: str  # of the identity
+    rank: Rank
+    body: bytes
 
-    @property
-    def rank(self) -> Rank:
-        return self.lease.generation, self.is_tombstone
+    @classmethod
+    def of(cls, lease: Lease) -> Entry:
+        return cls(
+            lease.identity.token, (lease.generation, False), encode_lease(lease).encode()
+        )
 
-    def body(self) -> bytes:
-        if not self.is_tombstone:
-            return encode_lease(self.lease).encode()
-        return json.dumps(
-            {"v": 1, "s": AddressState.GONE, "g": str(self.lease.generation)}
-        ).encode()
+    @classmethod
+    def tombstone_of(cls, lease: Lease) -> Entry:
+        body = {"v": 1, "s": AddressState.GONE, "g": str(lease.generation)}
+        return cls(lease.identity.token, (lease.generation, True), json.dumps(body).encode())
+
+    @classmethod
+    def read(cls, token: str, body: bytes) -> Entry:
+        return cls(token, rank_of(token, body), body)
 
     def headers(self) -> dict[str, str]:
-        return {"Nats-TTL": f"{TOMBSTONE_TTL_S}s"} if self.is_tombstone else {}
+        return {"Nats-TTL": f"{TOMBSTONE_TTL_S}s"} if self.rank[1] else {}
 
 
 @dataclass(frozen=True, slots=True)

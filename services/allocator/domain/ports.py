@@ -242,6 +242,10 @@ class Journal(Protocol):
         """Leave a tombstone in the place of an expired lease: durable when it returns."""
         ...
 
+    async def fold_left_behind(self) -> None:
+        """Finish what a replica wrote down in haste and did not live to bring to its place."""
+        ...
+
     async def epoch(self) -> JournalEpoch | None: ...
 
     async def put_epoch(

@@ -8,6 +8,7 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from shared.errors import Busy
 from shared.ids import EniId, Identity, NodeName, SubnetId
 
 from .moves import FixedLease
@@ -21,6 +22,10 @@ class Term:
     shard: int
     number: int
     ends_at_s: float  # monotonic, this machine's: work stops here, before the store's limit
+
+
+class TermEnded(Busy):
+    """Another replica looks after the node by now, or will: whoever asked asks again."""
 
 
 class EniStore(Protocol):
@@ -44,7 +49,7 @@ class EniStore(Protocol):
         put: Sequence[Record] = (),
         drop: Sequence[Record] = (),
     ) -> None:
-        """All or nothing. Raises Stale when the term was lost."""
+        """All or nothing. Raises TermEnded when the term was lost."""
         ...
 
 

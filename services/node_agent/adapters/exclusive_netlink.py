@@ -7,6 +7,7 @@ hardware comes back by itself when its namespace ends; then there is nothing to 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network
@@ -17,7 +18,7 @@ from services.node_agent.domain.wiring import EVERYWHERE, PROTOCOL
 from shared.errors import InvalidInput, Unavailable
 from shared.kernel import addresses, links, routes
 from shared.kernel.conversation import Conversation
-from shared.kernel.netns import netns_inode, open_netns, open_own_netns
+from shared.kernel.netns import netns_inode, open_netns, open_own_netns, socket_in
 from shared.kernel.sysctl import link_path, read_sysctl, write_sysctl
 
 _NAME_AT_HOME: Final = "eth%d"  # the kernel puts the next free number
@@ -113,6 +114,8 @@ class ExclusiveNetlink:
                 *(routes.add_route(each) for each in _routes(eni, link.index, veth.index)),
             ]
         )
+        with socket_in(netns_fd, socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            links.settle_carrier(probe, eni.ifname)  # else its first packets may be dropped
 
     def _fetch(self, mac: str, netns_path: str) -> None:
         """Out of the sandbox, if that still exists and is one."""

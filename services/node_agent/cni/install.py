@@ -8,17 +8,45 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shared.annotations import NetworkMode
+from shared.errors import Refused
 
 PLUGIN_NAMES: Final = ("berth-cni", *(mode.value for mode in NetworkMode))
 CONFIG_LIST_NAME: Final = "10-berth.conflist"
 NETWORK_NAME: Final = "berth"
 
+MULTUS_TYPE: Final = "multus"
+
+_LIST_SUFFIXES: Final = (".conf", ".conflist", ".json")  # a runtime reads them by name
+_LIST_BYTES_MAX: Final = 1 << 20
 _BINARY_MODE: Final = 0o755
 _CONFIG_MODE: Final = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherNetwork:
+    """A network configuration of somebody else; a runtime takes the first by name."""
+
+    name: str
+    types: tuple[str, ...]  # of its plugins; empty: it cannot be read
+
+    @property
+    def is_before_ours(self) -> bool:
+        return self.name < CONFIG_LIST_NAME
+
+
+def other_networks(conf_dir: Path) -> list[OtherNetwork]:
+    """What else is there, in the order in which a runtime looks."""
+    paths = sorted(conf_dir.iterdir()) if conf_dir.is_dir() else []
+    return [
+        OtherNetwork(name=path.name, types=_types(path))
+        for path in paths
+        if path.suffix in _LIST_SUFFIXES and path.name != CONFIG_LIST_NAME
+    ]
 
 
 def install_plugin(source: Path, bin_dir: Path) -> list[Path]:
@@ -35,7 +63,14 @@ def write_config_list(conf_dir: Path, *, run_dir: Path, pod_source: str | None =
     """Write the list that makes Berth the node's network: the agent does so once it serves.
 
     1.0.0 is what every runtime in use reads; those that know `cniVersions` take 1.1.0 of it.
+    Raises Refused when it would come before Multus, which must stay the node's network.
     """
+    for other in other_networks(conf_dir):
+        if MULTUS_TYPE in other.types and not other.is_before_ours:
+            raise Refused(
+                f"{conf_dir / other.name}: Multus would be shadowed by {CONFIG_LIST_NAME},"
+                " which sorts before it; rename it, such as to 00-multus.conf"
+            )
     plugin = {"type": PLUGIN_NAMES[0], "runDir": str(run_dir)}
     if pod_source is not None:
         plugin["podSource"] = pod_source
@@ -58,6 +93,17 @@ def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
     for path in removed:
         path.unlink()
     return removed
+
+
+def _types(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            body = json.loads(file.read(_LIST_BYTES_MAX))
+    except (OSError, ValueError):
+        return ()
+    plugins = body.get("plugins", [body]) if isinstance(body, dict) else []
+    found = [each.get("type") for each in plugins if isinstance(each, dict)]
+    return tuple(each for each in found if isinstance(each, str))
 
 
 def _write_by_rename(path: Path, content: bytes, mode: int) -> None:

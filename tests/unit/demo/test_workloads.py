@@ -39,8 +39,8 @@ def test_the_demos_own_pods_are_alike_and_never_of_one_name() -> None:
         (
             "route-eni",
             "direct-eni",
-            "document 1: networks: 'tke-direct-eni' cannot be run in this release; "
-            "allowed: tke-route-eni",
+            "3 pods with tke-direct-eni; allowed: at most 2 in the demo, as each has an ENI of "
+            "its own",
         ),
     ],
 )
