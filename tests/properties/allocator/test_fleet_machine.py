@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import Phase as RunPhase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -417,6 +418,7 @@ def _run(url: str, *, examples: int, steps: int) -> int:
             stateful_step_count=steps,
             deadline=None,
             derandomize=True,
+            phases=[RunPhase.generate],  # shrinking takes longer than a test may
             suppress_health_check=list(HealthCheck),
         ),
     )

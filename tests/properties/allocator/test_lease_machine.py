@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -295,6 +295,7 @@ def _compare(url: str, *, examples: int, steps: int) -> int:
             stateful_step_count=steps,
             deadline=None,
             derandomize=True,
+            phases=[Phase.generate],  # shrinking takes longer than a test may
             suppress_health_check=list(HealthCheck),
         ),
     )
