@@ -70,6 +70,16 @@ class AllocatorSettings(KubernetesSettings):
     """Servers of the bus that hold the journal each; of a stream that is there already, the
     operator's own choice stays."""
 
+    cluster_interval_s: Seconds = 0.5
+    """How often the cluster's record is looked at; enabling and disabling go on this fast."""
+
+    kubernetes_version: str | None = None
+    """Of the cluster's Kubernetes, such as 1.28.3; none: the API server is asked, where there
+    is one, or it is not checked when enabling."""
+
+    kubernetes_uses_cni: bool | None = None
+    """Whether its nodes run with CNI; none: it is not checked when enabling."""
+
     @model_validator(mode="after")
     def _folders_are_named(self) -> AllocatorSettings:
         if self.pod_source == "folders" and self.pod_folders is None:

@@ -30,6 +30,7 @@ from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .adapters.reported_pods import ReportedPods
 from .adapters.store_health import RedisHealth
+from .cluster_building import build_cluster, open_cluster
 from .config import AllocatorSettings
 from .domain.ports import LeaseStore, Workloads
 from .durability import DurabilityWatch, WriteGate
@@ -42,6 +43,7 @@ from .kubernetes.workloads import KubernetesWorkloads
 from .operations import LeaseOperations
 from .parker import Parker
 from .reaper import Reaper, ReaperLimits
+from .recovery import RecoveryOperations
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -102,6 +104,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         eni_manager = BusEniManager(client)
         steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
+        keeper = await open_cluster(settings, nats, store, events, clock)
         kubernetes = await _kubernetes(settings, stack)
         workloads = _workloads(settings, leases, kubernetes)
         allocator = Allocator(
@@ -110,10 +113,13 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             eni_manager,
             events,
             clock,
+            keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )
+        operations = LeaseOperations(leases, steps)
+        cluster = build_cluster(settings, keeper, client, leases, operations, clock, kubernetes)
         parker = Parker(
             leases,
             steps,
@@ -131,6 +137,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         watch = DurabilityWatch(gate, store_health, journal, epochs)
         loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        cluster.keep_going(loops)
         loops.every("folds", journal.fold, interval_s=settings.journal_fold_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
@@ -141,16 +148,22 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             in_flight_max=settings.in_flight_max,
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
-        operations = LeaseOperations(leases, steps)
         await server.serve_all(
-            ServiceName.ALLOCATOR, _DESCRIPTION, handlers(allocator, operations)
+            ServiceName.ALLOCATOR,
+            _DESCRIPTION,
+            handlers(
+                allocator,
+                operations,
+                cluster.life,
+                RecoveryOperations(leases, leases, journal, steps, epochs),
+            ),
         )
         if kubernetes is not None:
             facts = StoredFacts(
                 leases,
                 client,
                 clock,
-                has_fixed_ips=lambda: None,
+                has_fixed_ips=lambda: keeper.has_fixed_ips,
                 default_mode=settings.default_network,
                 zone_label=settings.zone_label,
             )
@@ -160,6 +173,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
                 facts=facts,
                 clock=clock,
                 rng=rng,
+                nats=nats,
                 replica=writer,
             )
             await part.start(kubernetes, settings, around, loops, stack)

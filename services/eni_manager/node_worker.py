@@ -11,6 +11,7 @@ from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
+from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.growing import Growing
@@ -20,7 +21,7 @@ from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, TryLater
+from shared.errors import BerthError, QuotaReached, Refused, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ class NodeWorker:
         )
         self.whole = ExclusiveEnis(book, tools, self.changes, self.stock, self.growing)
         self.releasing = Releasing(book, tools, self.changes, self.stock, self._demand)
+        self._draining = Draining(
+            book, tools, self.changes, self.stock, self.releasing, self.whole
+        )
 
     async def hear(self, record: NodeRecord, enis: frozenset[str]) -> str | None:
         """The agent's newest demand; the problem it should know of, if any."""
@@ -91,7 +95,7 @@ class NodeWorker:
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
-                await self._set_problem(str(error))
+                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
                 log.warning(
@@ -196,6 +200,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
 
@@ -219,9 +224,9 @@ class NodeWorker:
             elif taken[Purpose.EXCLUSIVE]:
                 self._demand.is_doubtful = True
 
-    async def _set_problem(self, problem: str | None) -> None:
+    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
-        if problem is not None and not self.book.node.has_joined:
+        if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

@@ -98,6 +98,10 @@ REPAIRS_TOTAL: Final = Counter(
 GARBAGE_TOTAL: Final = Counter(
     "berth_node_agent_garbage_total", "Attachments freed whose DEL never came."
 )
+TABLES_DISPLACED: Final = Gauge(
+    "berth_node_agent_tables_displaced_count",
+    "Our routing tables that have another number, because somebody else has routes in it.",
+)
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",
     "Addresses unwired because the cloud had given them to another ENI.",
@@ -121,4 +125,9 @@ MIRROR_WRITES_TOTAL: Final = Counter(
 )
 MIRROR_BEHIND: Final = Gauge(
     "berth_allocator_mirror_behind_count", "Objects that did not show what the store holds."
+)
+POD_EVENTS_TOTAL: Final = Counter(
+    "berth_allocator_pod_events_total",
+    "Kubernetes events told about leases, by verb and outcome.",
+    ["verb", "outcome"],
 )

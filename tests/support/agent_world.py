@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 from shared.ids import AttachmentKey, InstanceId, NodeName, PodName, PodUid
 from shared.kernel.addresses import add_address
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import VethEnd, add_veth, link_by_name, set_up
+from shared.kernel.links import VethEnd, add_veth, link_by_name, links, set_up, settle_carrier
 from shared.kernel.neighbours import Neighbour, add_neighbour
 from shared.kernel.netns import socket_in
 from shared.kernel.routes import Route, add_route
@@ -224,6 +224,13 @@ def index_of(conversation: Conversation, name: str) -> int:
 IP_TRANSPARENT = 19
 
 
+def _settle(netns: int, probe: socket.socket) -> None:
+    """Links whose other end has just come up can send now, not when the kernel gets to it."""
+    with Conversation(netns) as conversation:
+        for link in links(conversation):
+            settle_carrier(probe, link.name)
+
+
 def exchange(
     source_netns: int,
     target_netns: int,
@@ -237,6 +244,8 @@ def exchange(
         socket_in(target_netns, socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket_in(source_netns, socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
+        _settle(source_netns, client)
+        _settle(target_netns, server)
         server.bind((str(target), port))
         server.settimeout(0.5)
         client.settimeout(0.5)

@@ -12,13 +12,12 @@ from services.eni_manager.domain.records import Demand, NodeImage
 from services.eni_manager.service import EniManager
 from shared.bus.server import Handler
 from shared.clock import Clock
-from shared.cloud.words import InstanceState, Subnet
+from shared.cloud.words import InstanceState
 from shared.ids import EniId, InstanceId, NodeName, SubnetId
 from shared.messages.base import Endpoint
 from shared.messages.clusters import (
     NODE_INSTANCE,
     NODE_LIST,
-    SUBNET_LIST,
     EniView,
     InstanceCondition,
     NodeInstance,
@@ -26,9 +25,6 @@ from shared.messages.clusters import (
     NodeListRequest,
     NodesListed,
     NodeView,
-    SubnetListRequest,
-    SubnetsListed,
-    SubnetView,
 )
 from shared.messages.moves import (
     ADDRESS_MOVE,
@@ -63,7 +59,6 @@ class EniManagerEndpoints:
             ADDRESS_RECLAIM: self._reclaim,
             NODE_INSTANCE: self._instance,
             NODE_LIST: self._list_nodes,
-            SUBNET_LIST: self._list_subnets,
         }
 
     async def _want(self, request: WantRequest) -> Wanted:
@@ -125,11 +120,6 @@ class EniManagerEndpoints:
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
         return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])
 
-    async def _list_subnets(self, request: SubnetListRequest) -> SubnetsListed:
-        return SubnetsListed(
-            subnets=[_subnet_view(each) for each in await self._service.subnets()]
-        )
-
 
 def _demand(counts: StockCounts) -> Demand:
     return Demand(
@@ -170,15 +160,6 @@ def _node_view(image: NodeImage) -> NodeView:
         ],
         enis_max=node.enis_max,
         problem=node.problem,
+        warning=node.warning,
         heard_at=node.heard_at,
-    )
-
-
-def _subnet_view(subnet: Subnet) -> SubnetView:
-    return SubnetView(
-        subnet=subnet.subnet,
-        zone=subnet.zone,
-        cidr=subnet.cidr,
-        free=subnet.free,
-        total=subnet.total,
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from shared.clusters import Cluster
 from shared.errors import Busy
 from shared.ids import EniId, Identity, NodeName, SubnetId
 
@@ -50,6 +51,14 @@ class EniStore(Protocol):
         drop: Sequence[Record] = (),
     ) -> None:
         """All or nothing. Raises TermEnded when the term was lost."""
+        ...
+
+
+class ClusterSource(Protocol):
+    """A read-only look at the cluster's record."""
+
+    async def read(self) -> Cluster | None:
+        """None: there is none, or it is not restored yet."""
         ...
 
 
