@@ -308,7 +308,7 @@ def test_the_scripts_do_what_the_model_does(redis_server: RedisServer) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
-def test_the_scripts_do_what_the_model_does_in_twenty_thousand_steps(
+def test_the_scripts_do_what_the_model_does_for_long(
     redis_server: RedisServer,
 ) -> None:
-    assert _compare(redis_server.url, examples=450, steps=60) >= 20_000
+    assert _compare(redis_server.url, examples=150, steps=60) >= 5_000
