@@ -78,6 +78,10 @@ class NodeAgentSettings(ServiceSettings):
     cooling_s: Seconds = 130.0
     """How long a released address rests: connections and neighbours of its last pod die."""
 
+    cooling_least_s: Seconds = 10.0
+    """How long it rests at least when pods wait and nothing is idle; then the kernel is made to
+    forget its connections, and it is used again before `cooling_s` is over."""
+
     table_base: Annotated[int, Field(ge=256, le=1 << 20)] = 4000
     """The routing table of the pods; an ENI's is this plus its link's index (others claim 2004
     and 2005)."""
