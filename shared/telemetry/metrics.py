@@ -91,6 +91,11 @@ CNI_SECONDS: Final = Histogram(
 STOCK_ADDRESSES: Final = Gauge(
     "berth_node_agent_addresses_count", "Addresses of this node, by state.", ["state"]
 )
+EXCLUSIVE_ENIS: Final = Gauge(
+    "berth_node_agent_exclusive_enis_count",
+    "ENIs that one pod has, or may have, by state.",
+    ["state"],
+)
 SPOOL_DEPTH: Final = Gauge(
     "berth_node_agent_spool_depth_count", "Deletions spooled and not yet worked off."
 )
