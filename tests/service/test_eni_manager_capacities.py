@@ -1,4 +1,4 @@
-"""How much nodes keep ready, and what may be done at the cloud, changed while they are served."""
+"""How much nodes keep ready, and which cloud calls are made, changed while they are served."""
 
 from __future__ import annotations
 
