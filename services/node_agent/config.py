@@ -30,6 +30,15 @@ class NodeAgentSettings(ServiceSettings):
     instance: InstanceId | None = None
     """The cloud's id of this machine (ins-…); none: asked of the metadata service."""
 
+    node_group: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The group of nodes whose capacity settings count for this node (`berth capacity`)."""
+
+    warm_addresses_min: Annotated[int, Field(ge=0, le=512)] | None = None
+    """Idle addresses that this node has ready; none: what its group or the cluster says."""
+
+    warm_addresses_max: Annotated[int, Field(ge=0, le=512)] | None = None
+    """Idle addresses above this are taken back from it; none: as its group or cluster says."""
+
     metadata_url: str = "http://169.254.0.23"
     """The instance metadata service, which needs no credentials."""
 
@@ -123,6 +132,9 @@ class NodeAgentSettings(ServiceSettings):
     def _folder_is_named(self) -> NodeAgentSettings:
         if self.pod_source is PodSourceKind.FOLDER and self.pod_folder is None:
             raise ValueError("pod_source folder needs pod_folder")
+        low, high = self.warm_addresses_min, self.warm_addresses_max
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"warm_addresses_min {low} is above warm_addresses_max {high}")
         if self.masquerade and not self.non_masquerade_cidrs:
             raise ValueError("masquerade needs non_masquerade_cidrs: the VPC's networks")
         return self
