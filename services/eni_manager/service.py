@@ -31,6 +31,15 @@ class Heard:
     capacity: Capacity | None  # None: not known yet
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWarmth:
+    """A node's own word on how much it keeps ready, from its agent's settings."""
+
+    group: str | None = None
+    warm_min: int | None = None
+    warm_max: int | None = None
+
+
 class EniManager:
     """Each use case is safe to repeat."""
 
@@ -62,6 +71,7 @@ class EniManager:
         enis: frozenset[str],
         *,
         exclusive: Demand,
+        warmth: NodeWarmth,
         now: datetime,
     ) -> Heard:
         """Hear a node's demand. Offers follow by themselves. The first word waits until the
@@ -72,6 +82,9 @@ class EniManager:
             incarnation=incarnation,
             demand=demand,
             exclusive=exclusive,
+            group=warmth.group,
+            warm_min=warmth.warm_min,
+            warm_max=warmth.warm_max,
             heard_at=now,
         )
         worker = self._reconciler.worker(node) or await self._reconciler.open(record)
