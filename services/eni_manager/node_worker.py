@@ -15,6 +15,7 @@ from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Pu
 from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
+from services.eni_manager.group_sync import GroupSync
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import InstanceGone, Observer
@@ -51,6 +52,7 @@ class NodeWorker:
         self._tools = tools
         self._observer = Observer(book, tools)
         self._departure = Departure(book, tools)
+        self._groups = GroupSync(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
@@ -185,6 +187,7 @@ class NodeWorker:
                 raise NodeLeft(str(gone)) from gone
             raise
         self._departure.is_here()
+        await self._groups.sync()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()
         await self.changes.addresses.end_moves(

@@ -67,6 +67,11 @@ CLOUD_THROTTLE_WAIT_SECONDS: Final = Histogram(
     ["action"],
     buckets=_CLOUD_S,
 )
+CLOUD_REFUSALS_TOTAL: Final = Counter(
+    "berth_eni_manager_cloud_refusals_total",
+    "Calls that the cloud refused for good, by its own code.",
+    ["action", "code"],
+)
 ENI_MANAGER_ADDRESSES: Final = Gauge(
     "berth_eni_manager_addresses_count", "Addresses on our ENIs, by state.", ["state"]
 )
