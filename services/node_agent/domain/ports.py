@@ -202,7 +202,8 @@ class PodSource(Protocol):
     """What a pod is. Unknown is PodUnknown, never a guess."""
 
     async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
-        """Raises PodUnknown, or InvalidInput for annotations that hold what is not allowed."""
+        """Raises PodUnknown, Unavailable when it cannot be asked now, or InvalidInput for
+        annotations that hold what is not allowed."""
         ...
 
 
