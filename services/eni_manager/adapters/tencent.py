@@ -10,16 +10,16 @@ from tencentcloud.vpc.v20170312 import models
 
 from services.eni_manager.adapters import tencent_shapes as shapes
 from services.eni_manager.adapters.tencent_calls import TencentCalls, each_word, one_word
-from shared.cloud.errors import CloudDenied, CloudNotFound
+from shared.cloud.errors import CloudBusy, CloudDenied, CloudNotFound
 from shared.cloud.port import (
     ADDRESSES_PER_CALL_MAX,
     ENIS_PER_DESCRIBE_MAX,
     INSTANCES_PER_DESCRIBE_MAX,
-    USED_PER_PAGE_MAX,
 )
 from shared.cloud.words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddress
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 
+USED_PER_PAGE_MAX: Final = 100
 _PAGES_MAX: Final = 100  # of 100 objects; an account that has more ENIs has another limit
 
 
@@ -191,16 +191,24 @@ class TencentCloud(TencentCalls):
 
     async def _find_all(self, filters: list[Any]) -> list[Eni]:
         action = "DescribeNetworkInterfaces"
-        found: list[Eni] = []
+        found: dict[EniId, Eni] = {}
+        total: int | None = None
         for page in range(_PAGES_MAX):
             request = models.DescribeNetworkInterfacesRequest()
             request.Filters = filters
             request.Offset = page * ENIS_PER_DESCRIBE_MAX
             request.Limit = ENIS_PER_DESCRIBE_MAX
             answer = await self.call(action, self.vpc.DescribeNetworkInterfaces, request)
-            found += each_word(shapes.EniShape, answer.NetworkInterfaceSet, action)
-            if len(found) >= (answer.TotalCount or 0):
-                return found
+            shown = each_word(shapes.EniShape, answer.NetworkInterfaceSet, action)
+            found |= {each.eni: each for each in shown}
+            if total not in (None, answer.TotalCount):
+                # ENIs came or went between two pages: one may have slipped from page to page.
+                raise CloudBusy(
+                    action, "ListChanged", "the ENIs changed while they were listed"
+                )
+            total = answer.TotalCount or 0
+            if len(found) >= total:
+                return list(found.values())
         raise CloudDenied(action, "TooMany", f"more than {len(found)} ENIs match {filters}")
 
 
