@@ -23,6 +23,7 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
+from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
 from services.eni_manager.adapters.tencent import TencentCloud
@@ -32,8 +33,11 @@ from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_cluster import FollowedCluster
+from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.inspector import Inspector
+from services.eni_manager.leading import Leading
 from services.eni_manager.mover import Mover
+from services.eni_manager.orphans import Orphans
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
@@ -111,10 +115,21 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             first_look_wait_s=settings.first_look_wait_s,
         )
 
+        foreign = RedisForeignBook(store, cluster=settings.cluster)
+        inspector = Inspector(tools, enis)
+        leading = Leading(
+            reconciler,
+            tools,
+            ForeignWatch(inspector, tools, foreign),
+            Orphans(tools, enis),
+            foreign_every_s=settings.foreign_interval_s,
+        )
+
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, reconciler, store, readiness)
+        loops.every("leading", leading.round, interval_s=settings.round_interval_s)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -123,7 +138,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
-            | ClusterEndpoints(ClusterViews(tools, enis), Inspector(tools, enis)).handlers(),
+            | ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()

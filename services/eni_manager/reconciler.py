@@ -77,6 +77,19 @@ class Reconciler:
             except Unavailable as error:
                 log.info("term not given up", extra={"shard": number, "error": str(error)})
 
+    def leader(self) -> Callable[[], None] | None:
+        """Of what one replica does for all: its right to it, to be asked before each effect;
+        None where another replica leads."""
+        first = self._shards.get(0)
+        if first is None or self._has_ended(first):
+            return None
+        holder = first.holder
+
+        def check() -> None:
+            holder.check()
+
+        return check
+
     def workers(self) -> list[NodeWorker]:
         return [worker for shard in self._shards.values() for worker in shard.workers.values()]
 

@@ -73,6 +73,11 @@ ENI_MANAGER_ADDRESSES: Final = Gauge(
 SUBNET_FREE_ADDRESSES: Final = Gauge(
     "berth_eni_manager_subnet_free_addresses_count", "Free addresses of a subnet.", ["subnet"]
 )
+SUBNET_FOREIGN_ADDRESSES: Final = Gauge(
+    "berth_eni_manager_subnet_foreign_addresses_count",
+    "Addresses of a container subnet that are not ours.",
+    ["subnet"],
+)
 MOVES_TOTAL: Final = Counter(
     "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]
 )
