@@ -9,10 +9,11 @@ from redis.asyncio import Redis
 
 from shared.bus.client import BusClient
 from shared.clock import Clock
+from shared.kubernetes.client import KubernetesClient
 from shared.runtime.loops import Loops
 
 from .adapters.cluster_books import DurableClusterBooks
-from .adapters.cluster_world import BusClusterWorld, SettingsKubernetes
+from .adapters.cluster_world import BusClusterWorld, ServerKubernetes, SettingsKubernetes
 from .cluster_keeper import ClusterKeeper
 from .cluster_life import ClusterLife
 from .cluster_progress import ClusterProgress
@@ -56,10 +57,16 @@ def build_cluster(
     leases: LeaseStore,
     operations: LeaseOperations,
     clock: Clock,
+    client_of_kubernetes: KubernetesClient | None,
 ) -> ClusterParts:
     world = BusClusterWorld(client, clock)
     pods = PodsInUse(leases, world)
-    kubernetes = SettingsKubernetes(settings.kubernetes_version, settings.kubernetes_uses_cni)
+    uses_cni = settings.kubernetes_uses_cni
+    kubernetes = (
+        SettingsKubernetes(settings.kubernetes_version, uses_cni)
+        if client_of_kubernetes is None
+        else ServerKubernetes(client_of_kubernetes, uses_cni)
+    )
     return ClusterParts(
         life=ClusterLife(keeper, world, leases, pods, clock),
         progress=ClusterProgress(keeper, world, kubernetes, leases, operations, pods, clock),

@@ -118,7 +118,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             default_policy=LeasePolicy(settings.default_policy),
         )
         operations = LeaseOperations(leases, steps)
-        cluster = build_cluster(settings, keeper, client, leases, operations, clock)
+        cluster = build_cluster(settings, keeper, client, leases, operations, clock, kubernetes)
         parker = Parker(
             leases,
             steps,

@@ -65,8 +65,10 @@ class FollowedCluster:
     def why_not_enabled(self) -> str:
         if self.current is None:
             return "the cluster is not enabled: `berth enable` names its subnets"
-        operation = self.current.operation
-        return (
-            f"the cluster is not enabled ({operation.verb}: {operation.progress},"
-            f" {operation.step}): `berth enable` comes first"
-        )
+        if self.current.is_disabling:
+            return "the cluster is not enabled: it is being disabled"
+        if self.current.is_disabled:
+            return "the cluster is not enabled: it was disabled; `berth enable` comes first"
+        if self.current.is_running:
+            return "the cluster is not enabled yet: its subnets are being checked"
+        return f"the cluster is not enabled: that failed: {self.current.operation.reason}"
