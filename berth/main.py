@@ -13,6 +13,7 @@ from berth.commands.cluster import disable, enable
 from berth.commands.demo import demo
 from berth.commands.down import down
 from berth.commands.output import fail
+from berth.commands.recover import backup, recover, restore
 from berth.commands.status import status
 from berth.commands.up import up
 from shared.errors import BerthError
@@ -32,6 +33,9 @@ app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.command()(backup)
+app.command()(restore)
+app.command()(recover)
 app.command()(enable)
 app.command()(disable)
 app.add_typer(cni.app, name="cni")

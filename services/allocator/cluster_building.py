@@ -13,13 +13,15 @@ from shared.kubernetes.client import KubernetesClient
 from shared.runtime.loops import Loops
 
 from .adapters.cluster_books import DurableClusterBooks
-from .adapters.cluster_world import BusClusterWorld, ServerKubernetes, SettingsKubernetes
+from .adapters.cluster_world import BusClusterWorld, SettingsKubernetes
 from .cluster_keeper import ClusterKeeper
 from .cluster_life import ClusterLife
 from .cluster_progress import ClusterProgress
 from .config import AllocatorSettings
+from .domain.cluster_ports import Kubernetes
 from .domain.ports import LeaseStore
 from .durable_steps import EventTeller
+from .kubernetes.facts import AskedKubernetes
 from .operations import LeaseOperations
 from .pods_in_use import PodsInUse
 
@@ -61,12 +63,13 @@ def build_cluster(
 ) -> ClusterParts:
     world = BusClusterWorld(client, clock)
     pods = PodsInUse(leases, world)
-    uses_cni = settings.kubernetes_uses_cni
-    kubernetes = (
-        SettingsKubernetes(settings.kubernetes_version, uses_cni)
-        if client_of_kubernetes is None
-        else ServerKubernetes(client_of_kubernetes, uses_cni)
+    kubernetes: Kubernetes = SettingsKubernetes(
+        settings.kubernetes_version, settings.kubernetes_uses_cni
     )
+    if client_of_kubernetes is not None:
+        kubernetes = AskedKubernetes(
+            client_of_kubernetes, uses_cni=settings.kubernetes_uses_cni
+        )
     return ClusterParts(
         life=ClusterLife(keeper, world, leases, pods, clock),
         progress=ClusterProgress(keeper, world, kubernetes, leases, operations, pods, clock),

@@ -54,6 +54,10 @@ class FollowedCluster:
         return known is None or known.state is SubnetState.DRAINING
 
     @property
+    def is_disabling(self) -> bool:
+        return self.current is not None and self.current.is_disabling
+
+    @property
     def is_disabled(self) -> bool:
         return self.current is not None and self.current.is_disabled
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from services.eni_manager.inspector import Inspector
@@ -30,13 +30,36 @@ class ForeignBook(Protocol):
 class ForeignWatch:
     """Only the replica that leads looks: a look costs a call for every hundred addresses."""
 
-    def __init__(self, inspector: Inspector, tools: Tools, book: ForeignBook) -> None:
+    def __init__(
+        self,
+        inspector: Inspector,
+        tools: Tools,
+        book: ForeignBook,
+        right: Callable[[], Callable[[], None] | None],
+        *,
+        every_s: float,
+    ) -> None:
         self._inspector = inspector
         self._tools = tools
         self._book = book
+        self._right = right
+        self._every_s = every_s
+        self._next_at_s = 0.0
+        self._looked_at: frozenset[SubnetId] = frozenset()
 
-    async def look(self) -> None:
-        names = [each.subnet for each in self._tools.record.container()]
+    async def round(self) -> None:
+        """Look when it is time, and at once at other subnets than the last time."""
+        if self._right() is None:
+            self._next_at_s = 0.0  # whoever leads next looks at once
+            SUBNET_FOREIGN_ADDRESSES.clear()
+            return
+        now_s = self._tools.clock.monotonic_s()
+        subnets = frozenset(each.subnet for each in self._tools.record.container())
+        if now_s >= self._next_at_s or subnets != self._looked_at:
+            await self._look(sorted(subnets))
+            self._looked_at, self._next_at_s = subnets, now_s + self._every_s
+
+    async def _look(self, names: Sequence[SubnetId]) -> None:
         before = await self._book.read()
         seen = (await self._inspector.inspect(names, names)).subnets if names else ()
         found = {each.subnet.subnet: each.foreign for each in seen}

@@ -31,16 +31,16 @@ from services.eni_manager.adapters.tencent_access import TencentAccess
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
+from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.inspector import Inspector
-from services.eni_manager.leading import Leading
 from services.eni_manager.mover import Mover
-from services.eni_manager.orphans import Orphans
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
+from services.eni_manager.sweeper import Sweeper, SweepPolicy
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
@@ -117,19 +117,19 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
 
         foreign = RedisForeignBook(store, cluster=settings.cluster)
         inspector = Inspector(tools, enis)
-        leading = Leading(
-            reconciler,
+        foreign_watch = ForeignWatch(
+            inspector,
             tools,
-            ForeignWatch(inspector, tools, foreign),
-            Orphans(tools, enis),
-            foreign_every_s=settings.foreign_interval_s,
+            foreign,
+            reconciler.leading_right,
+            every_s=settings.foreign_interval_s,
         )
 
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
-        _start_loops(loops, settings, tools, reconciler, store, readiness)
-        loops.every("leading", leading.round, interval_s=settings.round_interval_s)
+        _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
+        loops.every("foreign", foreign_watch.round, interval_s=settings.round_interval_s)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -170,13 +170,15 @@ def _start_loops(
     loops: Loops,
     settings: EniManagerSettings,
     tools: Tools,
+    enis: EniStore,
     reconciler: Reconciler,
     store: Redis,
     readiness: Readiness,
 ) -> None:
+    sweep_now = asyncio.Event()
     loops.every(
         "cluster",
-        _follow_cluster(tools, reconciler),
+        _follow_cluster(tools, reconciler, sweep_now),
         interval_s=settings.cluster_interval_s,
     )
     loops.every(
@@ -189,6 +191,13 @@ def _start_loops(
         _watch_store(store, settings, readiness),
         interval_s=settings.round_interval_s,
     )
+    sweeper = Sweeper(
+        enis,
+        tools,
+        SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        reconciler.leading_right,
+    )
+    loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
 
@@ -217,10 +226,14 @@ def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:
     )
 
 
-def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaitable[None]]:
-    """Subnets come and go while nodes are served."""
+def _follow_cluster(
+    tools: Tools, reconciler: Reconciler, sweep_now: asyncio.Event
+) -> Callable[[], Awaitable[None]]:
+    """Subnets come and go while nodes are served; whoever disables waits for the last ENI."""
 
     async def look() -> None:
+        if tools.record.is_disabling:
+            sweep_now.set()
         if not await tools.record.refresh():
             return
         log.info("cluster's record has changed", extra={"revision": tools.record.revision})

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
+from services.eni_manager.departures import Departure
 from services.eni_manager.domain.cluster_fit import quota_warning
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
@@ -17,12 +18,12 @@ from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
-from services.eni_manager.observer import Observer
+from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, Refused, TryLater
+from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ _FINISHED_IN_ORDER = (  # by kind: what gives room before what takes it
     IntentKind.ADD_ENI,
     IntentKind.ASSIGN,
 )
+
+
+class NodeLeft(NotFound):
+    """Raised when the node's book was closed."""
 
 
 class NodeWorker:
@@ -45,6 +50,7 @@ class NodeWorker:
         self.stock = Stock(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
+        self._departure = Departure(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
@@ -88,11 +94,19 @@ class NodeWorker:
         self._observe_at_s = 0.0
         self.wake.set()
 
+    @property
+    def has_left(self) -> bool:
+        return self._departure.has_left
+
     async def round(self) -> None:
         async with self.lock:
+            if self.has_left:
+                return
             try:
                 with urgent(self._urgency()):
                     await self._round()
+            except NodeLeft:
+                return
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
@@ -154,7 +168,13 @@ class NodeWorker:
 
     async def observe(self) -> None:
         """Look at the cloud now. The caller holds the lock."""
-        await self._observer.observe()
+        try:
+            await self._observer.observe()
+        except InstanceGone as gone:
+            if await self._departure.is_gone():
+                raise NodeLeft(str(gone)) from gone
+            raise
+        self._departure.is_here()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()
         await self.changes.addresses.end_moves(

@@ -18,7 +18,6 @@ from shared.addresses import AddressState
 from shared.bus.client import BusClient
 from shared.clock import Clock
 from shared.ids import NodeName, SubnetId, VpcId, Zone
-from shared.kubernetes.client import KubernetesClient
 from shared.messages.base import Endpoint
 from shared.messages.cluster_life import SUBNET_INSPECT, SubnetFacts, SubnetInspectRequest
 from shared.messages.nodes import AGENT_INVENTORY, InventoryEntry, InventoryRequest
@@ -70,18 +69,6 @@ class SettingsKubernetes:
 
     async def facts(self) -> KubernetesFacts | None:
         return self._facts
-
-
-class ServerKubernetes:
-    """Implements Kubernetes by the API server's word; whether nodes use CNI it cannot say."""
-
-    def __init__(self, client: KubernetesClient, uses_cni: bool | None) -> None:
-        self._client = client
-        self._uses_cni = uses_cni
-
-    async def facts(self) -> KubernetesFacts | None:
-        told = await self._client.get("/version")
-        return KubernetesFacts(version=str(told["gitVersion"]), uses_cni=self._uses_cni)
 
 
 def _look_of(facts: SubnetFacts) -> SubnetLook:
