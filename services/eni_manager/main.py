@@ -241,6 +241,8 @@ def _follow_cluster(
             await tools.subnets.refresh()
         finally:
             for worker in reconciler.workers():
+                if tools.record.is_disabling:  # an ENI that its book lacks is to go, too
+                    worker.observe_soon()
                 worker.wake.set()
 
     return look
