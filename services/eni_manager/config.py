@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from services.eni_manager.domain.orphans import SweepMode
+from shared.capacities import CapacityWish
 from shared.errors import InvalidInput
 from shared.settings import Seconds, StoreSettings
 
@@ -165,6 +166,14 @@ class EniManagerSettings(StoreSettings):
                     f"cloud_url {self.cloud_url!r}: http://HOST:PORT or https://HOST is allowed"
                 )
         return self
+
+    def capacity(self) -> CapacityWish:
+        """What counts where no operator has said anything."""
+        return CapacityWish(
+            warm_min=self.warm_addresses_min,
+            warm_max=self.warm_addresses_max,
+            release_every_s=self.release_every_s,
+        )
 
     def rates_per_s(self) -> dict[str, float]:
         return DOCUMENTED_RATES_PER_S | self.cloud_rates_per_s

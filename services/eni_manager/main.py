@@ -17,15 +17,19 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
+from services.eni_manager.adapters.capacity_endpoints import CapacityEndpoints
 from services.eni_manager.adapters.cluster_endpoints import ClusterEndpoints
 from services.eni_manager.adapters.endpoints import EniManagerEndpoints
+from services.eni_manager.adapters.pace import Pace
 from services.eni_manager.adapters.rate_limits import RedisPace
+from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
 from services.eni_manager.building import Doors, build_tools
@@ -33,6 +37,7 @@ from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.eni_tags import TAG_CLUSTER
+from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.inspector import Inspector
@@ -82,9 +87,13 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         store = await _open_store(stack, settings, readiness)
         nats, event_log = await _open_bus(stack, settings, readiness)
+        capacities = FollowedCapacities(
+            RedisCapacities(store, cluster=settings.cluster), settings.capacity()
+        )
+        await capacities.refresh()
         pace = _open_pace(settings, store)
         stack.push_async_callback(pace.aclose)
-        cloud = _open_cloud(settings, pace)
+        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls))
         stack.push_async_callback(cloud.aclose)
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
@@ -99,6 +108,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             events=BusEvents(event_log, clock),
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
+            capacities=capacities,
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
@@ -138,7 +148,8 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
-            | ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector).handlers(),
+            | ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector).handlers()
+            | CapacityEndpoints(capacities).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
@@ -197,12 +208,13 @@ def _start_loops(
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
         reconciler.leading_right,
     )
+    loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
 
 
-def _open_cloud(settings: EniManagerSettings, pace: RedisPace) -> CloudApi:
+def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
     secret_id, secret_key = settings.read_secrets()
     address = urlsplit(settings.cloud_url) if settings.cloud_url else None
     access = TencentAccess(

@@ -22,8 +22,9 @@ from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
+from shared.capacities import CloudCalls
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater
+from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ class NodeWorker:
                 incarnation=record.incarnation,
                 demand=record.demand,
                 exclusive=record.exclusive,
+                group=record.group,
+                warm_min=record.warm_min,
+                warm_max=record.warm_max,
                 heard_at=record.heard_at,
                 has_joined=node.has_joined and record.instance == node.instance,
             )
@@ -117,6 +121,10 @@ class NodeWorker:
                 self.checked.set()
 
     async def _round(self) -> None:
+        if self._tools.capacities.calls is CloudCalls.NONE:
+            await self.stock.free_reclaimed()
+            await self._offer_soon()
+            raise Unavailable("cloud calls are switched off: the node keeps what it has")
         if self.book.node.has_joined:
             for kind in _FINISHED_IN_ORDER:
                 await self._finish(kind)
@@ -186,6 +194,8 @@ class NodeWorker:
             self._tools.events.node("joined", self.book.node, self.book.node.zone)
 
     async def _finish(self, kind: IntentKind) -> None:
+        if kind is IntentKind.UNASSIGN and not self._tools.capacities.gives_back:
+            return
         begun = [it for it in self.book.image.intents.values() if it.kind is kind]
         ended = await asyncio.gather(
             *(self.changes.finish(each) for each in begun), return_exceptions=True
@@ -213,6 +223,8 @@ class NodeWorker:
             self._let_be(error)
 
     async def _release(self) -> None:
+        if not self._tools.capacities.gives_back:
+            return
         try:
             if not self._demand.is_doubtful:
                 with urgent(Urgency.CLEAN_UP):

@@ -54,7 +54,8 @@ class Sweeper:
 
     async def round(self) -> None:
         check = self._right()
-        if self._policy.mode is SweepMode.OFF or check is None:
+        is_off = self._policy.mode is SweepMode.OFF or not self._tools.capacities.gives_back
+        if is_off or check is None:
             self._first_seen_s.clear()
             return
         with urgent(Urgency.CLEAN_UP):

@@ -30,7 +30,7 @@ from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudLimit, CloudNotFound
 from shared.cloud.words import Eni, EniState
 from shared.errors import QuotaReached, Unavailable
-from shared.ids import InstanceId
+from shared.ids import EniId, InstanceId
 
 
 class WholeMoves:
@@ -77,30 +77,37 @@ class WholeMoves:
             addresses = image.on(parking.eni)
             await worker.book.write(drop=[*addresses, record] if record else addresses)
 
+    async def park_left(self, parking: Parking) -> None:
+        """The ENI's node is no more: no book has it, and its instance may have gone first."""
+        lease = await self._tools.leases.find(parking.identity)
+        check_parking(parking, lease)
+        found = await self._look(parking.eni)
+        if found is not None and found.instance is not None:
+            await self._detach(parking.eni, found.instance, f"park-{parking.generation}")
+
     async def reclaim(self, reclaim: Reclaim) -> None:
         """The lease of an ENI that is on no node has expired: the ENI is deleted. Its id is
         never used again, so a late call does no harm."""
         assert reclaim.eni is not None, "a parked lease names its ENI"
         eni = reclaim.eni
         check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
-        found = await self._look(reclaim)
+        found = await self._look(eni)
         if found is None:
             return
         if found.primary_address != reclaim.address or not self._is_ours(found):
             raise Unavailable(f"{eni} is not the ENI of {reclaim.address}: it is left alone")
         with suppress(CloudNotFound):
             if found.instance is not None:  # a move to its node was called off
-                await self._detach(reclaim, found.instance)
+                await self._detach(eni, found.instance, f"reclaim-{reclaim.generation}")
             await self._tools.call(lambda: None, lambda: self._cloud.delete_eni(eni))
         await self._tools.follower.until(
             eni, lambda it: it is None, timeout_s=self._tools.limits.change_timeout_s
         )
 
-    async def _detach(self, reclaim: Reclaim, instance: InstanceId) -> None:
-        assert reclaim.eni is not None, "a parked lease names its ENI"
-        eni, token = reclaim.eni, f"reclaim-{reclaim.generation}-{self._tools.new_id()}"
+    async def _detach(self, eni: EniId, instance: InstanceId, token: str) -> None:
+        each_its_own = f"{token}-{self._tools.new_id()}"
         await self._tools.call(
-            lambda: None, lambda: self._cloud.detach_eni(eni, instance, token=token)
+            lambda: None, lambda: self._cloud.detach_eni(eni, instance, token=each_its_own)
         )
         await self._tools.follower.until(
             eni,
@@ -108,9 +115,7 @@ class WholeMoves:
             timeout_s=self._tools.limits.change_timeout_s,
         )
 
-    async def _look(self, reclaim: Reclaim) -> Eni | None:
-        assert reclaim.eni is not None, "a parked lease names its ENI"
-        eni = reclaim.eni
+    async def _look(self, eni: EniId) -> Eni | None:
         found = await self._tools.call(lambda: None, lambda: self._cloud.describe_enis([eni]))
         return found[0] if found else None
 

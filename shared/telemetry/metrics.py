@@ -117,6 +117,10 @@ TABLES_DISPLACED: Final = Gauge(
     "berth_node_agent_tables_displaced_count",
     "Our routing tables that have another number, because somebody else has routes in it.",
 )
+COOLING_SHORTENED_TOTAL: Final = Counter(
+    "berth_node_agent_cooling_shortened_total",
+    "Addresses used again before their rest was over, flushed, because pods waited.",
+)
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",
     "Addresses unwired because the cloud had given them to another ENI.",
