@@ -130,6 +130,9 @@ class EniManagerSettings(StoreSettings):
     cluster_interval_s: Seconds = 0.5
     """The cluster's record is read this often: subnets come and go within this time."""
 
+    foreign_interval_s: Seconds = 60.0
+    """Addresses of the container subnets that are not ours are looked for this often."""
+
     subnets_interval_s: Seconds = 10.0
     """The subnets' free addresses are asked for this often."""
 

@@ -78,6 +78,11 @@ ENI_MANAGER_ADDRESSES: Final = Gauge(
 SUBNET_FREE_ADDRESSES: Final = Gauge(
     "berth_eni_manager_subnet_free_addresses_count", "Free addresses of a subnet.", ["subnet"]
 )
+SUBNET_FOREIGN_ADDRESSES: Final = Gauge(
+    "berth_eni_manager_subnet_foreign_addresses_count",
+    "Addresses of a container subnet that are not ours.",
+    ["subnet"],
+)
 ORPHANS: Final = Gauge(
     "berth_eni_manager_tagged_enis_count",
     "ENIs that carry our tags, by what they are to the books.",
