@@ -10,6 +10,7 @@ import typer
 
 from berth.commands import cni, lease, node, pod
 from berth.commands.demo import demo
+from berth.commands.doctor import doctor
 from berth.commands.down import down
 from berth.commands.output import fail
 from berth.commands.status import status
@@ -31,6 +32,7 @@ app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.command()(doctor)
 app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.node_app, name="node")

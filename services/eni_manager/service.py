@@ -135,6 +135,13 @@ class EniManager:
         images = [await self._store.load(node) for node in await self._store.load_nodes()]
         return sorted(images, key=lambda it: it.node.node)
 
+    def look(self, node: NodeName) -> None:
+        """Compare the node with the cloud soon. Busy when another replica has the node."""
+        worker = self._reconciler.worker(node)
+        if worker is None:
+            raise NotFound(f"node {node} was never heard of")
+        worker.observe_soon()
+
     async def subnets(self) -> list[Subnet]:
         await self._subnets.refresh()
         return self._subnets.container()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
-from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -29,6 +29,7 @@ from shared.messages.leases import (
 from shared.messages.moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
+    AGENT_MEND,
     NODE_REGISTER,
     NODE_WANT,
     STOCK_OFFER,
@@ -65,10 +66,12 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
+    NODE_LOOK.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
+    AGENT_MEND.name: _OPERATOR,
 }
 
 EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {

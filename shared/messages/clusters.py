@@ -11,6 +11,14 @@ from pydantic import AwareDatetime, Field
 from .base import Endpoint, Message, Name, Request, ServiceName
 
 
+class HeldBack(Message):
+    """An address that is the eni_manager's own: on its way in or out, or in doubt."""
+
+    address: IPv4Address
+    hold: Name  # assigning, unassigning, reclaimed or quarantined
+    reason: str | None = None
+
+
 class EniView(Message):
     """One ENI with the addresses it carries."""
 
@@ -21,6 +29,7 @@ class EniView(Message):
     primary_address: IPv4Address
     addresses: list[IPv4Address]
     addresses_max: int  # secondary addresses that fit
+    held_back: tuple[HeldBack, ...] = ()  # those of `addresses` that nobody else has
 
 
 class NodeView(Message):
@@ -73,6 +82,20 @@ class NodesListed(Message):
     nodes: list[NodeView]
 
 
+class NodeLookRequest(Request):
+    """Compare this node with the cloud now, and mend what differs."""
+
+    type: Literal["berth.v1.node_look_request"] = "berth.v1.node_look_request"
+    node: Name
+
+
+class NodeLooked(Message):
+    """Heard: the owner of the node's shard looks in its next round, which begins now."""
+
+    type: Literal["berth.v1.node_looked"] = "berth.v1.node_looked"
+    node: Name
+
+
 class SubnetListRequest(Request):
     type: Literal["berth.v1.subnet_list_request"] = "berth.v1.subnet_list_request"
 
@@ -88,6 +111,15 @@ NODE_LIST: Final = Endpoint(
     request=NodeListRequest,
     outcome=NodesListed,
     idempotency_key="none: it reads",
+    on_timeout="ask again",
+    timeout_s=5.0,
+)
+NODE_LOOK: Final = Endpoint(
+    name="cluster.look",
+    server=ServiceName.ENI_MANAGER,
+    request=NodeLookRequest,
+    outcome=NodeLooked,
+    idempotency_key="none: it looks again",
     on_timeout="ask again",
     timeout_s=5.0,
 )

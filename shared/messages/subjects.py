@@ -15,7 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
-from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -26,7 +26,14 @@ from .leases import (
     LEASE_REPORT,
 )
 from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
-from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
+from .nodes import (
+    AGENT_INVENTORY,
+    AGENT_MEND,
+    NODE_REGISTER,
+    NODE_WANT,
+    STOCK_OFFER,
+    STOCK_RECALL,
+)
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_REGISTER,
@@ -43,10 +50,12 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     ADDRESS_RECLAIM,
     NODE_INSTANCE,
     NODE_LIST,
+    NODE_LOOK,
     SUBNET_LIST,
     STOCK_OFFER,
     STOCK_RECALL,
     AGENT_INVENTORY,
+    AGENT_MEND,
 )
 
 
