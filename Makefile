@@ -35,7 +35,7 @@ format: $(READY) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix --quiet $(CODE)
 	$(BIN)/ruff format --quiet $(CODE)
 
-generate: $(READY) ## write docs/asyncapi.json from the messages
+generate: $(READY) ## write docs/asyncapi.json from the messages, the custom resources into deploy/
 	$(BIN)/python -m berth.generate
 
 wheel: $(READY) ## build the wheel, with the compiled CNI plugin, into dist/

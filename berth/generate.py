@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from pydantic.json_schema import models_json_schema
 
+from services.allocator.kubernetes.definitions import manifests
 from shared.messages.base import Endpoint, Message, Rejected
 from shared.messages.events import EVENT_STREAM, NOUN_OF_EVENT
 from shared.messages.subjects import ENDPOINTS
 
 ASYNCAPI: Final = Path("docs/asyncapi.json")
+DEFINITIONS: Final = Path("deploy/kubernetes/base/definitions.yaml")
 _ROOT: Final = "berth.v1.{cluster}"
 
 
@@ -22,13 +25,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
     arguments = parser.parse_args()
-    wanted = json.dumps(asyncapi(), indent=2, sort_keys=True) + "\n"
-    found = ASYNCAPI.read_text(encoding="utf-8") if ASYNCAPI.exists() else ""
-    if found == wanted:
-        return
-    if arguments.check:
-        sys.exit(f"{ASYNCAPI} is stale: run `make generate`")
-    ASYNCAPI.write_text(wanted, encoding="utf-8")
+    for path, wanted in _files().items():
+        found = path.read_text(encoding="utf-8") if path.exists() else ""
+        if found == wanted:
+            continue
+        if arguments.check:
+            sys.exit(f"{path} is stale: run `make generate`")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(wanted, encoding="utf-8")
+
+
+def _files() -> dict[Path, str]:
+    return {
+        ASYNCAPI: json.dumps(asyncapi(), indent=2, sort_keys=True) + "\n",
+        DEFINITIONS: yaml.safe_dump_all(manifests(), sort_keys=False, explicit_start=True),
+    }
 
 
 def asyncapi() -> dict[str, Any]:

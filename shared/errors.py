@@ -9,6 +9,14 @@ BerthError
 │   ├── LeaseInUse           a live pod uses it
 │   ├── WrongSubnet          a fixed address cannot follow its pod to this node
 │   ├── FixedIpNotSupported  the cluster was enabled without fixed addresses
+│   ├── ClusterNotEnabled    no subnets were named for it yet, or it was disabled
+│   ├── CannotChange         settled when the cluster was enabled; names both values
+│   ├── KubernetesUnsuited   too old, or without CNI
+│   ├── SubnetInUse          somebody else's, or our own, addresses are in it
+│   ├── WrongVpc             the subnet is not in the VPC of the others
+│   ├── NoSubnetInZone       a node's zone has no container subnet
+│   ├── PodsExist            pods use addresses: the cluster cannot be disabled
+│   ├── LeasesRetained       leases of pods that are away would end
 │   └── CloudRefused         the cloud said no for good (its code is in the detail)
 └── TryLater             the answer may be yes later; the caller may repeat the request
     ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
@@ -18,6 +26,7 @@ BerthError
     ├── SubnetFull           no free address in any subnet that this node can use
     ├── QuotaReached         the instance's ENIs and addresses are all in use
     ├── Moving               the address is on its way to this node
+    ├── ClusterChanging      it is being enabled or disabled at this moment
     ├── HolderAlive          the pod's predecessor of the same name has not ended yet
     ├── EpochLost            the store is not the one the journal knows; recovery runs
     └── PodUnknown           the pod or its policy is not known (yet): never a guess
@@ -40,6 +49,14 @@ class ErrorCode(StrEnum):
     WRONG_SUBNET = "wrong_subnet"
     FIXED_IP_NOT_SUPPORTED = "fixed_ip_not_supported"
     CLOUD_REFUSED = "cloud_refused"
+    CLUSTER_NOT_ENABLED = "cluster_not_enabled"
+    CANNOT_CHANGE = "cannot_change"
+    KUBERNETES_UNSUITED = "kubernetes_unsuited"
+    SUBNET_IN_USE = "subnet_in_use"
+    WRONG_VPC = "wrong_vpc"
+    NO_SUBNET_IN_ZONE = "no_subnet_in_zone"
+    PODS_EXIST = "pods_exist"
+    LEASES_RETAINED = "leases_retained"
     UNAVAILABLE = "unavailable"
     STORAGE_FULL = "storage_full"
     BUSY = "busy"
@@ -47,6 +64,7 @@ class ErrorCode(StrEnum):
     SUBNET_FULL = "subnet_full"
     QUOTA_REACHED = "quota_reached"
     MOVING = "moving"
+    CLUSTER_CHANGING = "cluster_changing"
     HOLDER_ALIVE = "holder_alive"
     EPOCH_LOST = "epoch_lost"
     NOT_REGISTERED = "not_registered"
@@ -110,6 +128,38 @@ class CloudRefused(Refused):
     code = ErrorCode.CLOUD_REFUSED
 
 
+class ClusterNotEnabled(Refused):
+    code = ErrorCode.CLUSTER_NOT_ENABLED
+
+
+class CannotChange(Refused):
+    code = ErrorCode.CANNOT_CHANGE
+
+
+class KubernetesUnsuited(Refused):
+    code = ErrorCode.KUBERNETES_UNSUITED
+
+
+class SubnetInUse(Refused):
+    code = ErrorCode.SUBNET_IN_USE
+
+
+class WrongVpc(Refused):
+    code = ErrorCode.WRONG_VPC
+
+
+class NoSubnetInZone(Refused):
+    code = ErrorCode.NO_SUBNET_IN_ZONE
+
+
+class PodsExist(Refused):
+    code = ErrorCode.PODS_EXIST
+
+
+class LeasesRetained(Refused):
+    code = ErrorCode.LEASES_RETAINED
+
+
 class Unavailable(TryLater):
     code = ErrorCode.UNAVAILABLE
 
@@ -136,6 +186,10 @@ class QuotaReached(TryLater):
 
 class Moving(TryLater):
     code = ErrorCode.MOVING
+
+
+class ClusterChanging(TryLater):
+    code = ErrorCode.CLUSTER_CHANGING
 
 
 class HolderAlive(TryLater):

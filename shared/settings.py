@@ -103,10 +103,17 @@ class StoreSettings(ServiceSettings):
     """Settings of the services that use the store."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """The store; rediss:// asks for TLS. The user may be named here, the password may not."""
+    """The store; rediss:// asks for TLS. The user may be named here, the password may not.
+    Behind sentinels: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."""
 
     redis_password_file: Path | None = None
     """The password of the URL's user (mode 0600)."""
+
+    redis_sentinel_user: str | None = None
+    """Who the sentinels know this service as; they have users of their own."""
+
+    redis_sentinel_password_file: Path | None = None
+    """The password of that user (mode 0600)."""
 
     redis_timeout_s: Seconds = 2.0
     """How long one command may take before the store counts as unavailable."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from typing import Annotated, Final
 
 import typer
 
-from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
+from berth.commands.options import (
+    Json,
+    PodArgument,
+    RunDir,
+    ask,
+    deadline_of,
+    parse_pod,
+    who,
+)
 from berth.commands.output import say, show, show_json
 from shared.addresses import AddressState
 from shared.annotations import EXPIRED_DURATION_ALLOWED, parse_go_duration
@@ -107,7 +112,7 @@ def release_lease(
             generation=await _generation(bus, identity),
             force=force,
             reason=reason,
-            by=_who(),
+            by=who(),
             deadline=deadline_of(LEASE_FORGET),
         )
         return await bus.call(LEASE_FORGET, request)
@@ -145,7 +150,7 @@ def set_policy(
             identity=IdentityFields.of(identity),
             expires_after=span,
             policy=ends,
-            by=_who(),
+            by=who(),
             deadline=deadline_of(LEASE_POLICY),
         )
         return (await bus.call(LEASE_POLICY, request)).lease
@@ -180,13 +185,6 @@ async def _generation(bus: BusClient, identity: Identity) -> int:
             "pod", str(identity), "one with a fixed lease: this address ends with its pod"
         )
     return lease.generation
-
-
-def _who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):  # a user without a name
-        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 async def fetch_leases(

@@ -1,4 +1,4 @@
-"""``berth node`` and ``berth subnet``: what the eni_manager knows."""
+"""``berth node``: what the eni_manager knows of nodes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from berth.commands.output import show, show_json
 from shared.bus.client import BusClient
 from shared.messages.clusters import (
     NODE_LIST,
-    SUBNET_LIST,
     NodeListRequest,
     NodeView,
-    SubnetListRequest,
-    SubnetView,
 )
 
-node_app = typer.Typer(help="Nodes, their ENIs and addresses.", no_args_is_help=True)
-subnet_app = typer.Typer(help="Subnets that pods get addresses from.", no_args_is_help=True)
+app = typer.Typer(help="Nodes, their ENIs and addresses.", no_args_is_help=True)
 
 
-@node_app.command("list")
+@app.command("list")
 def list_nodes(run_dir: RunDir, as_json: Json = False) -> None:
     """Every node with its ENIs, and why it cannot get addresses, if so."""
     nodes = ask(run_dir, fetch_nodes)
@@ -36,7 +32,7 @@ def list_nodes(run_dir: RunDir, as_json: Json = False) -> None:
             "subnets": sorted({eni.subnet for eni in node.enis}),
             "addresses": sum(len(eni.addresses) for eni in node.enis),
             "heard": node.heard_at,
-            "problem": node.problem,
+            "problem": node.problem or node.warning,
         }
         for node in nodes
     ]
@@ -44,22 +40,6 @@ def list_nodes(run_dir: RunDir, as_json: Json = False) -> None:
     show(rows, columns, title="Nodes", as_json=False)
 
 
-@subnet_app.command("list")
-def list_subnets(run_dir: RunDir, as_json: Json = False) -> None:
-    """Every container subnet and how full it is."""
-    subnets = ask(run_dir, _fetch_subnets)
-    if as_json:
-        show_json(subnets)
-        return
-    rows = [subnet.model_dump() for subnet in subnets]
-    show(rows, ("subnet", "zone", "cidr", "free", "total"), title="Subnets", as_json=False)
-
-
 async def fetch_nodes(bus: BusClient) -> list[NodeView]:
     request = NodeListRequest(deadline=deadline_of(NODE_LIST))
     return (await bus.call(NODE_LIST, request)).nodes
-
-
-async def _fetch_subnets(bus: BusClient) -> list[SubnetView]:
-    request = SubnetListRequest(deadline=deadline_of(SUBNET_LIST))
-    return (await bus.call(SUBNET_LIST, request)).subnets

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,6 +50,14 @@ def ask(run_dir: Path, question: Callable[[BusClient], Awaitable[Answer]]) -> An
 
 def deadline_of(endpoint: Endpoint[Any, Any]) -> datetime:
     return SystemClock().now() + timedelta(seconds=endpoint.timeout_s)
+
+
+def who() -> str:
+    """Who asks, for the audit."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 def parse_pod(text: str) -> PodName:

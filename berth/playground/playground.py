@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from berth.enabling import EnableWords, enable_cluster
 from berth.operator import open_operator, settings_of
 from berth.playground import services
 from berth.playground.keys import CloudAccount, KeyRing, PlaygroundKeys, make_keys
@@ -37,6 +38,7 @@ from berth.playground.state import (
 from berth.playground.topology import Topology, default_topology
 from berth.playground.valkey_server import valkey_process
 from berth.programs import base_environment
+from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.errors import NotFound, Refused
 from shared.ids import ClusterName
@@ -45,6 +47,7 @@ from shared.store.permissions import StoreUser
 
 ALLOCATORS: Final = 2
 _CLUSTER: Final = ClusterName("default")
+_ENABLE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +172,9 @@ class Playground:
         await self._start_services(around, keys, cloud_url, report)
         nodes = tuple(make_node(self._run_dir, each, doors) for each in self._topology.nodes)
         self._state = self._describe(around, keys, cloud_url, nodes)
+        bus = await self._stack.enter_async_context(open_operator(settings_of(self._state)))
+        await self._enable(bus, report)
         if not self._options.wireless:
-            bus = await self._stack.enter_async_context(open_operator(settings_of(self._state)))
             await self._start_agents(around, keys, nodes, bus, report)
         self._is_started = True
         self._write_state()
@@ -259,8 +263,23 @@ class Playground:
             cloud_url=cloud_url,
             account=keys.account,
         )
+        await self._run("eni_manager", "1 replica", [manager], report)
+
+    async def _enable(self, bus: BusClient, report: Report) -> None:
+        """As `berth enable` does: the topology names what a person would."""
+        began = time.monotonic()
+        words = EnableWords(
+            modes=(NetworkMode.SHARED,),
+            subnets=self._topology.pod_subnets,
+            has_fixed_ips=True,
+            pods_max=self._topology.pods_max,
+        )
+        await enable_cluster(
+            bus, words, by="berth up", on_step=lambda _: None, follow_s=_ENABLE_S
+        )
         subnets = ", ".join(self._topology.pod_subnets)
-        await self._run("eni_manager", f"pods' subnets: {subnets}", [manager], report)
+        detail = f"enabled, with pods' subnets {subnets}"
+        report(ProgressStep(what="cluster", detail=detail, seconds=_since(began)))
 
     async def _start_agents(
         self,

@@ -144,7 +144,6 @@ def eni_manager(
             "BERTH_ENI_MANAGER_CLOUD_REGION": topology.region,
             "BERTH_ENI_MANAGER_CLOUD_SECRET_ID_FILE": account.secret_id_file,
             "BERTH_ENI_MANAGER_CLOUD_SECRET_KEY_FILE": account.secret_key_file,
-            "BERTH_ENI_MANAGER_SUBNETS": json.dumps(topology.pod_subnets),
         },
     )
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import yaml
 
+from services.vpc_simulator.population import quota_of
 from services.vpc_simulator.topology import Topology as CloudTopology
 from services.vpc_simulator.topology import parse_topology
 from shared.errors import InvalidInput
@@ -40,6 +41,7 @@ class Topology:
     region: str
     nodes: tuple[PlannedNode, ...]
     pod_subnets: tuple[SubnetId, ...]
+    pods_max: int  # addresses for pods that every instance may have
 
 
 def default_topology() -> Topology:
@@ -78,7 +80,13 @@ def parse(text: str, *, source: str) -> Topology:
             for each in cloud.instances
         ),
         pod_subnets=_pod_subnets(cloud, source),
+        pods_max=_pods_max(cloud),
     )
+
+
+def _pods_max(cloud: CloudTopology) -> int:
+    quotas = [quota_of(each) for each in cloud.instances]
+    return max(1, min(((it.enis - 1) * (it.addresses_per_eni - 1) for it in quotas), default=1))
 
 
 def _pod_subnets(cloud: CloudTopology, source: str) -> tuple[SubnetId, ...]:

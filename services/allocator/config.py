@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from shared.settings import Seconds, StoreSettings
+from shared.settings import Seconds
+
+from .kubernetes.settings import KubernetesSettings
 
 
-class AllocatorSettings(StoreSettings):
+class AllocatorSettings(KubernetesSettings):
     section: ClassVar[str] = "allocator"
 
     in_flight_max: Annotated[int, Field(ge=1, le=65_536)] = 1024
@@ -32,8 +34,9 @@ class AllocatorSettings(StoreSettings):
     """What ends a fixed lease whose pod goes, beside its span: nothing; its workload's end; or
     also a workload that has no more room for it. What is set when the pod goes counts."""
 
-    pod_source: Literal["reports", "folders"] = "reports"
-    """Who says which pods and workloads exist: the agents' reports, or folders of objects."""
+    pod_source: Literal["reports", "folders", "kubernetes"] = "reports"
+    """Who says which pods and workloads exist: the agents' reports, folders of objects, or the
+    API server; with the last, leases are shown there and the webhooks can be served."""
 
     pod_folders: str | None = None
     """The folders, as a pattern such as /run/berth/nodes/*/pods."""
@@ -67,8 +70,20 @@ class AllocatorSettings(StoreSettings):
     """Servers of the bus that hold the journal each; of a stream that is there already, the
     operator's own choice stays."""
 
+    cluster_interval_s: Seconds = 0.5
+    """How often the cluster's record is looked at; enabling and disabling go on this fast."""
+
+    kubernetes_version: str | None = None
+    """Of the cluster's Kubernetes, such as 1.28.3; none: the API server is asked, where there
+    is one, or it is not checked when enabling."""
+
+    kubernetes_uses_cni: bool | None = None
+    """Whether its nodes run with CNI; none: it is not checked when enabling."""
+
     @model_validator(mode="after")
     def _folders_are_named(self) -> AllocatorSettings:
         if self.pod_source == "folders" and self.pod_folders is None:
             raise ValueError("pod_source folders needs pod_folders")
+        if self.webhook_listen is not None and self.pod_source != "kubernetes":
+            raise ValueError("webhook_listen needs pod_source kubernetes")
         return self

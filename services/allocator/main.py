@@ -14,12 +14,13 @@ from shared.bus.connection import BUS_CONDITION, connect_bus
 from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
+from shared.kubernetes.client import KubernetesClient
 from shared.messages.base import ServiceName
 from shared.messages.moves import ADDRESS_RECLAIM
 from shared.policies import LeasePolicy
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
-from shared.store.connection import STORE_CONDITION, check_store, open_store
+from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
@@ -29,14 +30,20 @@ from .adapters.journal import JetStreamJournal
 from .adapters.redis_leases import RedisLeases
 from .adapters.reported_pods import ReportedPods
 from .adapters.store_health import RedisHealth
+from .cluster_building import build_cluster, open_cluster
 from .config import AllocatorSettings
 from .domain.ports import LeaseStore, Workloads
 from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION, EpochKeeper
+from .kubernetes import part
+from .kubernetes.facts import StoredFacts
+from .kubernetes.part import Surroundings
+from .kubernetes.workloads import KubernetesWorkloads
 from .operations import LeaseOperations
 from .parker import Parker
 from .reaper import Reaper, ReaperLimits
+from .recovery import RecoveryOperations
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -59,7 +66,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(nats.drain)
 
         store = open_store(settings)
-        stack.push_async_callback(store.aclose)
+        stack.push_async_callback(close_store, store)
         await check_store(store, settings)
         readiness.set(STORE_CONDITION)
 
@@ -71,10 +78,11 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         leases = RedisLeases(store, settings.cluster, gate)
         store_health = RedisHealth(store, is_durable=settings.durability == "disk")
         await store_health.check_settings()
+        writer = uuid.uuid4().hex[:12]
         journal = JetStreamJournal(
             nats,
             settings.cluster,
-            writer=uuid.uuid4().hex[:12],
+            writer=writer,
             replicas=settings.journal_replicas,
         )
         await journal.ensure_stream()
@@ -96,17 +104,22 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         eni_manager = BusEniManager(client)
         steps = DurableSteps(leases, journal, events, epochs, gate)
         stack.push_async_callback(steps.drain)
-        workloads = _workloads(settings, leases)
+        keeper = await open_cluster(settings, nats, store, events, clock)
+        kubernetes = await _kubernetes(settings, stack)
+        workloads = _workloads(settings, leases, kubernetes)
         allocator = Allocator(
             leases,
             steps,
             eni_manager,
             events,
             clock,
+            keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )
+        operations = LeaseOperations(leases, steps)
+        cluster = build_cluster(settings, keeper, client, leases, operations, clock, kubernetes)
         parker = Parker(
             leases,
             steps,
@@ -124,6 +137,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         watch = DurabilityWatch(gate, store_health, journal, epochs)
         loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
         loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        cluster.keep_going(loops)
         loops.every("folds", journal.fold, interval_s=settings.journal_fold_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
@@ -137,8 +151,32 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ALLOCATOR,
             _DESCRIPTION,
-            handlers(allocator, LeaseOperations(leases, steps)),
+            handlers(
+                allocator,
+                operations,
+                cluster.life,
+                RecoveryOperations(leases, leases, journal, steps, epochs),
+            ),
         )
+        if kubernetes is not None:
+            facts = StoredFacts(
+                leases,
+                client,
+                clock,
+                has_fixed_ips=lambda: keeper.has_fixed_ips,
+                default_mode=settings.default_network,
+                zone_label=settings.zone_label,
+            )
+            around = Surroundings(
+                leases=leases,
+                operations=operations,
+                facts=facts,
+                clock=clock,
+                rng=rng,
+                nats=nats,
+                replica=writer,
+            )
+            await part.start(kubernetes, settings, around, loops, stack)
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         readiness.clear(BUS_CONDITION, "draining")
@@ -148,7 +186,23 @@ def _span(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
 
 
-def _workloads(settings: AllocatorSettings, leases: LeaseStore) -> Workloads:
+async def _kubernetes(
+    settings: AllocatorSettings, stack: AsyncExitStack
+) -> KubernetesClient | None:
+    if settings.pod_source != "kubernetes":
+        return None
+    found = await KubernetesClient.connect(
+        settings.kubernetes_config, timeout_s=settings.kubernetes_timeout_s
+    )
+    stack.push_async_callback(found.aclose)
+    return found
+
+
+def _workloads(
+    settings: AllocatorSettings, leases: LeaseStore, kubernetes: KubernetesClient | None
+) -> Workloads:
+    if kubernetes is not None:
+        return KubernetesWorkloads(kubernetes, in_flight_max=settings.kubernetes_in_flight_max)
     if settings.pod_folders is not None and settings.pod_source == "folders":
         return FolderWorkloads(settings.pod_folders)
     return ReportedPods(leases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from shared.errors import BerthError, InvalidInput, LeaseInUse, Moving, NotFound, Stale
-from shared.ids import Generation
+from shared.ids import Generation, Identity
 from shared.messages.leases import (
     LeaseForgetRequest,
     LeaseForgotten,
@@ -32,9 +32,20 @@ class LeaseOperations:
         """The lease expires now. One that a pod holds does so by force, with a reason."""
         if request.force and not request.reason:
             raise InvalidInput.of("reason", request.reason, "a text, when `force` is given")
-        identity = request.identity.to_identity()
+        ended = await self.end(
+            request.identity.to_identity(),
+            Generation(request.generation),
+            force=request.force,
+            reason=_audit(request),
+        )
+        return LeaseForgotten(address=ended.address, generation=ended.generation)
+
+    async def end(
+        self, identity: Identity, generation: Generation, *, force: bool, reason: str
+    ) -> Lease:
+        """Expired and journaled when it returns; the reaper hands it over."""
         step = await self._steps.watched(
-            self._leases.give_up(identity, Generation(request.generation), force=request.force)
+            self._leases.give_up(identity, generation, force=force)
         )
         ALLOCATOR_STEPS_TOTAL.labels("give_up", step.status).inc()
         if step.lease is None:
@@ -43,8 +54,8 @@ class LeaseOperations:
             raise _refusal(step.status, step.lease)
         if not step.is_journaled:
             await self._steps.make_durable(step.lease)
-            self._steps.tell("expired", step.lease, reason=_audit(request))
-        return LeaseForgotten(address=step.lease.address, generation=step.lease.generation)
+            self._steps.tell("expired", step.lease, reason=reason)
+        return step.lease
 
     async def set_policy(self, request: LeasePolicyRequest) -> LeasePolicySet:
         """What ends it from now on; a span counts from the moment its pod went."""

@@ -23,6 +23,7 @@ from shared.errors import (
 from shared.ids import (
     EniId,
     Generation,
+    Identity,
     Incarnation,
     NodeName,
     PodUid,
@@ -80,6 +81,14 @@ class Mover(Protocol):
         ...
 
 
+class FixedIpRule(Protocol):
+    """Whether this cluster keeps addresses for pods that are away."""
+
+    def check_fixed(self, identity: Identity) -> None:
+        """Raises FixedIpNotSupported, or ClusterNotEnabled."""
+        ...
+
+
 class Allocator:
     """Decides which identity holds which address."""
 
@@ -90,6 +99,7 @@ class Allocator:
         mover: Mover,
         events: EventTeller,
         clock: Clock,
+        fixed_ips: FixedIpRule,
         take_overs: TakeOvers,
         *,
         default_expires_after: timedelta | None,
@@ -100,6 +110,7 @@ class Allocator:
         self._mover = mover
         self._events = events
         self._clock = clock
+        self._fixed_ips = fixed_ips
         self._take_overs = take_overs
         self._default_expires_after = default_expires_after
         self._default_policy = default_policy
@@ -129,6 +140,7 @@ class Allocator:
         if request.policy is not DeletePolicy.NEVER:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
         claim = _claim(request, self._expires_after(request))
+        self._fixed_ips.check_fixed(claim.identity)
         moved: EniFields | None = None
         for _ in range(_STEPS_MAX):
             step = await self._steps.watched(self._leases.acquire(claim))

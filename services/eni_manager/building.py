@@ -12,6 +12,7 @@ from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
 from services.eni_manager.domain.releases import ReleasePace
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
 from services.eni_manager.subnets import SubnetBook
@@ -33,6 +34,7 @@ class Doors:
     """What leads out of this process."""
 
     cloud: CloudApi
+    record: FollowedCluster
     leases: Leases
     agents: Agents
     events: Events
@@ -61,17 +63,16 @@ def build_tools(
         follower=EniFollower(cloud, interval_s=settings.cloud_follow_interval_s),
         instances=Gathering(instances, most=INSTANCES_PER_DESCRIBE_MAX, wait_s=_GATHER_S),
         enis_on=Gathering(enis_on, most=_ENIS_OF_INSTANCES_MAX, wait_s=_GATHER_S),
-        subnets=SubnetBook(cloud, settings.subnets, doors.headroom, clock),
+        subnets=SubnetBook(cloud, doors.record, doors.headroom, clock),
         headroom=doors.headroom,
         embargoes=doors.embargoes,
         leases=doors.leases,
         agents=doors.agents,
         events=doors.events,
-        marks=Watermarks(
-            warm_min=settings.warm_addresses_min,
-            warm_max=settings.warm_addresses_max,
-            pods_max=settings.pods_max,
+        warmth=Watermarks(
+            warm_min=settings.warm_addresses_min, warm_max=settings.warm_addresses_max
         ),
+        record=doors.record,
         whole_marks=Watermarks(
             warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
         ),
@@ -91,5 +92,6 @@ def _limits(settings: EniManagerSettings) -> Limits:
         backoff_longest_s=_BACKOFF_LONGEST_S,
         in_flight_max=timedelta(seconds=settings.cloud_in_flight_max_s),
         eni_rest_s=settings.empty_eni_rest_s,
+        gone_after_s=settings.instance_gone_after_s,
         quota_every_s=settings.quota_interval_s,
     )

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.eni_manager.domain.orphans import SweepMode
 from shared.errors import InvalidInput
-from shared.ids import SubnetId
 from shared.settings import Seconds, StoreSettings
 
 # Calls per second of one account, as the API documents them.
@@ -19,6 +19,7 @@ DOCUMENTED_RATES_PER_S: Final = {
     "DescribeNetworkInterfaces": 100.0,
     "DescribeNetworkInterfaceLimit": 20.0,
     "DescribeVpcPrivateIpAddresses": 20.0,
+    "DescribeUsedIpAddress": 20.0,
     "DescribeInstances": 40.0,
     "CreateNetworkInterface": 100.0,
     "AttachNetworkInterface": 50.0,
@@ -80,11 +81,21 @@ class EniManagerSettings(StoreSettings):
     """A signed call may still arrive so long after its owner ended: five minutes, and a minute
     by which clocks may differ."""
 
+    instance_gone_after_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """A node leaves once the cloud has not shown its instance for so long, twice or more."""
+
+    sweep: SweepMode = SweepMode.ON
+    """What becomes of ENIs that carry our tags and are in no book: off, dry_run (says what it
+    would do) or on."""
+
+    sweep_interval_s: Seconds = 60.0
+    """Between two looks for such ENIs."""
+
+    sweep_grace_s: Annotated[float, Field(ge=0, le=604_800)] = 600.0
+    """An ENI that was seen to be an orphan is treated as one after so long."""
+
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""
-
-    subnets: tuple[SubnetId, ...] = ()
-    """The container subnets; nodes get addresses from those of their own zone."""
 
     security_groups: tuple[str, ...] = ()
     """On the ENIs we make; none: those of the instance's own ENI."""
@@ -107,14 +118,14 @@ class EniManagerSettings(StoreSettings):
     warm_enis_max: Count = 0
     """Idle ENIs above this are taken back and deleted."""
 
-    pods_max: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Addresses of a node in all; none: the quota of its instance alone."""
-
     round_interval_s: Seconds = 5.0
     """A node is looked after at least this often; its agent's word wakes it at once."""
 
     observe_interval_s: Seconds = 60.0
     """A node's ENIs are compared with the cloud at least this often."""
+
+    cluster_interval_s: Seconds = 0.5
+    """The cluster's record is read this often: subnets come and go within this time."""
 
     subnets_interval_s: Seconds = 10.0
     """The subnets' free addresses are asked for this often."""
@@ -150,8 +161,6 @@ class EniManagerSettings(StoreSettings):
                 raise ValueError(
                     f"cloud_url {self.cloud_url!r}: http://HOST:PORT or https://HOST is allowed"
                 )
-        if len(set(self.subnets)) < len(self.subnets):
-            raise ValueError("subnets: one is named twice")
         return self
 
     def rates_per_s(self) -> dict[str, float]:

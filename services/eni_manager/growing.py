@@ -27,7 +27,7 @@ from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit
 from shared.cloud.words import Subnet
-from shared.errors import BerthError, SubnetFull, WrongSubnet
+from shared.errors import BerthError, Refused, SubnetFull
 from shared.ids import Zone
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Growing:
         if isinstance(step, AssignStep):
             await self._changes.addresses.assign(step.eni, step.count)
         else:
-            candidates = [each.subnet for each in self.usable_subnets()]
+            candidates = [each.subnet for each in self.usable_subnets() if not each.closed]
             await self._changes.additions.add(candidates or [step.subnet], step.count)
 
     def _plan(self) -> Growth:
@@ -124,7 +124,7 @@ class Growing:
             return None
         try:
             usable = self.usable_subnets()
-        except WrongSubnet:
+        except Refused:
             return None
         return capacity(
             self._room(node.zone),

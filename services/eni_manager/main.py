@@ -17,8 +17,10 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
+from services.eni_manager.adapters.cluster_endpoints import ClusterEndpoints
 from services.eni_manager.adapters.endpoints import EniManagerEndpoints
 from services.eni_manager.adapters.rate_limits import RedisPace
+from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
@@ -26,12 +28,17 @@ from services.eni_manager.adapters.redis_leases import RedisLeases
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
 from services.eni_manager.building import Doors, build_tools
+from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
+from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.eni_tags import TAG_CLUSTER
+from services.eni_manager.followed_cluster import FollowedCluster
+from services.eni_manager.inspector import Inspector
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
-from services.eni_manager.subnets import SubnetBook
+from services.eni_manager.sweeper import Sweeper, SweepPolicy
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
@@ -44,7 +51,7 @@ from shared.errors import BerthError
 from shared.messages.base import ServiceName
 from shared.runtime.lifecycle import service_main
 from shared.runtime.loops import Loops
-from shared.store.connection import STORE_CONDITION, check_store, open_store
+from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
 log = logging.getLogger(__name__)
@@ -80,8 +87,11 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         leases = RedisLeases(store, cluster=settings.cluster)
+        record = FollowedCluster(RedisCluster(store, cluster=settings.cluster))
+        await record.refresh()
         doors = Doors(
             cloud=cloud,
+            record=record,
             leases=leases,
             agents=BusAgents(bus, clock),
             events=BusEvents(event_log, clock),
@@ -99,7 +109,6 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Reclaimer(leases),
             WholeMoves(tools),
             enis,
-            tools.subnets,
             cloud,
             first_look_wait_s=settings.first_look_wait_s,
         )
@@ -107,7 +116,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
-        _start_loops(loops, settings, tools, reconciler, store, readiness)
+        _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -115,7 +124,8 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
-            EniManagerEndpoints(service, clock).handlers(),
+            EniManagerEndpoints(service, clock).handlers()
+            | ClusterEndpoints(ClusterViews(tools, enis), Inspector(tools, enis)).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
@@ -126,7 +136,7 @@ async def _open_store(
     stack: AsyncExitStack, settings: EniManagerSettings, readiness: Readiness
 ) -> Redis:
     store = open_store(settings)
-    stack.push_async_callback(store.aclose)
+    stack.push_async_callback(close_store, store)
     await check_store(store, settings)
     readiness.set(STORE_CONDITION)
     return store
@@ -147,13 +157,19 @@ def _start_loops(
     loops: Loops,
     settings: EniManagerSettings,
     tools: Tools,
+    enis: EniStore,
     reconciler: Reconciler,
     store: Redis,
     readiness: Readiness,
 ) -> None:
     loops.every(
+        "cluster",
+        _follow_cluster(tools, reconciler),
+        interval_s=settings.cluster_interval_s,
+    )
+    loops.every(
         "subnets",
-        _watch_cloud(tools.subnets, readiness),
+        _watch_cloud(tools, readiness),
         interval_s=settings.subnets_interval_s,
     )
     loops.every(
@@ -161,6 +177,13 @@ def _start_loops(
         _watch_store(store, settings, readiness),
         interval_s=settings.round_interval_s,
     )
+    sweeper = Sweeper(
+        enis,
+        tools,
+        SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        reconciler.sweeping_right,
+    )
+    loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
 
@@ -189,12 +212,31 @@ def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:
     )
 
 
-def _watch_cloud(subnets: SubnetBook, readiness: Readiness) -> Callable[[], Awaitable[None]]:
+def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaitable[None]]:
+    """Subnets come and go while nodes are served."""
+
+    async def look() -> None:
+        if not await tools.record.refresh():
+            return
+        log.info("cluster's record has changed", extra={"revision": tools.record.revision})
+        try:
+            await tools.subnets.refresh()
+        finally:
+            for worker in reconciler.workers():
+                worker.wake.set()
+
+    return look
+
+
+def _watch_cloud(tools: Tools, readiness: Readiness) -> Callable[[], Awaitable[None]]:
     """Free addresses, and whether the cloud answers at all: it may come later."""
+    subnets = tools.subnets
 
     async def look() -> None:
         try:
             await subnets.refresh()
+            if not tools.record.container():  # nothing was asked yet
+                await tools.cloud.find_enis_tagged({TAG_CLUSTER: tools.cluster})
         except BerthError as error:
             readiness.clear(CLOUD_CONDITION, str(error))
             raise

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.ports import EniStore, Order, Term
+from services.eni_manager.domain.ports import EniStore, Order, Term, TermEnded
 from services.eni_manager.domain.records import (
     AddressRecord,
     EniRecord,
@@ -19,7 +19,6 @@ from services.eni_manager.domain.records import (
     Record,
 )
 from shared.clock import Clock
-from shared.errors import Stale
 from shared.ids import EniId, SubnetId
 
 
@@ -31,9 +30,9 @@ class TermHolder:
         self._clock = clock
 
     def check(self) -> Term:
-        """Raises Stale once the term has ended by this machine's own clock."""
+        """Raises TermEnded once the term has ended by this machine's own clock."""
         if self._clock.monotonic_s() >= self.term.ends_at_s:
-            raise Stale(f"term {self.term.number} of shard {self.term.shard} has ended")
+            raise TermEnded(f"term {self.term.number} of shard {self.term.shard} has ended")
         return self.term
 
 
@@ -96,6 +95,20 @@ class NodeBook:
             self._put(record)
         for record in drop:
             self._drop(record)
+
+    async def close(self) -> None:
+        """All records of the node go from the store: it has left. Memory is left as it is."""
+        image = self.image
+        await self._store.write(
+            self._holder.check(),
+            self.node.node,
+            drop=[
+                *image.intents.values(),
+                *image.addresses.values(),
+                *image.enis.values(),
+                image.node,
+            ],
+        )
 
     async def change_node(
         self,

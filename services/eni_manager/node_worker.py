@@ -7,19 +7,22 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
+from services.eni_manager.departures import Departure
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
+from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
+from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
-from services.eni_manager.observer import Observer
+from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, TryLater
+from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,10 @@ _FINISHED_IN_ORDER = (  # by kind: what gives room before what takes it
     IntentKind.ADD_ENI,
     IntentKind.ASSIGN,
 )
+
+
+class NodeLeft(NotFound):
+    """Raised when the node's book was closed."""
 
 
 class NodeWorker:
@@ -42,6 +49,7 @@ class NodeWorker:
         self.stock = Stock(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
+        self._departure = Departure(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
@@ -52,6 +60,9 @@ class NodeWorker:
         )
         self.whole = ExclusiveEnis(book, tools, self.changes, self.stock, self.growing)
         self.releasing = Releasing(book, tools, self.changes, self.stock, self._demand)
+        self._draining = Draining(
+            book, tools, self.changes, self.stock, self.releasing, self.whole
+        )
 
     async def hear(self, record: NodeRecord, enis: frozenset[str]) -> str | None:
         """The agent's newest demand; the problem it should know of, if any."""
@@ -82,13 +93,23 @@ class NodeWorker:
         self._observe_at_s = 0.0
         self.wake.set()
 
+    @property
+    def has_left(self) -> bool:
+        return self._departure.has_left
+
     async def round(self) -> None:
         async with self.lock:
+            if self.has_left:
+                return
             try:
                 with urgent(self._urgency()):
                     await self._round()
+            except NodeLeft:
+                return
+            except TermEnded:
+                raise  # nobody here may write that down
             except BerthError as error:
-                await self._set_problem(str(error))
+                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
                 log.warning(
@@ -149,7 +170,13 @@ class NodeWorker:
 
     async def observe(self) -> None:
         """Look at the cloud now. The caller holds the lock."""
-        await self._observer.observe()
+        try:
+            await self._observer.observe()
+        except InstanceGone as gone:
+            if await self._departure.is_gone():
+                raise NodeLeft(str(gone)) from gone
+            raise
+        self._departure.is_here()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()
         await self.changes.addresses.end_moves(
@@ -193,11 +220,12 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
 
     def _let_be(self, error: TryLater) -> None:
-        if isinstance(error, RETRIED):
+        if isinstance(error, (*RETRIED, TermEnded)):
             raise error
         log.info("agent is away", extra={"node": self.book.node.node, "error": str(error)})
 
@@ -205,6 +233,8 @@ class NodeWorker:
         async with self._offering:
             if not self._unaware and not self.book.image.held(Hold.ASSIGNING):
                 return
+            if await self.stock.look_at_embargoes():
+                await self._observer.observe()
             heard = self._demand.heard
             taken = await self.stock.offer()
             self._unaware = False
@@ -214,9 +244,9 @@ class NodeWorker:
             elif taken[Purpose.EXCLUSIVE]:
                 self._demand.is_doubtful = True
 
-    async def _set_problem(self, problem: str | None) -> None:
+    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
-        if problem is not None and not self.book.node.has_joined:
+        if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

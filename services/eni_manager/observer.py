@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from services.eni_manager.domain.enis import Evidence, compare
-from services.eni_manager.domain.placement import subnets_of_zone
 from services.eni_manager.domain.records import EniRecord, Hold, IntentKind, Purpose
 from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_PURPOSE
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import CloudNotFound
-from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance
-from shared.errors import CloudRefused, EpochLost, QuotaReached, Unavailable, WrongSubnet
+from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance, InstanceState
+from shared.errors import (
+    CloudRefused,
+    EpochLost,
+    NotFound,
+    QuotaReached,
+    Unavailable,
+)
 from shared.ids import EniId, InstanceId
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,10 @@ class Sight:
     instance: Instance
     quota: EniQuota
     enis: list[Eni]
+
+
+class InstanceGone(NotFound):
+    """Raised when the cloud shows no such instance, or a terminated one."""
 
 
 class Observer:
@@ -71,10 +79,8 @@ class Observer:
         check = self._book.check_term
         instance = await self._tools.call(check, lambda: self._tools.instances.get(name))
         enis = await self._tools.call(check, lambda: self._tools.enis_on.get(name))
-        if instance is None:
-            raise CloudNotFound(
-                "DescribeInstances", "InvalidInstanceId.NotFound", f"no instance {name}"
-            )
+        if instance is None or instance.state is InstanceState.TERMINATED:
+            raise InstanceGone(f"instance {name} of node {self._book.node.node} does not exist")
         return Sight(
             instance=instance,
             quota=await self._known_quota(name),
@@ -106,15 +112,6 @@ class Observer:
                 f" ENIs with {sight.quota.addresses_per_eni} addresses each, the primary ones"
                 " included: none is left for pods"
             )
-        container = self._tools.subnets.container()
-        in_vpc = self._tools.subnets.in_vpc(instance.vpc)
-        if container and not in_vpc:
-            raise WrongSubnet(
-                f"node {node.node} is in {instance.vpc}, the container subnets are in"
-                f" {', '.join(sorted({each.vpc for each in container}))}: name subnets of"
-                f" {instance.vpc} in the setting `subnets`"
-            )
-        subnets_of_zone(node.node, instance.zone, in_vpc)
 
     async def _record_enis(self, sight: Sight) -> None:
         """Ours and the instance's own; one whose making is unfinished waits for its end."""

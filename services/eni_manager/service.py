@@ -15,10 +15,9 @@ from services.eni_manager.mover import Mover
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Reconciler
-from services.eni_manager.subnets import SubnetBook
 from services.eni_manager.whole_moves import WholeMoves
 from shared.cloud.port import CloudApi
-from shared.cloud.words import InstanceState, Subnet
+from shared.cloud.words import InstanceState
 from shared.errors import NotFound, Stale, Unavailable
 from shared.ids import InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
@@ -42,7 +41,6 @@ class EniManager:
         reclaimer: Reclaimer,
         whole: WholeMoves,
         store: EniStore,
-        subnets: SubnetBook,
         cloud: CloudApi,
         *,
         first_look_wait_s: float,
@@ -52,7 +50,6 @@ class EniManager:
         self._reclaimer = reclaimer
         self._whole = whole
         self._store = store
-        self._subnets = subnets
         self._cloud = cloud
         self._first_look_wait_s = first_look_wait_s
 
@@ -112,8 +109,10 @@ class EniManager:
         """Take an expired lease's address. Busy when another replica has the node."""
         if reclaim.node is None:
             await self._whole.reclaim(reclaim)
+        elif worker := self._reconciler.worker(reclaim.node):
+            await self._reclaimer.reclaim(worker, reclaim)
         else:
-            await self._reclaimer.reclaim(self._worker(reclaim.node), reclaim)
+            await self._reclaimer.reclaim_from_gone(reclaim, await self._store.load_nodes())
 
     def _worker(self, node: NodeName) -> NodeWorker:
         worker = self._reconciler.worker(node)
@@ -141,7 +140,3 @@ class EniManager:
         if worker is None:
             raise NotFound(f"node {node} was never heard of")
         worker.observe_soon()
-
-    async def subnets(self) -> list[Subnet]:
-        await self._subnets.refresh()
-        return self._subnets.container()

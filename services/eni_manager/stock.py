@@ -45,7 +45,9 @@ class Stock:
         """Offer everything the agent has not taken; how many it took, by the purpose of their
         ENIs. An ENI that is about to be removed is named no more. Raises Unavailable."""
         image = self._book.image
-        offered = await self._offerable()
+        offered = [
+            each for each in image.held(Hold.ASSIGNING) if each.address not in self._kept_back
+        ]
         answer = await self._tools.agents.offer(
             self._book.node.node,
             self._book.next_order(),
@@ -59,12 +61,13 @@ class Stock:
             await self._book.write(put=await self._judge(refused))
         return Counter(image.enis[each.eni].purpose for each in taken if each.eni in image.enis)
 
-    async def _offerable(self) -> list[AddressRecord]:
-        """Those that no call in flight may yet take off their ENI."""
+    async def look_at_embargoes(self) -> bool:
+        """Whether one has ended: a late call may have taken what it was about off its ENI, so
+        the cloud is to be looked at before that is offered."""
         fresh = self._book.image.held(Hold.ASSIGNING)
         under = await self._tools.embargoes.among([(it.eni, it.address) for it in fresh])
-        self._kept_back = frozenset(address for _, address in under)
-        return [each for each in fresh if each.address not in self._kept_back]
+        before, self._kept_back = self._kept_back, frozenset(address for _, address in under)
+        return not before <= self._kept_back
 
     async def begin_recall(
         self, count: int, eni: EniId | None, purpose: Purpose = Purpose.SHARED

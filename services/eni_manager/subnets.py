@@ -10,10 +10,12 @@ from typing import Final
 
 from services.eni_manager.domain.breakers import Breaker
 from services.eni_manager.domain.ports import Headroom
+from services.eni_manager.followed_cluster import FollowedCluster
 from shared.clock import Clock
 from shared.cloud.errors import CloudAway, CloudError
 from shared.cloud.port import CloudApi
 from shared.cloud.words import Subnet
+from shared.errors import ClusterNotEnabled, WrongVpc
 from shared.ids import SubnetId, VpcId
 from shared.telemetry.metrics import SUBNET_FREE_ADDRESSES
 
@@ -27,14 +29,14 @@ class SubnetBook:
     """Container subnets by id; any other subnet is described when it is first asked for."""
 
     def __init__(
-        self, cloud: CloudApi, subnets: Sequence[SubnetId], headroom: Headroom, clock: Clock
+        self, cloud: CloudApi, cluster: FollowedCluster, headroom: Headroom, clock: Clock
     ) -> None:
         self._cloud = cloud
+        self._cluster = cluster
         self._headroom = headroom
         self._clock = clock
         self._breakers: dict[SubnetId, Breaker] = {}
         self._fresh_until_s = 0.0
-        self._named = tuple(subnets)
         self._known: dict[SubnetId, Subnet] = {}
         self._was_told = False
         self._refreshing = asyncio.Lock()
@@ -59,7 +61,7 @@ class SubnetBook:
     async def _refresh(self) -> None:
         asked_ms = await self._headroom.moment_ms()
         found = await self._cloud.describe_subnets(
-            list(dict.fromkeys((*self._named, *self._known)))
+            list(dict.fromkeys((*self._named(), *self._known)))
         )
         await self._headroom.tell({each.subnet: each.free for each in found}, asked_ms=asked_ms)
         self._known = {each.subnet: each for each in found}
@@ -68,14 +70,33 @@ class SubnetBook:
 
     def container(self) -> list[Subnet]:
         """Those that pods may have addresses of."""
-        return [self._known[each] for each in self._named if each in self._known]
+        return [self._known[each] for each in self._named() if each in self._known]
 
     def missing(self) -> list[SubnetId]:
-        """Named in the settings, and not at the cloud."""
-        return [each for each in self._named if each not in self._known]
+        """The cluster's, and not at the cloud."""
+        return [each for each in self._named() if each not in self._known]
 
     def in_vpc(self, vpc: VpcId) -> list[Subnet]:
-        return [each for each in self.container() if each.vpc == vpc]
+        """The container subnets as a node of this VPC may use them: closed ones have nothing
+        free for it. Raises ClusterNotEnabled, WrongVpc."""
+        if not self._cluster.is_enabled:
+            raise ClusterNotEnabled(self._cluster.why_not_enabled)
+        container = self.container()
+        found = [each for each in container if each.vpc == vpc]
+        if container and not found:
+            others = ", ".join(sorted({each.vpc for each in container}))
+            raise WrongVpc(
+                f"the node is in {vpc}, the container subnets are in {others}: a node gets"
+                " addresses only from subnets of its own VPC"
+            )
+        closed = self._cluster.closed()
+        return [
+            replace(each, free=0, closed=closed[each.subnet]) if each.subnet in closed else each
+            for each in found
+        ]
+
+    def _named(self) -> list[SubnetId]:
+        return [each.subnet for each in self._cluster.container()]
 
     async def get(self, subnet: SubnetId) -> Subnet:
         if subnet not in self._known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from services.eni_manager.domain.errands import under_right
 from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
 from services.eni_manager.domain.releases import ReleasePace
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
 from services.eni_manager.subnets import SubnetBook
@@ -36,6 +37,7 @@ class Limits:
     backoff_longest_s: float
     in_flight_max: timedelta  # a signed call may still arrive this long after its owner's end
     eni_rest_s: float  # an ENI is removed once it has been empty this long
+    gone_after_s: float  # an instance that the cloud no longer shows
     quota_every_s: float  # an instance's quota is asked for again
 
 
@@ -52,13 +54,19 @@ class Tools:
     leases: Leases
     agents: Agents
     events: Events
-    marks: Watermarks
+    warmth: Watermarks
+    record: FollowedCluster
     whole_marks: Watermarks  # of ENIs that one pod has as a whole
     release: ReleasePace
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock
     rng: random.Random
+
+    @property
+    def marks(self) -> Watermarks:
+        """With the pod maximum that the cluster was enabled with."""
+        return replace(self.warmth, pods_max=self.record.pods_max)
 
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
         """Repeat while the cloud says "later". `check` comes before each call's turn, and

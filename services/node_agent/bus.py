@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from shared.ids import NodeName
 from shared.messages.base import Endpoint, Message, Request
+from shared.runtime.pulse import Pulse
 
 Req = TypeVar("Req", bound=Request)
 Out = TypeVar("Out", bound=Message)
@@ -20,6 +21,11 @@ class Bus(Protocol):
         ...
 
 
+# What others are told of a pod waits this long: it is told together with what happens
+# meanwhile, and not while the runtime's next call is served.
+GATHER_S: Final = 0.05
+
+
 class Signals:
     """What one part says to the others: stock came or went, something is to be told."""
 
@@ -27,32 +33,18 @@ class Signals:
         self.stock_changed = Pulse()
         self.outbox = asyncio.Event()
         self.want = asyncio.Event()
+        self._is_gathering = False
 
     def give_all(self) -> None:
         self.stock_changed.give()
         self.tell()
 
     def tell(self) -> None:
+        if not self._is_gathering:
+            self._is_gathering = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._tell)
+
+    def _tell(self) -> None:
+        self._is_gathering = False
         self.outbox.set()
         self.want.set()
-
-
-class Pulse:
-    """Wakes everybody who waits now, each time it is given."""
-
-    def __init__(self) -> None:
-        self._next = asyncio.Event()
-
-    def give(self) -> None:
-        self._next.set()
-        self._next = asyncio.Event()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """True when woken, False when the time ran out."""
-        waited_for = self._next
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waited_for.wait()
-        except TimeoutError:
-            return False
-        return True

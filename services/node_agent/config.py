@@ -79,7 +79,8 @@ class NodeAgentSettings(ServiceSettings):
     """How long a released address rests: connections and neighbours of its last pod die."""
 
     table_base: Annotated[int, Field(ge=256, le=1 << 20)] = 4000
-    """An ENI's routing table is this plus its link's index (others claim 2004 and 2005)."""
+    """The routing table of the pods; an ENI's is this plus its link's index (others claim 2004
+    and 2005)."""
 
     masquerade: bool = False
     """Whether pods leave the VPC with the node's source."""
@@ -93,7 +94,7 @@ class NodeAgentSettings(ServiceSettings):
     rest_interval_s: Seconds = 1.0
     """How often cooled addresses are looked for."""
 
-    repair_interval_s: Seconds = 5.0
+    repair_interval_s: Seconds = 3.0
     """How often the kernel is compared with the book, beside its own notices of change."""
 
     report_interval_s: Seconds = 5.0

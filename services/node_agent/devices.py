@@ -15,8 +15,8 @@ from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.clock import Clock
 from shared.errors import InvalidInput, Unavailable
+from shared.runtime.pulse import Pulse
 
-from .bus import Pulse
 from .domain.devices import Capacity, Slots, Supply
 from .ledger import Ledger
 

@@ -37,8 +37,9 @@ from shared.messages.leases import (
 )
 from shared.runtime.backoff import backoff_s
 from shared.runtime.loops import cancel
+from shared.runtime.pulse import Pulse
 
-from .bus import Bus, Pulse, Signals
+from .bus import Bus, Signals
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
 from .ledger import Ledger
 from .links import NodeLinks

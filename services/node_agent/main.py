@@ -12,7 +12,6 @@ import os
 import random
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Final
 
 from nats.aio.client import Client
 
@@ -22,11 +21,10 @@ from services.node_agent.adapters.cni_spool import drain_spool
 from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
 from services.node_agent.adapters.kubernetes_access import from_kubeconfig, in_cluster
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
-from services.node_agent.adapters.kubernetes_pods import KubernetesPods
+from services.node_agent.adapters.kubernetes_pods import KubernetesPods, watch_pods
 from services.node_agent.adapters.late_bus import LateBus
 from services.node_agent.adapters.metadata import instance_id
 from services.node_agent.adapters.netlink import NetlinkKernel
-from services.node_agent.adapters.pod_watch import PodWatch
 from services.node_agent.adapters.pods import FolderPods, NoPods
 from services.node_agent.cni.binary import plugin_path
 from services.node_agent.cni.install import install_plugin, write_config_list
@@ -35,6 +33,7 @@ from services.node_agent.config import NodeAgentSettings, PodSourceKind
 from services.node_agent.devices import Devices
 from services.node_agent.domain.ports import PodSource, Runtime
 from services.node_agent.garbage import Garbage
+from services.node_agent.healing import keep_repairing
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
 from shared.annotations import NetworkMode
@@ -43,13 +42,11 @@ from shared.bus.permissions import Role, client_name
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.errors import Refused
-from shared.kernel.changes import Changes, Kind
+from shared.kubernetes.watching import ObjectWatch
 from shared.messages.nodes import AGENT_INVENTORY, AGENT_MEND, STOCK_OFFER, STOCK_RECALL
 from shared.runtime.lifecycle import service_main, version
 from shared.runtime.loops import Loops
 from shared.telemetry.health import HealthServer, Readiness
-
-_REPAIR_GAP_S: Final = 0.5
 
 
 def main() -> None:
@@ -105,7 +102,9 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         agent.start(loops, settings)
         if watch is not None:
             loops.keep("pods", watch.run)
-        _keep_repairing(agent, settings, loops, stack)
+        stack.callback(
+            keep_repairing(agent, settings, loops, own=[each.port for each in kernels]).close
+        )
         _keep_clean(agent, world.pods, settings, loops)
         _keep_devices(agent, settings, loops, stack)
         orders = Connected(agent, settings)
@@ -157,7 +156,7 @@ class Connected:
 
 def _pod_source(
     settings: NodeAgentSettings, rng: random.Random, stack: AsyncExitStack
-) -> tuple[PodSource, PodWatch | None]:
+) -> tuple[PodSource, ObjectWatch | None]:
     """Where pods are looked up; and what has to run for it."""
     if settings.pod_source is not PodSourceKind.KUBERNETES:
         folder = settings.pod_folder
@@ -166,7 +165,7 @@ def _pod_source(
     access = in_cluster(os.environ) if config is None else from_kubeconfig(config)
     api = KubernetesApi(access, timeout_s=settings.kubernetes_timeout_s)
     stack.push_async_callback(api.aclose)
-    watch = PodWatch(api, settings.node, rng)
+    watch = watch_pods(api, settings.node, rng)
     return KubernetesPods(api, watch), watch
 
 
@@ -186,23 +185,6 @@ def _install_plugin(settings: NodeAgentSettings) -> None:
         install_plugin(plugin_path(), settings.cni_bin_dir)
     except OSError as error:
         raise Refused(f"cni_bin_dir {settings.cni_bin_dir}: {error}") from error
-
-
-def _keep_repairing(
-    agent: Agent, settings: NodeAgentSettings, loops: Loops, stack: AsyncExitStack
-) -> None:
-    changes = Changes(Kind.LINK, Kind.ADDRESS, Kind.ROUTE, Kind.RULE)
-    stack.callback(changes.close)
-
-    async def repair() -> None:
-        changes.changed.clear()
-        began_s = agent.clock.monotonic_s()
-        agent.repairer.round()
-        took_s = agent.clock.monotonic_s() - began_s
-        # Our own changes wake it too: it may take no more than a twentieth of the time.
-        await asyncio.sleep(max(_REPAIR_GAP_S, 20 * took_s))
-
-    loops.every("repair", repair, interval_s=settings.repair_interval_s, wake=changes.changed)
 
 
 def _keep_clean(

@@ -19,8 +19,9 @@ from shared.ids import Incarnation, InstanceId, NodeName
 from shared.messages.leases import Fence
 from shared.messages.nodes import NODE_REGISTER, RegisterRequest
 from shared.runtime.backoff import backoff_s
+from shared.runtime.pulse import Pulse
 
-from .bus import Bus, Pulse
+from .bus import Bus
 from .ledger import Ledger
 
 log = logging.getLogger(__name__)

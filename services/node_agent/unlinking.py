@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from shared.errors import BerthError
-
-from .bus import Pulse
+from shared.runtime.pulse import Pulse
 
 log = logging.getLogger(__name__)
 

@@ -86,14 +86,18 @@ def _launch_all(cloud: Cloud, topology: Topology, *, now: datetime, source: str)
             ) from error
 
 
+def quota_of(document: InstanceDocument) -> InstanceQuota:
+    """What the topology says, or the public table."""
+    if document.quota is None:
+        return default_quota(document.type, document.cpu)
+    return InstanceQuota(
+        enis=document.quota.enis, addresses_per_eni=document.quota.addresses_per_eni
+    )
+
+
 def _instance(
     cloud: Cloud, document: InstanceDocument, address: IPv4Address, now: datetime
 ) -> Instance:
-    quota = default_quota(document.type, document.cpu)
-    if document.quota is not None:
-        quota = InstanceQuota(
-            enis=document.quota.enis, addresses_per_eni=document.quota.addresses_per_eni
-        )
     return Instance(
         id=InstanceId(document.id),
         name=document.node or document.id,
@@ -103,7 +107,7 @@ def _instance(
         type=document.type,
         cores=document.cpu,
         memory_gib=document.memory_gib,
-        quota=quota,
+        quota=quota_of(document),
         primary_address=address,
         created_at=now,
     )

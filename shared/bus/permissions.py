@@ -15,6 +15,15 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
+from shared.messages.cluster_life import (
+    CLUSTER_DISABLE,
+    CLUSTER_ENABLE,
+    CLUSTER_STATUS,
+    SUBNET_ADD,
+    SUBNET_INSPECT,
+    SUBNET_REMOVE,
+    SUBNET_SET,
+)
 from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
@@ -34,6 +43,13 @@ from shared.messages.nodes import (
     NODE_WANT,
     STOCK_OFFER,
     STOCK_RECALL,
+)
+from shared.messages.recovery import (
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVER,
+    RECOVERY_STATUS,
+    RECOVERY_TRIAL,
 )
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
 
@@ -61,6 +77,11 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_LIST.name: _OPERATOR,
     LEASE_FORGET.name: _OPERATOR,
     LEASE_POLICY.name: _OPERATOR,
+    LEASE_BACKUP.name: _OPERATOR,
+    LEASE_RESTORE.name: _OPERATOR,
+    RECOVERY_TRIAL.name: _OPERATOR,
+    RECOVER.name: _OPERATOR,
+    RECOVERY_STATUS.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
@@ -68,6 +89,13 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_LIST.name: _OPERATOR,
     NODE_LOOK.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
+    CLUSTER_ENABLE.name: _OPERATOR,
+    CLUSTER_DISABLE.name: _OPERATOR,
+    CLUSTER_STATUS.name: _OPERATOR,
+    SUBNET_ADD.name: _OPERATOR,
+    SUBNET_SET.name: _OPERATOR,
+    SUBNET_REMOVE.name: _OPERATOR,
+    SUBNET_INSPECT.name: frozenset({Role.ALLOCATOR}),
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
@@ -75,7 +103,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
 }
 
 EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {
-    Role.ALLOCATOR: ("lease", "node"),
+    Role.ALLOCATOR: ("lease", "node", "subnet", "cluster"),
     Role.ENI_MANAGER: ("address", "eni", "node", "subnet"),
 }
 

@@ -53,6 +53,10 @@ class CloudApi(Protocol):
         """Who has the address, ENI or not; None when it is free."""
         ...
 
+    async def find_used_in(self, vpc: VpcId, subnet: SubnetId) -> list[UsedAddress]:
+        """Every address of the subnet that somebody has or keeps, with what has it."""
+        ...
+
     async def create_eni(self, new: NewEni) -> Eni:
         """Raises CloudSubnetFull, CloudLimit."""
         ...

@@ -45,6 +45,7 @@ class Subnet:
     cidr: IPv4Network
     free: int
     total: int
+    closed: str | None = None  # to new addresses, by a person's word: cordoned, draining
 
     @property
     def gateway(self) -> IPv4Address:
@@ -141,3 +142,4 @@ class UsedAddress:
 
     address: IPv4Address
     kind: str
+    resource: str = ""  # its id, where the cloud tells

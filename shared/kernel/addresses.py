@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from .conversation import (
     NLM_F_ACK,
@@ -18,11 +17,12 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import address_header, ipv4, u32
+from .encoding import address_header, attributes, ipv4, u32
 
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
+_HEADER: Final = struct.Struct("=BBBBi")  # ifaddrmsg
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _IFA_FLAGS: Final = 8
@@ -64,20 +64,18 @@ def delete_address(index: int, address: IPv4Interface) -> Request:
 
 def link_addresses(conversation: Conversation) -> list[LinkAddress]:
     """Every IPv4 address of the namespace."""
-    wanted = ifaddrmsg()
-    wanted["family"] = socket.AF_INET
-    found = []
-    for data in conversation.dump(RTM_GETADDR, wanted):
-        message = ifaddrmsg(data)
-        message.decode()
-        local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        found.append(
-            LinkAddress(
-                int(message["index"]),
-                IPv4Interface((IPv4Address(local), int(message["prefixlen"]))),
-            )
-        )
-    return found
+    return [read_link_address(message) for message in dump_addresses(conversation)]
+
+
+def dump_addresses(conversation: Conversation) -> list[bytes]:
+    return conversation.dump(RTM_GETADDR, address_header(socket.AF_INET, 0, 0))
+
+
+def read_link_address(message: bytes) -> LinkAddress:
+    _, prefix_length, _, _, index = _HEADER.unpack_from(message)
+    has = attributes(message, _HEADER.size)
+    address = IPv4Address(has.get(_IFA_LOCAL) or has[_IFA_ADDRESS])
+    return LinkAddress(index, IPv4Interface((address, prefix_length)))
 
 
 def _address(index: int, address: IPv4Interface) -> bytes:

@@ -1,8 +1,8 @@
 """One netlink socket of one namespace: batches of requests out, every acknowledgement in.
 
 Messages come as bytes (encoding.py) or as pyroute2's objects; the conversation is ours, because
-a batch in one write with all acknowledgements read back takes a quarter of the time of single
-calls.
+a batch in one write, of which only refusals and the last acknowledgement come back, takes a
+quarter of the time of single calls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _NLMSG_DONE: Final = 3
 _F_DUMP_INTR: Final = 0x10
 _HEADER: Final = struct.Struct("=IHHII")
 _RECEIVE_BYTES: Final = 1 << 18
-_TIMEOUT_S: Final = 10.0
+_ACK_BYTES: Final = 1 << 13
+_TIMEOUT: Final = struct.pack("@ll", 10, 0)  # seconds and microseconds
+_ACK: Final = struct.Struct("=IHHIIi")  # a header and an errno
 _DUMP_ATTEMPTS_MAX: Final = 5
 _BATCH_MAX: Final = 256
 
@@ -55,12 +57,13 @@ class Request:
     message: bytes | nlmsg  # without its header, if bytes
     forgiven: frozenset[int] = field(default=frozenset())  # errnos
 
-    def encode(self, sequence: int) -> bytes:
+    def encode(self, sequence: int, *, is_acknowledged: bool = True) -> bytes:
+        flags = self.flags if is_acknowledged else self.flags & ~NLM_F_ACK
         if isinstance(self.message, bytes):
             length = _HEADER.size + len(self.message)
-            return _HEADER.pack(length, self.kind, self.flags, sequence, 0) + self.message
+            return _HEADER.pack(length, self.kind, flags, sequence, 0) + self.message
         self.message["header"]["type"] = self.kind
-        self.message["header"]["flags"] = self.flags
+        self.message["header"]["flags"] = flags
         self.message["header"]["sequence_number"] = sequence
         self.message["header"]["pid"] = 0
         self.message.reset()
@@ -69,13 +72,25 @@ class Request:
 
 
 class Conversation:
-    """A netlink socket. `netns` None: the calling thread's own namespace."""
+    """A netlink socket. `netns` None: the calling thread's own namespace.
 
-    def __init__(self, netns: int | None = None, *, family: int = 0) -> None:
-        self._socket = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, family)
-        self._socket.settimeout(_TIMEOUT_S)
+    `home` is a descriptor of that own namespace, for who makes many conversations elsewhere.
+    """
+
+    def __init__(
+        self, netns: int | None = None, *, family: int = 0, home: int | None = None
+    ) -> None:
+        self._socket = socket_in(netns, socket.AF_NETLINK, socket.SOCK_RAW, family, home=home)
+        # The kernel's own time-outs: Python's ask before each call whether it may be made.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEOUT)
         self._socket.bind((0, 0))
         self._sequence = 0
+
+    @property
+    def port(self) -> int:
+        """Who the kernel names as the author of what is changed over this conversation."""
+        return int(self._socket.getsockname()[0])
 
     def __enter__(self) -> Conversation:
         return self
@@ -109,25 +124,32 @@ class Conversation:
         return results
 
     def _exchange(self, requests: Sequence[Request]) -> list[int]:
+        """Refusals are always answered; of what was done only the last is acknowledged."""
         first = self._sequence + 1
         self._sequence += len(requests)
+        last = len(requests) - 1
         self._socket.send(
-            b"".join(request.encode(first + index) for index, request in enumerate(requests))
+            b"".join(
+                request.encode(first + index, is_acknowledged=index == last)
+                for index, request in enumerate(requests)
+            )
         )
-        results: dict[int, int] = {}
-        while len(results) < len(requests):
-            data = self._socket.recv(_RECEIVE_BYTES)
-            for kind, _, sequence, body in split_messages(data):
-                if kind == _NLMSG_ERROR and first <= sequence <= self._sequence:
-                    results[sequence] = -struct.unpack_from("=i", body)[0]
-        return [results[first + index] for index in range(len(requests))]
+        results = [0] * len(requests)
+        while True:
+            data = self._socket.recv(_ACK_BYTES)
+            _, kind, _, sequence, _, number = _ACK.unpack_from(data)
+            if kind != _NLMSG_ERROR or not first <= sequence <= self._sequence:
+                continue
+            results[sequence - first] = -number
+            if sequence == self._sequence:
+                return results
 
-    def dump(self, kind: int, message: nlmsg, *, flags: int = NLM_F_DUMP) -> list[bytes]:
-        """Every object of a kind, each message with its header, for decoding."""
+    def dump(self, kind: int, message: bytes) -> list[bytes]:
+        """Every object of a kind, each message without its header."""
         for _ in range(_DUMP_ATTEMPTS_MAX):
             self._sequence += 1
             request = Request(
-                what="dump", kind=kind, flags=NLM_F_REQUEST | flags, message=message
+                what="dump", kind=kind, flags=NLM_F_REQUEST | NLM_F_DUMP, message=message
             )
             self._socket.send(request.encode(self._sequence))
             found, was_interrupted = self._collect()
@@ -149,8 +171,7 @@ class Conversation:
                 if kind == _NLMSG_ERROR:
                     number = -struct.unpack_from("=i", body)[0]
                     raise NetlinkError(number, "dump")
-                header = _HEADER.pack(len(body) + _HEADER.size, kind, flags, sequence, 0)
-                found.append(header + body)
+                found.append(body)
 
 
 def split_messages(data: bytes) -> list[tuple[int, int, int, bytes]]:

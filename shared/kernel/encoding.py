@@ -92,3 +92,11 @@ def attributes(data: bytes, offset: int) -> dict[int, bytes]:
 
 def number(payload: bytes | None) -> int | None:
     return None if payload is None else int(_U32.unpack_from(payload)[0])
+
+
+def element(payload: bytes | None, place: int) -> int:
+    """One of a list of numbers; 0 where the list is absent or too short."""
+    end = (place + 1) * _U32.size
+    if payload is None or len(payload) < end:
+        return 0
+    return int(_U32.unpack_from(payload, end - _U32.size)[0])

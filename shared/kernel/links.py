@@ -10,8 +10,6 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from .conversation import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -20,7 +18,7 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import attribute, attributes, link_header, mac, number, text, u32
+from .encoding import attribute, attributes, element, link_header, mac, number, text, u32
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
@@ -33,18 +31,27 @@ _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
 _IFLA_LINK: Final = 5
 _IFLA_LINKINFO: Final = 18
+_IFLA_AF_SPEC: Final = 26
 _IFLA_NET_NS_FD: Final = 28
+_IFLA_EXT_MASK: Final = 29
+_IFLA_TX_QUEUES: Final = 31
+_IFLA_RX_QUEUES: Final = 32
+_INET_CONF: Final = 1
+_INET6_CONF: Final = 2
+_RP_FILTER: Final = 7  # place among a link's IPv4 settings
+_DISABLE_IPV6: Final = 26  # place among its IPv6 settings
+_NO_STATISTICS: Final = 8
 _INFO_KIND: Final = 1
 _INFO_DATA: Final = 2
 _VETH_PEER: Final = 1
 
-_HEADER: Final = struct.Struct("=BxHiII")  # ifinfomsg, behind the netlink header
-_NLMSG_BYTES: Final = 16
+_HEADER: Final = struct.Struct("=BxHiII")  # ifinfomsg
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_GLINK: Final = 0xA
 _CHANGE: Final = NLM_F_REQUEST | NLM_F_ACK
 _CREATE: Final = _CHANGE | NLM_F_CREATE | NLM_F_EXCL
 _MISSING: Final = frozenset({errno.ENODEV})
+_ONE_QUEUE: Final = u32(_IFLA_TX_QUEUES, 1) + u32(_IFLA_RX_QUEUES, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +75,17 @@ class Link:
     is_up: bool
     kind: str | None  # veth, dummy …; None for devices
     peer_index: int | None  # of a veth, in its peer's namespace
+    rp_filter: int
+    is_ipv6_off: bool
 
 
 def add_veth(end: VethEnd, peer: VethEnd, *, mtu: int) -> Request:
     """A pair, both ends down, named, addressed and placed by the creating message.
 
     Both MACs are given here, because an address policy of the host's udev changes a MAC that
-    the kernel chose. The kernel refuses a pair that is up when it is made.
+    the kernel chose. One queue each way: unasked, the kernel makes one for every processor
+    there could be, which takes half the time and serves nobody on a link without a queue
+    discipline. The kernel refuses a pair that is up when it is made.
     """
     peer_body = link_header(peer.index or 0) + _end_attributes(peer, mtu)
     message = b"".join(
@@ -134,24 +145,37 @@ def delete_link(index: int) -> Request:
 
 def links(conversation: Conversation) -> list[Link]:
     """Every link of the namespace."""
-    found = []
-    for data in conversation.dump(RTM_GETLINK, ifinfmsg()):
-        _, _, index, flags, _ = _HEADER.unpack_from(data, _NLMSG_BYTES)
-        has = attributes(data, _NLMSG_BYTES + _HEADER.size)
-        info = attributes(has.get(_IFLA_LINKINFO, b""), 0)
-        kind = info.get(_INFO_KIND)
-        found.append(
-            Link(
-                index=index,
-                name=has[_IFLA_IFNAME].rstrip(b"\0").decode(),
-                mac=has.get(_IFLA_ADDRESS, b"").hex(":"),
-                mtu=number(has.get(_IFLA_MTU)) or 0,
-                is_up=bool(flags & IFF_UP),
-                kind=kind.rstrip(b"\0").decode() if kind is not None else None,
-                peer_index=number(has.get(_IFLA_LINK)),
-            )
-        )
-    return found
+    return [read_link(message) for message in dump_links(conversation)]
+
+
+def dump_links(conversation: Conversation) -> list[bytes]:
+    """A message for each link, without what changes by itself: nothing is counted in it."""
+    return conversation.dump(RTM_GETLINK, link_header(0) + u32(_IFLA_EXT_MASK, _NO_STATISTICS))
+
+
+def read_link(message: bytes) -> Link:
+    _, _, index, flags, _ = _HEADER.unpack_from(message)
+    has = attributes(message, _HEADER.size)
+    kind = attributes(has.get(_IFLA_LINKINFO, b""), 0).get(_INFO_KIND)
+    families = attributes(has.get(_IFLA_AF_SPEC, b""), 0)
+    ipv4 = attributes(families.get(socket.AF_INET, b""), 0).get(_INET_CONF)
+    ipv6 = attributes(families.get(socket.AF_INET6, b""), 0).get(_INET6_CONF)
+    return Link(
+        index=index,
+        name=has[_IFLA_IFNAME].rstrip(b"\0").decode(),
+        mac=has.get(_IFLA_ADDRESS, b"").hex(":"),
+        mtu=number(has.get(_IFLA_MTU)) or 0,
+        is_up=bool(flags & IFF_UP),
+        kind=kind.rstrip(b"\0").decode() if kind is not None else None,
+        peer_index=number(has.get(_IFLA_LINK)),
+        rp_filter=element(ipv4, _RP_FILTER),
+        is_ipv6_off=ipv6 is None or element(ipv6, _DISABLE_IPV6) == 1,
+    )
+
+
+def link_name(message: bytes) -> str:
+    """What a notice about a link calls it."""
+    return attributes(message, _HEADER.size)[_IFLA_IFNAME].rstrip(b"\0").decode()
 
 
 def link_by_name(conversation: Conversation, name: str) -> Link | None:
@@ -176,7 +200,7 @@ def settle_carrier(probe: socket.socket, name: str) -> bool:
 
 
 def _end_attributes(end: VethEnd, mtu: int) -> bytes:
-    attributes = text(_IFLA_IFNAME, end.name) + u32(_IFLA_MTU, mtu)
+    attributes = text(_IFLA_IFNAME, end.name) + u32(_IFLA_MTU, mtu) + _ONE_QUEUE
     if end.mac is not None:
         attributes += mac(_IFLA_ADDRESS, end.mac)
     if end.netns is not None:

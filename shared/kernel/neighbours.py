@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from .conversation import (
@@ -19,12 +19,13 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import ipv4, mac, neighbour_header
+from .encoding import attributes, ipv4, mac, neighbour_header
 
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
 _RTM_SETNEIGHTBL: Final = 67
+_HEADER: Final = struct.Struct("=BxxxiHBB")  # ndmsg
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
 _PERMANENT: Final = 0x80
@@ -64,21 +65,15 @@ def delete_neighbour(link: int, address: IPv4Address) -> Request:
 
 def neighbours(conversation: Conversation) -> list[Neighbour]:
     """Every permanent IPv4 neighbour of the namespace."""
-    wanted = ndmsg()
-    wanted["family"] = socket.AF_INET
+    wanted = neighbour_header(socket.AF_INET, 0)
     found = []
-    for data in conversation.dump(RTM_GETNEIGH, wanted):
-        message = ndmsg(data)
-        message.decode()
-        if message["state"] != _PERMANENT or message["flags"] & _PROXY:
+    for message in conversation.dump(RTM_GETNEIGH, wanted):
+        _, index, state, flags, _ = _HEADER.unpack_from(message)
+        if state != _PERMANENT or flags & _PROXY:
             continue
-        found.append(
-            Neighbour(
-                link=int(message["ifindex"]),
-                address=IPv4Address(message.get_attr("NDA_DST")),
-                mac=str(message.get_attr("NDA_LLADDR")),
-            )
-        )
+        has = attributes(message, _HEADER.size)
+        address, lladdr = IPv4Address(has[_NDA_DST]), has.get(_NDA_LLADDR, b"")
+        found.append(Neighbour(link=index, address=address, mac=lladdr.hex(":")))
     return found
 
 

@@ -58,21 +58,33 @@ def in_netns(fd: int) -> Iterator[None]:
     """Run the block inside a namespace and come back, whatever happens in it."""
     home = open_own_netns()
     try:
-        setns(fd, CLONE_NEWNET)
-        try:
+        with _from_home(fd, home):
             yield
-        finally:
-            setns(home, CLONE_NEWNET)
     finally:
         os.close(home)
 
 
-def socket_in(netns: int | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
-    """A socket of a namespace: it stays there, whoever uses it. None: this thread's own."""
+@contextmanager
+def _from_home(fd: int, home: int) -> Iterator[None]:
+    setns(fd, CLONE_NEWNET)
+    try:
+        yield
+    finally:
+        setns(home, CLONE_NEWNET)
+
+
+def socket_in(
+    netns: int | None, family: int, kind: int, protocol: int = 0, *, home: int | None = None
+) -> socket.socket:
+    """A socket of a namespace: it stays there, whoever uses it. None: this thread's own.
+
+    `home` is a descriptor of this thread's own, if the caller has one.
+    """
+    kind |= socket.SOCK_CLOEXEC
     if netns is None:
-        return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
-    with in_netns(netns):
-        return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+        return socket.socket(family, kind, protocol)
+    with in_netns(netns) if home is None else _from_home(netns, home):
+        return socket.socket(family, kind, protocol)
 
 
 def netns_inode(fd: int) -> int:

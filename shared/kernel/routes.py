@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from .conversation import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -38,7 +35,6 @@ SCOPE_LINK: Final = 253
 _SCOPE_NOWHERE: Final = 255
 
 _HEADER: Final = struct.Struct("=BBBBBBBBI")  # rtmsg and fib_rule_hdr
-_START: Final = 16  # bytes of the netlink header before it
 _RTA_DST: Final = 1
 _RTA_OIF: Final = 4
 _RTA_GATEWAY: Final = 5
@@ -55,6 +51,9 @@ _FRA_PROTOCOL: Final = 21
 _UNICAST: Final = 1
 _BLACKHOLE: Final = 6
 _UNREACHABLE: Final = 7
+_PROHIBIT: Final = 8
+_DROPPING: Final = frozenset({_BLACKHOLE, _PROHIBIT})
+_KINDS: Final = frozenset({_UNICAST, _UNREACHABLE}) | _DROPPING
 _ONLINK: Final = 4
 _TO_TABLE: Final = 1
 _CACHED: Final = 0x200
@@ -73,6 +72,7 @@ class Route:
     source: IPv4Address | None = None  # the preferred one
     table: int = MAIN_TABLE
     is_onlink: bool = False  # the gateway is on the link, whatever the addresses say
+    is_dropping: bool = False  # a blackhole, or its like
     protocol: int = 4  # who made it; 4 is "static"
 
 
@@ -134,52 +134,61 @@ def delete_rule(rule: Rule) -> Request:
 
 def routes(conversation: Conversation) -> list[Route]:
     """Every IPv4 unicast and unreachable route, of every table."""
-    wanted = rtmsg()
-    wanted["family"] = socket.AF_INET
-    found = []
-    for data in conversation.dump(RTM_GETROUTE, wanted):
-        _, to_length, _, _, table, protocol, _, kind, flags = _HEADER.unpack_from(data, _START)
-        if kind not in (_UNICAST, _UNREACHABLE) or flags & _CACHED:
-            continue
-        has = attributes(data, _START + _HEADER.size)
-        found.append(
-            Route(
-                to=IPv4Network((has.get(_RTA_DST, bytes(4)), to_length)),
-                link=number(has.get(_RTA_OIF)),
-                gateway=_address(has.get(_RTA_GATEWAY)),
-                source=_address(has.get(_RTA_PREFSRC)),
-                table=number(has.get(_RTA_TABLE)) or table,
-                is_onlink=bool(flags & _ONLINK),
-                protocol=protocol,
-            )
-        )
-    return found
+    found = map(read_route, dump_routes(conversation))
+    return [route for route in found if route is not None and not route.is_dropping]
+
+
+def dump_routes(conversation: Conversation) -> list[bytes]:
+    wanted = route_header(
+        socket.AF_INET, to_length=0, table=0, protocol=0, scope=0, kind=0, flags=0
+    )
+    return conversation.dump(RTM_GETROUTE, wanted)
+
+
+def read_route(message: bytes) -> Route | None:
+    """None: of a kind that nobody here makes, nor others in our tables."""
+    _, to_length, _, _, table, protocol, _, kind, flags = _HEADER.unpack_from(message)
+    if kind not in _KINDS or flags & _CACHED:
+        return None
+    has = attributes(message, _HEADER.size)
+    return Route(
+        to=IPv4Network((has.get(_RTA_DST, bytes(4)), to_length)),
+        link=number(has.get(_RTA_OIF)),
+        gateway=_address(has.get(_RTA_GATEWAY)),
+        source=_address(has.get(_RTA_PREFSRC)),
+        table=number(has.get(_RTA_TABLE)) or table,
+        is_onlink=bool(flags & _ONLINK),
+        is_dropping=kind in _DROPPING,
+        protocol=protocol,
+    )
 
 
 def rules(conversation: Conversation) -> list[Rule]:
     """Every IPv4 rule that leads to a table."""
-    wanted = fibmsg()
-    wanted["family"] = socket.AF_INET
-    found = []
-    for data in conversation.dump(RTM_GETRULE, wanted):
-        _, to_length, source_length, _, table, _, _, action, _ = _HEADER.unpack_from(
-            data, _START
-        )
-        if action != _TO_TABLE:
-            continue
-        has = attributes(data, _START + _HEADER.size)
-        found.append(
-            Rule(
-                priority=number(has.get(_FRA_PRIORITY)) or 0,
-                table=number(has.get(_FRA_TABLE)) or table,
-                source=_network(has.get(_FRA_SRC), source_length),
-                to=_network(has.get(_FRA_DST), to_length),
-                mark=number(has.get(_FRA_FWMARK)),
-                mask=number(has.get(_FRA_FWMASK)),
-                protocol=has.get(_FRA_PROTOCOL, b"\0")[0],
-            )
-        )
-    return found
+    found = map(read_rule, dump_rules(conversation))
+    return [rule for rule in found if rule is not None]
+
+
+def dump_rules(conversation: Conversation) -> list[bytes]:
+    wanted = rule_header(socket.AF_INET, to_length=0, source_length=0, table=0, action=0)
+    return conversation.dump(RTM_GETRULE, wanted)
+
+
+def read_rule(message: bytes) -> Rule | None:
+    """None: it does not lead to a table."""
+    _, to_length, source_length, _, table, _, _, action, _ = _HEADER.unpack_from(message)
+    if action != _TO_TABLE:
+        return None
+    has = attributes(message, _HEADER.size)
+    return Rule(
+        priority=number(has.get(_FRA_PRIORITY)) or 0,
+        table=number(has.get(_FRA_TABLE)) or table,
+        source=_network(has.get(_FRA_SRC), source_length),
+        to=_network(has.get(_FRA_DST), to_length),
+        mark=number(has.get(_FRA_FWMARK)),
+        mask=number(has.get(_FRA_FWMASK)),
+        protocol=has.get(_FRA_PROTOCOL, b"\0")[0],
+    )
 
 
 def _route(route: Route) -> bytes:
@@ -190,7 +199,7 @@ def _route(route: Route) -> bytes:
         table=route.table,
         protocol=route.protocol,
         scope=SCOPE_LINK if is_reached and not route.gateway else SCOPE_UNIVERSE,
-        kind=_UNICAST if is_reached else _UNREACHABLE,
+        kind=_BLACKHOLE if route.is_dropping else _UNICAST if is_reached else _UNREACHABLE,
         flags=_ONLINK if route.is_onlink else 0,
     ) + u32(_RTA_TABLE, route.table)
     if route.to.prefixlen:

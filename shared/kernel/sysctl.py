@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,15 @@ def read_sysctl(path: str, *, netns: int | None = None) -> str:
     """The value as text. Raises OSError when there is no such sysctl (or link)."""
     with nullcontext() if netns is None else in_netns(netns):
         return (_BASE / path).read_text(encoding="ascii").strip()
+
+
+def set_sysctl(path: str, value: str) -> None:
+    """Set it without looking: of a link that was just made. Raises OSError."""
+    file = os.open(f"{_BASE}/{path}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, value.encode())
+    finally:
+        os.close(file)
 
 
 def write_sysctl(path: str, value: str, *, netns: int | None = None) -> bool:

@@ -8,7 +8,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
+from shared.clusters import SubnetState
+
 from .base import Endpoint, Message, Name, Request, ServiceName
+from .cluster_life import USES_SHOWN_MAX, ForeignUse
 
 
 class HeldBack(Message):
@@ -41,6 +44,7 @@ class NodeView(Message):
     enis: list[EniView]
     enis_max: int | None  # secondary ENIs that fit
     problem: str | None  # why it cannot get (more) addresses, if so
+    warning: str | None = None  # what is not as the cluster was enabled, while it is served
     heard_at: AwareDatetime
 
 
@@ -50,6 +54,12 @@ class SubnetView(Message):
     cidr: IPv4Network
     free: Annotated[int, Field(ge=0)]
     total: Annotated[int, Field(ge=0)]
+    state: SubnetState = SubnetState.OPEN
+    reclaims_under_pressure: bool = False
+    enis: Annotated[int, Field(ge=0)] = 0  # ours
+    addresses: Annotated[int, Field(ge=0)] = 0  # on them, their primary ones included
+    foreign: Annotated[tuple[ForeignUse, ...], Field(max_length=USES_SHOWN_MAX)] = ()
+    foreign_count: Annotated[int, Field(ge=0)] = 0
 
 
 class InstanceCondition(StrEnum):

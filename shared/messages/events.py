@@ -51,7 +51,7 @@ class AddressEvent(Message):
 
 
 class NodeEvent(Message):
-    """``event.node.registered | joined | refused | left``."""
+    """``event.node.registered | joined | refused | warned | left``."""
 
     type: Literal["berth.v1.node_event"] = "berth.v1.node_event"
     verb: str
@@ -61,12 +61,34 @@ class NodeEvent(Message):
     at: AwareDatetime
 
 
-Event = LeaseEvent | EniEvent | AddressEvent | NodeEvent
+class SubnetEvent(Message):
+    """``event.subnet.added | opened | cordoned | draining | removed | option_set |
+    foreign_found | foreign_gone``."""
+
+    type: Literal["berth.v1.subnet_event"] = "berth.v1.subnet_event"
+    verb: str
+    subnet: str
+    detail: str | None = None  # by whom, or which address and what has it
+    at: AwareDatetime
+
+
+class ClusterEvent(Message):
+    """``event.cluster.enabling | enabled | disabling | disabled | failed``."""
+
+    type: Literal["berth.v1.cluster_event"] = "berth.v1.cluster_event"
+    verb: str
+    detail: str | None = None
+    at: AwareDatetime
+
+
+Event = LeaseEvent | EniEvent | AddressEvent | NodeEvent | SubnetEvent | ClusterEvent
 NOUN_OF_EVENT: Final[dict[type[Message], str]] = {
     LeaseEvent: "lease",
     EniEvent: "eni",
     AddressEvent: "address",
     NodeEvent: "node",
+    SubnetEvent: "subnet",
+    ClusterEvent: "cluster",
 }
 
 

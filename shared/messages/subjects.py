@@ -4,7 +4,7 @@ requests   berth.v1.<cluster>.node.<node>.…   from an agent, its node in the s
            berth.v1.<cluster>.{lease,address,subnet,cluster}.…   services and operators
 orders     berth.v1.<cluster>.agent.<node>.…  to one agent
 events     berth.v1.<cluster>.event.<noun>.<verb>      JetStream, BERTH_EVENTS
-journal    berth.v1.<cluster>.journal.{epoch,lease.<identity>,commit.<writer>}
+journal    berth.v1.<cluster>.journal.{epoch,cluster,lease.<identity>,commit.<writer>}
            JetStream, BERTH_JOURNAL_<cluster>
 """
 
@@ -15,6 +15,15 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
+from .cluster_life import (
+    CLUSTER_DISABLE,
+    CLUSTER_ENABLE,
+    CLUSTER_STATUS,
+    SUBNET_ADD,
+    SUBNET_INSPECT,
+    SUBNET_REMOVE,
+    SUBNET_SET,
+)
 from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
@@ -34,6 +43,7 @@ from .nodes import (
     STOCK_OFFER,
     STOCK_RECALL,
 )
+from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_REGISTER,
@@ -45,6 +55,11 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_LIST,
     LEASE_FORGET,
     LEASE_POLICY,
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVERY_TRIAL,
+    RECOVER,
+    RECOVERY_STATUS,
     ADDRESS_MOVE,
     ADDRESS_PARK,
     ADDRESS_RECLAIM,
@@ -52,6 +67,13 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_LIST,
     NODE_LOOK,
     SUBNET_LIST,
+    CLUSTER_ENABLE,
+    CLUSTER_DISABLE,
+    CLUSTER_STATUS,
+    SUBNET_ADD,
+    SUBNET_SET,
+    SUBNET_REMOVE,
+    SUBNET_INSPECT,
     STOCK_OFFER,
     STOCK_RECALL,
     AGENT_INVENTORY,
@@ -76,6 +98,10 @@ def journal_root(cluster: ClusterName) -> str:
 
 def journal_epoch_subject(cluster: ClusterName) -> str:
     return f"{journal_root(cluster)}.epoch"
+
+
+def journal_cluster_subject(cluster: ClusterName) -> str:
+    return f"{journal_root(cluster)}.cluster"
 
 
 def journal_lease_subject(cluster: ClusterName, identity: Identity) -> str:

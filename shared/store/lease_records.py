@@ -1,61 +1,122 @@
 """The stored shape of a fixed lease, as the allocator writes it and the eni_manager reads it.
 
-One field of the hash ``lease:fixed`` per identity token, one JSON object per lease; short names
-because there are a million of them. The journal holds the same objects. Version N reads N-1.
+One field of the hash ``lease:fixed`` per identity token, one JSON array per lease: its version,
+then what `_NAMES` says, what is not set at the end left off; an array, because there are a
+million of them. The journal holds the same. Version N reads N-1: version 1 was an object with
+these names. The scripts have the same two ways to read and one to write (``prelude.lua``).
 """
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
-from typing import Annotated, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, Final
 
 from shared.addresses import AddressState
+from shared.ids import Identity
 from shared.policies import LeasePolicy
 
-RECORD_VERSION: Final = 1
+RECORD_VERSION: Final = 2
 
-LeaseState = Literal[
-    AddressState.BOUND_FIXED,
-    AddressState.RETAINED,
-    AddressState.MOVING,
-    AddressState.PARKED,
-    AddressState.EXPIRED,
-]
+_NAMES: Final = (
+    *("a", "s", "g", "sn", "n", "e", "u", "c", "t"),
+    *("w", "x", "po", "to", "p", "b", "f", "k"),
+)
+_LETTER: Final = {
+    AddressState.BOUND_FIXED: "b",
+    AddressState.RETAINED: "r",
+    AddressState.MOVING: "m",
+    AddressState.PARKED: "p",
+    AddressState.EXPIRED: "e",
+}
+_STATE: Final = {letter: state for state, letter in _LETTER.items()}
+_DIGITS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_PACKED: Final = {
+    f"{number:03x}": _DIGITS[number >> 6] + _DIGITS[number & 63] for number in range(1 << 12)
+}
+_UNPACKED: Final = {packed: plain for plain, packed in _PACKED.items()}
+_USUAL: Final = re.compile(r"([^/]+)/([0-9a-f]{64})/eth0")
 
 
-class LeaseRecord(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
     """One fixed lease: who (the field's name), which address, where, since when."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    address: IPv4Address
+    state: AddressState
+    generation: int
+    subnet: str
+    node: str | None = None  # where it is; None: parked
+    eni: str | None = None
+    moving_to: str | None = None  # node; "": its ENI leaves the node that its pod left
+    pod_uid: str | None = None  # of the last bind
+    attachment: str | None = None  # of the last bind; see `pack_attachment`
+    since_ms: int  # of the state; the store's clock
+    expires_after_s: int | None = None
+    is_expiry_set: bool = False  # by a person: binds keep it
+    bound_generation: int | None = None  # of the bind, if a later step did not end it
+    reserved_for: str | None = None  # the pod for which a pool's slot was moved here
+    is_exclusive: bool = False  # the primary address of an ENI that its pod has as a whole
+    workload: str | None = None  # WorkloadName.local of the pod
+    policy: LeasePolicy = LeasePolicy.NEVER
 
-    version: Annotated[int, Field(alias="v", ge=1, le=RECORD_VERSION)] = RECORD_VERSION
-    address: Annotated[IPv4Address, Field(alias="a")]
-    state: Annotated[LeaseState, Field(alias="s")]
-    generation: Annotated[int, Field(alias="g", ge=1)]
-    subnet: Annotated[str, Field(alias="sn")]
-    node: Annotated[str | None, Field(alias="n")] = None  # where it is; None: parked
-    eni: Annotated[str | None, Field(alias="e")] = None
-    # Node, while moving; "": its ENI leaves the node that its pod left.
-    moving_to: Annotated[str | None, Field(alias="to")] = None
-    pod_uid: Annotated[str | None, Field(alias="u")] = None  # of the last bind
-    attachment: Annotated[str | None, Field(alias="c")] = None  # str(AttachmentKey)
-    since_ms: Annotated[int, Field(alias="t", ge=0)]  # of the state; the store's clock
-    expires_after_s: Annotated[int | None, Field(alias="x", ge=0)] = None
-    # Set by a person: binds keep it.
-    is_expiry_set: Annotated[bool | None, Field(alias="p")] = None
-    # Of the bind that a release must name, when a later step has not ended it.
-    bound_generation: Annotated[int | None, Field(alias="b", ge=1)] = None
+    @classmethod
+    def read(cls, body: bytes | str) -> LeaseRecord:
+        """Raises ValueError for a shape that is not one of ours."""
+        try:
+            stored = _by_name(body)
+            record = cls(
+                address=IPv4Address(stored["a"]),
+                state=_STATE[stored["s"]],
+                generation=int(stored["g"]),
+                subnet=stored["sn"],
+                node=stored.get("n"),
+                eni=stored.get("e"),
+                moving_to=stored.get("to"),
+                pod_uid=stored.get("u"),
+                attachment=stored.get("c"),
+                since_ms=int(stored["t"]),
+                expires_after_s=stored.get("x"),
+                is_expiry_set=bool(stored.get("p")),
+                bound_generation=_whole(stored.get("b")),
+                reserved_for=stored.get("f"),
+                is_exclusive=bool(stored.get("k")),
+                workload=stored.get("w"),
+                policy=LeasePolicy(stored.get("po") or LeasePolicy.NEVER),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"a lease record of unknown shape: {error!r}") from error
+        if record.generation < 1:
+            raise ValueError(f"a lease record of generation {record.generation}: at least 1")
+        return record
 
-    # The pod for which a pool's slot was moved here, until that pod has it.
-    reserved_for: Annotated[str | None, Field(alias="f")] = None
-    # The address is the primary one of an ENI that its pod has as a whole.
-    is_exclusive: Annotated[bool | None, Field(alias="k")] = None
-    workload: Annotated[str | None, Field(alias="w")] = None  # WorkloadName.local of the pod
-
-    policy: Annotated[LeasePolicy | None, Field(alias="po")] = None  # None: never
+    def write(self) -> str:
+        values: list[Any] = [
+            RECORD_VERSION,
+            str(self.address),
+            _LETTER[self.state],
+            str(self.generation),  # as text: scripts cannot write so large a number exactly
+            self.subnet,
+            self.node,
+            self.eni,
+            self.pod_uid,
+            self.attachment,
+            self.since_ms,
+            self.workload,
+            self.expires_after_s,
+            self.policy.value if self.policy is not LeasePolicy.NEVER else None,
+            self.moving_to,
+            self.is_expiry_set or None,
+            str(self.bound_generation) if self.bound_generation is not None else None,
+            self.reserved_for,
+            self.is_exclusive or None,
+        ]
+        while values[-1] is None:
+            values.pop()
+        return json.dumps(values, separators=(",", ":"))
 
     @property
     def since(self) -> datetime:
@@ -68,3 +129,40 @@ class LeaseRecord(BaseModel):
         if not waits or self.expires_after_s is None:
             return None
         return self.since + timedelta(seconds=self.expires_after_s)
+
+
+def _by_name(body: bytes | str) -> dict[str, Any]:
+    stored = json.loads(body)
+    if isinstance(stored, list) and stored[:1] == [RECORD_VERSION]:
+        return dict(zip(_NAMES, stored[1:], strict=False))
+    if isinstance(stored, dict) and stored.get("v") == 1:
+        return stored | {"s": _LETTER[AddressState(stored["s"])]}
+    raise ValueError(f"version or shape: {body[:20]!r}")
+
+
+def _whole(stored: str | int | None) -> int | None:
+    return int(stored) if stored is not None else None
+
+
+def generation_in(body: bytes | str) -> int:
+    """Of a record, or of a journal's tombstone, without reading the rest."""
+    stored = json.loads(body)
+    return int(stored[1 + _NAMES.index("g")] if isinstance(stored, list) else stored["g"])
+
+
+def pack_attachment(attachment: str, identity: Identity) -> str:
+    """A str(AttachmentKey) in 43 characters, if it is a usual one of the identity's network:
+    each three digits of its container id are two characters."""
+    usual = _USUAL.fullmatch(attachment)
+    if usual is None or usual[1] != identity.network:
+        return attachment
+    digits = usual[2]
+    packed = [_PACKED[digits[start : start + 3]] for start in range(0, 63, 3)]
+    return "".join(packed) + digits[63]
+
+
+def unpack_attachment(packed: str, identity: Identity) -> str:
+    if "/" in packed:
+        return packed
+    digits = [_UNPACKED[packed[start : start + 2]] for start in range(0, 42, 2)]
+    return f"{identity.network}/{''.join(digits)}{packed[42:]}/eth0"

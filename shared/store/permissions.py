@@ -47,6 +47,57 @@ _WRITE: Final = (
 _OWN: Final = {StoreUser.ALLOCATOR: "config|get"}
 
 
+class ReplicationUser(StrEnum):
+    """The users of the servers among themselves; neither reads a lease."""
+
+    SENTINEL = "sentinel"  # watches a server, and tells it whom to follow
+    REPLICA = "replica"  # copies from the master
+
+
+_REPLICATION: Final = {
+    ReplicationUser.SENTINEL: (
+        "multi exec discard ping info role slaveof replicaof subscribe publish config|rewrite"
+        " client|setname client|kill script|kill"
+    ),
+    ReplicationUser.REPLICA: "psync replconf ping",
+}
+_HELLO_CHANNEL: Final = "__sentinel__:hello"  # where sentinels tell of themselves
+
+# What a service asks a sentinel, and what connecting takes.
+_ASKS_SENTINEL: Final = (
+    "auth hello ping client|setinfo client|setname sentinel|masters"
+    " sentinel|get-master-addr-by-name"
+)
+
+# What sentinels say to each other: whom they see down, whom they vote for.
+_IS_SENTINEL: Final = (
+    "auth hello ping client|setname sentinel|is-master-down-by-addr publish subscribe"
+)
+
+
+def replication_acl_lines(passwords: dict[ReplicationUser, str]) -> list[str]:
+    """Lines that a server's ACL file needs beside `acl_lines` when sentinels watch over it."""
+    return [
+        _line(user, password, f"resetchannels &{_HELLO_CHANNEL}", f"auth {_REPLICATION[user]}")
+        for user, password in passwords.items()
+    ]
+
+
+def sentinel_acl_lines(services: dict[str, str], peers: tuple[str, str]) -> list[str]:
+    """The ACL file of a sentinel: a service may ask where the master is, and nothing else.
+
+    `services`: passwords by user; `peers`: user and password of the other sentinels.
+    """
+    return [
+        "user default off nopass nocommands",
+        *(
+            _line(user, password, "resetchannels", _ASKS_SENTINEL)
+            for user, password in services.items()
+        ),
+        _line(*peers, f"resetchannels &{_HELLO_CHANNEL}", _IS_SENTINEL),
+    ]
+
+
 def acl_lines(cluster: ClusterName, passwords: dict[StoreUser, str]) -> list[str]:
     """``user …`` lines of the server's ACL file. Passwords go in as hashes only."""
     return [
@@ -56,11 +107,15 @@ def acl_lines(cluster: ClusterName, passwords: dict[StoreUser, str]) -> list[str
 
 
 def _acl_line(user: StoreUser, cluster: ClusterName, password: str) -> str:
-    digest = hashlib.sha256(password.encode()).hexdigest()
-    names = f"{_BASE} {_READ} {_WRITE} {_OWN.get(user, '')}".split()
-    commands = " ".join(f"+{name}" for name in names)
     keys = " ".join(_key_patterns(user, cluster))
-    return f"user {user} on #{digest} resetchannels {keys} -@all {commands}"
+    names = f"{_BASE} {_READ} {_WRITE} {_OWN.get(user, '')}"
+    return _line(user, password, f"resetchannels {keys}", names)
+
+
+def _line(user: str, password: str, reach: str, names: str) -> str:
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    commands = " ".join(f"+{name}" for name in names.split())
+    return f"user {user} on #{digest} {reach} -@all {commands}"
 
 
 def _key_patterns(user: StoreUser, cluster: ClusterName) -> tuple[str, ...]:

@@ -73,6 +73,11 @@ ENI_MANAGER_ADDRESSES: Final = Gauge(
 SUBNET_FREE_ADDRESSES: Final = Gauge(
     "berth_eni_manager_subnet_free_addresses_count", "Free addresses of a subnet.", ["subnet"]
 )
+ORPHANS: Final = Gauge(
+    "berth_eni_manager_tagged_enis_count",
+    "ENIs that carry our tags, by what they are to the books.",
+    ["found"],
+)
 MOVES_TOTAL: Final = Counter(
     "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]
 )
@@ -86,6 +91,11 @@ CNI_SECONDS: Final = Histogram(
 STOCK_ADDRESSES: Final = Gauge(
     "berth_node_agent_addresses_count", "Addresses of this node, by state.", ["state"]
 )
+EXCLUSIVE_ENIS: Final = Gauge(
+    "berth_node_agent_exclusive_enis_count",
+    "ENIs that one pod has, or may have, by state.",
+    ["state"],
+)
 SPOOL_DEPTH: Final = Gauge(
     "berth_node_agent_spool_depth_count", "Deletions spooled and not yet worked off."
 )
@@ -98,6 +108,10 @@ REPAIRS_TOTAL: Final = Counter(
 GARBAGE_TOTAL: Final = Counter(
     "berth_node_agent_garbage_total", "Attachments freed whose DEL never came."
 )
+TABLES_DISPLACED: Final = Gauge(
+    "berth_node_agent_tables_displaced_count",
+    "Our routing tables that have another number, because somebody else has routes in it.",
+)
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",
     "Addresses unwired because the cloud had given them to another ENI.",
@@ -107,4 +121,23 @@ SIMULATOR_CALLS_TOTAL: Final = Counter(
     "berth_vpc_simulator_calls_total",
     "Calls of the cloud's API that were answered, by action and error code.",
     ["action", "code"],
+)
+
+WEBHOOK_REVIEWS_TOTAL: Final = Counter(
+    "berth_allocator_webhook_reviews_total",
+    "Pods that the API server asked about, by webhook and answer.",
+    ["webhook", "answer"],
+)
+MIRROR_WRITES_TOTAL: Final = Counter(
+    "berth_allocator_mirror_writes_total",
+    "Kubernetes objects written to show leases, by verb and outcome.",
+    ["verb", "outcome"],
+)
+MIRROR_BEHIND: Final = Gauge(
+    "berth_allocator_mirror_behind_count", "Objects that did not show what the store holds."
+)
+POD_EVENTS_TOTAL: Final = Counter(
+    "berth_allocator_pod_events_total",
+    "Kubernetes events told about leases, by verb and outcome.",
+    ["verb", "outcome"],
 )

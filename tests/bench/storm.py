@@ -27,9 +27,12 @@ import uvloop
 import yaml
 from nats.aio.client import Client
 
+from berth.enabling import EnableWords, enable_cluster
 from services.eni_manager.config import DOCUMENTED_RATES_PER_S
+from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
+from shared.ids import SubnetId
 from shared.messages.clusters import NODE_LIST, NodeListRequest
 from tests.bench.allocators import connected, on_servers, program
 from tests.bench.figures import Family, Figure, Measured, median
@@ -174,6 +177,7 @@ async def storm(shape: Shape) -> Storm:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory_folder())))
         cloud = stack.enter_context(_services(nats, redis, folder, shape))
         client = await stack.enter_async_context(connected(nats))
+        await _enable(client)
         nodes = [
             await stack.enter_async_context(
                 wireless_node(client, CLUSTER, f"node-{n}", f"ins-{n}", folder / f"node-{n}")
@@ -207,6 +211,17 @@ def _check_addresses(nodes: list[WirelessNode], pods: int) -> None:
         raise RuntimeError(f"{len(held)} pods hold {len(set(held))} addresses")
 
 
+async def _enable(client: Client) -> None:
+    bus = BusClient(client, cluster=CLUSTER, clock=SystemClock(), rng=random.Random(2))
+    words = EnableWords(
+        modes=(NetworkMode.SHARED,),
+        subnets=tuple(SubnetId(f"subnet-{n}") for n in range(_SUBNETS)),
+        has_fixed_ips=False,  # the nodes' own ENIs are in these subnets, too
+        pods_max=(_ENIS - 1) * (_ADDRESSES_PER_ENI - 1),
+    )
+    await enable_cluster(bus, words, by="bench", on_step=lambda _: None, follow_s=_READY_S_MAX)
+
+
 async def _known(client: Client, nodes: list[WirelessNode]) -> None:
     """Until every node is registered, and the eni_manager has looked at its instance."""
     for node in nodes:
@@ -235,7 +250,6 @@ def _services(
             "BERTH_ENI_MANAGER_CLOUD_REGION": REGION,
             "BERTH_ENI_MANAGER_CLOUD_SECRET_ID_FILE": str(folder / "secret-id"),
             "BERTH_ENI_MANAGER_CLOUD_SECRET_KEY_FILE": str(folder / "secret-key"),
-            "BERTH_ENI_MANAGER_SUBNETS": json.dumps([f"subnet-{n}" for n in range(_SUBNETS)]),
             "BERTH_ENI_MANAGER_WARM_ADDRESSES_MIN": "0",
         }
         for number in range(2):

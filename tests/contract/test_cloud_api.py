@@ -405,3 +405,14 @@ async def test_a_call_that_lost_its_right_after_it_was_signed_is_not_sent(
 
         assert await cloud.find_enis_tagged({"berth-cluster": "tests"}) == []
         await cloud.aclose()
+
+
+async def test_every_used_address_of_a_subnet_is_told_with_what_has_it(cloud: CloudApi) -> None:
+    eni = await made(cloud, count=2)
+
+    used = await cloud.find_used_in(VPC, SUBNET)
+
+    on_eni = {each.address for each in used if each.resource == eni.eni}
+    assert on_eni == {each.address for each in eni.addresses}
+    [stranger] = [each for each in used if each.address == STRANGERS]
+    assert stranger.kind == "CLB"

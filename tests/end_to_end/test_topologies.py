@@ -22,16 +22,12 @@ instances:
   - {id: ins-node1, node: node-1, zone: zone-1, subnet: subnet-nodes-a}
   - {id: ins-node2, node: node-2, zone: zone-2, subnet: subnet-nodes-b}
 """
-TAKEN = "".join(
-    f"  - {{subnet: subnet-pods-a, address: 10.0.101.{last}, type: CLB}}\n"
-    for last in range(4, 15)
+SHARED_SUBNET = CLOUD + (
+    "foreign_addresses: [{subnet: subnet-pods-a, address: 10.0.101.9, type: CLB}]\n"
 )
-FULL_SUBNET = (
-    CLOUD.replace(
-        "  - {id: ins-node2, node: node-2, zone: zone-2, subnet: subnet-nodes-b}\n", ""
-    ).replace("  - {id: subnet-nodes-b, cidr: 10.0.2.0/24, zone: zone-2}\n", "")
-    + "foreign_addresses:\n"
-    + TAKEN
+# Room for the primary address of one node's ENI, and four pods; the other node finds one free.
+SMALL_SUBNET = CLOUD.replace("10.0.101.0/28", "10.0.101.0/29").replace(
+    "zone: zone-2, subnet: subnet-nodes-b", "zone: zone-1, subnet: subnet-nodes-a"
 )
 
 
@@ -39,7 +35,15 @@ FULL_SUBNET = (
     ("cloud", "reason"),
     [
         pytest.param(
-            FULL_SUBNET, "zone zone-1 has none left (subnet-pods-a has 0 of 13 free)", id="full"
+            SHARED_SUBNET,
+            "subnet subnet-pods-a is not empty: 1 addresses are not ours: 10.0.101.9 (CLB)",
+            id="shared with others",
+        ),
+        pytest.param(
+            SMALL_SUBNET,
+            "zone zone-1 has none left (subnet-pods-a has ",
+            id="full",
+            marks=pytest.mark.long,  # the node is given half a minute to get one
         ),
         pytest.param(
             CLOUD,

@@ -12,6 +12,7 @@ import pytest
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.main import serve
 from shared.errors import Unavailable
+from tests.support.clusters import enabled_cluster
 from tests.support.eni_world import EniWorld, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer, free_port
 
@@ -65,7 +66,7 @@ async def test_a_wrong_key_is_told_by_readiness_and_the_service_goes_on(
 
 
 async def test_a_subnet_that_does_not_exist_is_told_by_readiness(world: EniWorld) -> None:
-    world.settings["subnets"] = ["subnet-a", "subnet-none"]
+    await world.cluster_is(enabled_cluster("subnet-a", "subnet-none"))
     async with world.manager():
 
         async def is_told() -> bool:

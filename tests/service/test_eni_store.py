@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.domain.errands import Urgency, urgent
+from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import (
     AddressRecord,
     Demand,
@@ -22,7 +23,7 @@ from services.eni_manager.domain.records import (
     NodeRecord,
 )
 from shared.clock import SystemClock
-from shared.errors import Stale, Unavailable
+from shared.errors import Unavailable
 from shared.ids import ClusterName, EniId, InstanceId, NodeName
 from shared.store.keys import eni_key
 from tests.support.eni_world import eventually
@@ -101,7 +102,7 @@ async def test_a_write_under_a_lost_term_changes_nothing(redis: Redis) -> None:
         return await two.claim(0, ttl_s=5) is not None
 
     await eventually(is_taken_over)
-    with pytest.raises(Stale):
+    with pytest.raises(TermEnded):
         await one.write(lost, NODE.node, put=[ADDRESS, replace(NODE, incarnation=9)])
 
     assert await two.load_nodes() == [NODE]
@@ -116,7 +117,7 @@ async def test_a_term_that_ran_out_writes_nothing_even_if_nobody_took_it(redis: 
     async def is_over() -> bool:
         try:
             await store.write(term, NODE.node, put=[NODE])
-        except Stale:
+        except TermEnded:
             return True
         return False
 

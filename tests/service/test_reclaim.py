@@ -5,20 +5,15 @@ Allocator, eni_manager, bus, store and cloud are real; only the nodes' agents st
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from services.allocator.config import AllocatorSettings
-from services.allocator.main import serve
 from shared.addresses import AddressState
 from shared.errors import BerthError, Stale
 from shared.ids import Identity, NodeName
@@ -26,12 +21,19 @@ from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_RECLAIM, Reclaimed, ReclaimRequest
 from shared.store.keys import eni_node_key, lease_key
 from shared.store.lease_records import LeaseRecord
+from tests.support.allocator_beside import allocator, allocator_process
 from tests.support.allocators import Agent, identity
 from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
 KEPT_S = 0.3
+REAPING: dict[str, object] = {
+    "default_expires_after_s": KEPT_S,
+    "reap_interval_s": 0.05,
+    "reap_batch_max": 1,
+    "reap_retry_s": 0.5,
+}
 PODS = 4
 WEB_0 = identity("web-0")
 
@@ -75,55 +77,10 @@ async def world(
         yield found
 
 
-@asynccontextmanager
-async def allocator(world: EniWorld) -> AsyncIterator[None]:
-    """One replica in this process, until the block ends."""
-    stop = asyncio.Event()
-    settings = AllocatorSettings.model_validate(allocator_settings(world))
-    task = asyncio.create_task(serve(settings, stop), name="allocator")
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
-
-
-@asynccontextmanager
-async def allocator_process(world: EniWorld) -> AsyncIterator[asyncio.subprocess.Process]:
-    """One replica as a process of its own, to be killed."""
-    settings = {
-        f"BERTH_ALLOCATOR_{name.upper()}": str(value)
-        for name, value in allocator_settings(world).items()
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.allocator.main",
-        env={"PATH": os.environ["PATH"], **settings},
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-def allocator_settings(world: EniWorld) -> dict[str, object]:
-    common = ("cluster", "nats_url", "redis_url")
-    return {name: world.settings[name] for name in common} | {
-        "claim_timeout_s": 1.0,
-        "default_expires_after_s": KEPT_S,
-        "reap_interval_s": 0.05,
-        "reap_batch_max": 1,
-        "reap_retry_s": 0.5,
-    }
-
-
 async def leases_of(world: EniWorld) -> dict[str, LeaseRecord]:
     found = await world.redis.hgetall(lease_key(CLUSTER, "fixed"))
     return {
-        Identity.from_token(_text(token)).name: LeaseRecord.model_validate_json(body)
+        Identity.from_token(_text(token)).name: LeaseRecord.read(body)
         for token, body in found.items()
     }
 
@@ -187,7 +144,7 @@ async def forget(world: EniWorld, address: IPv4Address) -> None:
 
 async def test_what_an_expired_lease_leaves_is_its_nodes_stock_again(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
-    async with world.manager(), allocator(world):
+    async with world.manager(), allocator(world, **REAPING):
         await agent.want_until(idle=3)
         pods = Pods(world, agent)
         await pods.register()
@@ -209,7 +166,7 @@ async def test_what_is_stock_above_the_maximum_then_is_unassigned(
         nats_server, redis_server, tmp_path, warm_addresses_min=2, warm_addresses_max=2
     ) as world:
         agent = await world.agent("node-1", "ins-one")
-        async with world.manager(), allocator(world):
+        async with world.manager(), allocator(world, **REAPING):
             await agent.want_until(idle=2)
             pods = Pods(world, agent)
             await pods.register()
@@ -231,7 +188,7 @@ async def test_what_is_stock_above_the_maximum_then_is_unassigned(
 
 async def test_a_bound_lease_is_not_taken_back(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
-    async with world.manager(), allocator(world):
+    async with world.manager(), allocator(world, **REAPING):
         await agent.want_until(idle=3)
         pods = Pods(world, agent)
         await pods.register()
@@ -373,7 +330,7 @@ async def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(
         )
         agent = await world.agent("node-1", "ins-one")
         manager = await world.process()
-        first = await stack.enter_async_context(allocator_process(world))
+        first = await stack.enter_async_context(allocator_process(world, **REAPING))
         await agent.want_until(idle=PODS + 1, timeout_s=20)
         everything = await cloud_addresses(world, agent)
         pods = Pods(world, agent)
@@ -385,7 +342,7 @@ async def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(
         await eventually(lambda: moment(world), timeout_s=20)
         (first if victim == "allocator" else manager).kill()
         if victim == "allocator":
-            await stack.enter_async_context(allocator_process(world))
+            await stack.enter_async_context(allocator_process(world, **REAPING))
         else:
             await world.process()
 

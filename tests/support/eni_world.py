@@ -23,12 +23,15 @@ from services.eni_manager.main import serve
 from shared.addresses import AddressState
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
+from shared.clusters import Cluster
 from shared.errors import Unavailable
 from shared.ids import ClusterName, Identity
 from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
+from shared.store.cluster_records import CLUSTER_NOUN, encode_cluster
 from shared.store.keys import lease_key
 from shared.store.lease_records import LeaseRecord
+from tests.support.clusters import enabled_cluster
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.simulated_cloud import (
     REGION,
@@ -65,11 +68,15 @@ class EniWorld:
         self.redis = redis
         self.settings = settings
         self.bus = BusClient(nats, cluster=CLUSTER, clock=SystemClock(), rng=random.Random(3))
-        self._nats = nats
+        self.nats = nats
         self._stack = stack
 
+    def standin(self, node: str, instance: str) -> StandInAgent:
+        """One that the test starts and stops itself."""
+        return StandInAgent(self.nats, CLUSTER, node, instance)
+
     async def agent(self, node: str, instance: str) -> StandInAgent:
-        agent = StandInAgent(self._nats, CLUSTER, node, instance)
+        agent = self.standin(node, instance)
         await agent.start()
         self._stack.push_async_callback(agent.stop)
         return agent
@@ -85,18 +92,16 @@ class EniWorld:
         state: AddressState = AddressState.MOVING,
     ) -> None:
         """Write the lease as the allocator does before it asks for a move."""
-        record = LeaseRecord.model_validate(
-            {
-                "a": str(address),
-                "s": state,
-                "g": generation,
-                "sn": subnet,
-                "to": to_node,
-                "t": 1,
-            }
+        record = LeaseRecord(
+            address=address,
+            state=state,
+            generation=generation,
+            subnet=subnet,
+            moving_to=to_node,
+            since_ms=1,
         )
         for noun, field, value in (
-            ("fixed", identity.token, record.model_dump_json(by_alias=True)),
+            ("fixed", identity.token, record.write()),
             ("addresses", str(address), identity.token),
         ):
             await self.redis.hset(lease_key(CLUSTER, noun), field, value)
@@ -106,6 +111,10 @@ class EniWorld:
         info = await self.redis.info("server")
         for field, value in (("number", "1"), ("run_id", str(info["run_id"]))):
             await self.redis.hset(lease_key(CLUSTER, "epoch"), field, value)
+
+    async def cluster_is(self, cluster: Cluster) -> None:
+        """Write the cluster's record as the allocator copies it."""
+        await self.redis.set(lease_key(CLUSTER, CLUSTER_NOUN), encode_cluster(cluster))
 
     async def move(
         self,
@@ -210,7 +219,10 @@ async def eni_world(
     change: Callable[[dict[str, object]], None] = lambda _: None,
     **settings: object,
 ) -> AsyncIterator[EniWorld]:
-    """Everything but the eni_manager itself, which the test starts."""
+    """Everything but the eni_manager itself, which the test starts; the cluster is enabled with
+    `subnets`, unless they are empty."""
+    subnets = settings.pop("subnets", ["subnet-a"])
+    assert isinstance(subnets, list), "names of subnets"
     id_file, key_file = folder / "secret-id", folder / "secret-key"
     for file, text in ((id_file, SECRET_ID), (key_file, SECRET_KEY)):
         file.touch(mode=0o600)
@@ -229,7 +241,6 @@ async def eni_world(
             "cloud_region": REGION,
             "cloud_secret_id_file": id_file,
             "cloud_secret_key_file": key_file,
-            "subnets": ["subnet-a"],
             "cloud_follow_interval_s": 0.02,
             "round_interval_s": 0.5,
             "subnets_interval_s": 1.0,
@@ -238,4 +249,6 @@ async def eni_world(
         } | settings
         world = EniWorld(cloud=cloud, nats=client, redis=redis, settings=chosen, stack=stack)
         await world.open_epoch()
+        if subnets:
+            await world.cluster_is(enabled_cluster(*subnets))
         yield world

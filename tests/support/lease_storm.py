@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 
 from shared.bus.client import BusClient
-from shared.errors import BerthError, ErrorCode
+from shared.errors import BerthError, ErrorCode, NotFound
+from shared.messages.base import IdentityFields
+from shared.messages.leases import LEASE_GET, LeaseGetRequest
 from shared.runtime.loops import cancel
-from tests.support.allocators import Agent
+from tests.support.allocators import CLOCK, PATIENCE, Agent, identity
 
 _FIRST = int(IPv4Address("11.0.0.0"))
 _AGAIN_S = 0.02
@@ -41,6 +43,27 @@ class LeaseStorm:
         wanted = len(self.acknowledged) + more
         async with self._more:
             await self._more.wait_for(lambda: len(self.acknowledged) >= wanted)
+
+    async def broken(self, told: dict[str, IPv4Address]) -> dict[str, str]:
+        """Those of these pods whose lease is not what they were told, and what it is."""
+        wrong = {}
+        for pod, address in told.items():
+            found = await self._look(pod)
+            if found != str(address):
+                wrong[pod] = found
+        return wrong
+
+    async def _look(self, pod: str) -> str:
+        while True:
+            request = LeaseGetRequest(
+                deadline=CLOCK.now() + PATIENCE, identity=IdentityFields.of(identity(pod))
+            )
+            try:
+                return str((await self._client.call(LEASE_GET, request)).lease.address)
+            except NotFound:
+                return "none"
+            except BerthError:
+                await asyncio.sleep(_AGAIN_S)
 
     async def _pods(self, agent: Agent) -> None:
         await register(agent)

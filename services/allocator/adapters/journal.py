@@ -250,7 +250,7 @@ class JetStreamJournal(JournalBooks):
             found = stored.get(subject)
             last = NOTHING
             if found is not None:
-                last = Known(found.sequence, rank_of(token, found.data))
+                last = Known(found.sequence, rank_of(found.data))
             self._remember(token, last)
 
     def _sequence_of(self, entry: Entry) -> str:

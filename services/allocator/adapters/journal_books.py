@@ -35,7 +35,7 @@ from .journal_stream import JournalStream
 
 TIMEOUT_S: Final = 5.0
 WRONG_LAST_SEQUENCE: Final = 10071
-_NO_MESSAGE: Final = 10037
+NO_MESSAGE: Final = 10037
 
 
 class JournalBooks:
@@ -153,7 +153,7 @@ class JournalBooks:
         async for stored in self._reads.all_below(f"{self._prefix}*"):
             token, body = stored.subject.removeprefix(self._prefix), stored.data
             newer = paged.pop(token, None)
-            if newer is not None and (not body or newer.rank > rank_of(token, body)):
+            if newer is not None and (not body or newer.rank > rank_of(body)):
                 body = newer.body
             if (lease := lease_of(token, body)) is not None:
                 yield lease
@@ -191,7 +191,7 @@ class JournalBooks:
                 self._stream.name, sequence, subject, next=sequence is not None
             )
         except nats.js.errors.APIError as error:
-            if error.err_code == _NO_MESSAGE:
+            if error.err_code == NO_MESSAGE:
                 return None
             raise Unavailable(f"the journal: {error.description}") from error
         except (nats.errors.Error, TimeoutError, OSError) as error:

@@ -9,6 +9,7 @@ from typing import Final
 from services.allocator.domain.leases import Lease
 from shared.addresses import AddressState
 from shared.ids import Generation
+from shared.store.lease_records import generation_in
 
 from .lease_codec import decode_lease, encode_lease
 
@@ -39,7 +40,7 @@ class Entry:
 
     @classmethod
     def read(cls, token: str, body: bytes) -> Entry:
-        return cls(token, rank_of(token, body), body)
+        return cls(token, rank_of(body), body)
 
     def headers(self) -> dict[str, str]:
         return {"Nats-TTL": f"{TOMBSTONE_TTL_S}s"} if self.rank[1] else {}
@@ -56,10 +57,8 @@ class Known:
 NOTHING: Final = Known(0, (Generation(0), False))
 
 
-def rank_of(token: str, body: bytes) -> Rank:
-    if _is_tombstone(body):
-        return generation_of(body), True
-    return decode_lease(token, body).generation, False
+def rank_of(body: bytes) -> Rank:
+    return generation_of(body), _is_tombstone(body)
 
 
 def lease_of(token: str, body: bytes) -> Lease | None:
@@ -68,7 +67,7 @@ def lease_of(token: str, body: bytes) -> Lease | None:
 
 
 def generation_of(body: bytes) -> Generation:
-    return Generation(int(json.loads(body)["g"]))
+    return Generation(generation_in(body))
 
 
 def commit_body(highest: Generation) -> bytes:
@@ -82,4 +81,8 @@ def highest_of_commit(body: bytes) -> Generation | None:
 
 
 def _is_tombstone(body: bytes) -> bool:
-    return bool(json.loads(body).get("s") == AddressState.GONE)
+    # Looked for before it is parsed: there are a million leases for each of these.
+    if b'"gone"' not in body:
+        return False
+    stored = json.loads(body)
+    return isinstance(stored, dict) and stored.get("s") == AddressState.GONE

@@ -1,4 +1,4 @@
-"""A lease as the store and the journal hold it: one JSON object, LeaseRecord's shape."""
+"""A lease as the store and the journal hold it: LeaseRecord's shape."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from datetime import timedelta
 
 from services.allocator.domain.leases import Lease
 from shared.ids import EniId, Generation, Identity, NodeName, PodUid, SubnetId
-from shared.policies import LeasePolicy
-from shared.store.lease_records import LeaseRecord
+from shared.store.lease_records import LeaseRecord, pack_attachment, unpack_attachment
 
 
 def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
     """The lease that a hash field or a journal message holds."""
-    record = LeaseRecord.model_validate_json(body)
     text = token.decode() if isinstance(token, bytes) else token
-    expires_s = record.expires_after_s
+    return decode_lease_of(Identity.from_token(text), body)
+
+
+def decode_lease_of(identity: Identity, body: str | bytes) -> Lease:
+    record = LeaseRecord.read(body)
+    packed, expires_s = record.attachment, record.expires_after_s
     return Lease(
-        identity=Identity.from_token(text),
+        identity=identity,
         address=record.address,
         state=record.state,
         generation=Generation(record.generation),
@@ -25,45 +28,42 @@ def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
         eni=EniId(record.eni) if record.eni is not None else None,
         moving_to=NodeName(record.moving_to) if record.moving_to is not None else None,
         pod_uid=PodUid(record.pod_uid) if record.pod_uid is not None else None,
-        attachment=record.attachment,
+        attachment=unpack_attachment(packed, identity) if packed is not None else None,
         since=record.since,
         expires_after=timedelta(seconds=expires_s) if expires_s is not None else None,
-        is_expiry_set=bool(record.is_expiry_set),
-        is_exclusive=bool(record.is_exclusive),
+        is_expiry_set=record.is_expiry_set,
+        is_exclusive=record.is_exclusive,
         bound_generation=Generation(record.bound_generation)
         if record.bound_generation is not None
         else None,
         reserved_for=PodUid(record.reserved_for) if record.reserved_for is not None else None,
         workload=record.workload,
-        policy=record.policy or LeasePolicy.NEVER,
+        policy=record.policy,
     )
 
 
 def encode_lease(lease: Lease) -> str:
-    """The JSON object of a lease, short names, nothing that is not set."""
-    record = LeaseRecord.model_validate(
-        {
-            "address": lease.address,
-            "state": lease.state,
-            "generation": lease.generation,
-            "subnet": lease.subnet,
-            "node": lease.node,
-            "eni": lease.eni,
-            "moving_to": lease.moving_to,
-            "pod_uid": lease.pod_uid,
-            "attachment": lease.attachment,
-            "since_ms": round(lease.since.timestamp() * 1000),
-            "is_expiry_set": lease.is_expiry_set or None,
-            "is_exclusive": lease.is_exclusive or None,
-            "bound_generation": lease.bound_generation,
-            "reserved_for": lease.reserved_for,
-            "workload": lease.workload,
-            "policy": lease.policy if lease.policy is not LeasePolicy.NEVER else None,
-            "expires_after_s": (
-                round(lease.expires_after.total_seconds())
-                if lease.expires_after is not None
-                else None
-            ),
-        }
+    expires = lease.expires_after
+    attachment = lease.attachment
+    if attachment is not None:
+        attachment = pack_attachment(attachment, lease.identity)
+    record = LeaseRecord(
+        address=lease.address,
+        state=lease.state,
+        generation=lease.generation,
+        subnet=lease.subnet,
+        node=lease.node,
+        eni=lease.eni,
+        moving_to=lease.moving_to,
+        pod_uid=lease.pod_uid,
+        attachment=attachment,
+        since_ms=round(lease.since.timestamp() * 1000),
+        expires_after_s=round(expires.total_seconds()) if expires is not None else None,
+        is_expiry_set=lease.is_expiry_set,
+        bound_generation=lease.bound_generation,
+        reserved_for=lease.reserved_for,
+        is_exclusive=lease.is_exclusive,
+        workload=lease.workload,
+        policy=lease.policy,
     )
-    return record.model_dump_json(by_alias=True, exclude_none=True)
+    return record.write()

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from shared.errors import Busy
 
@@ -91,6 +91,9 @@ class ScriptPipeline:
         except NoScriptError:  # the server was restarted or flushed: it forgot every script
             self._hash = await self._store.script_load(_source())
             replies = await self._store.evalsha(self._hash, len(keys), *keys, calls)
+        if any(isinstance(each, ReadOnlyError) for each in replies):
+            # The master was demoted: the next connection is to the one that follows it.
+            await self._store.connection_pool.disconnect()
         return list(replies)
 
 

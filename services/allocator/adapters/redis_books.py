@@ -24,12 +24,14 @@ from shared.ids import ClusterName, Identity, NodeName, decode_token
 from shared.policies import LeasePolicy
 from shared.store.keys import lease_key, lease_node_key
 
-from .lease_codec import decode_lease
+from .lease_codec import decode_lease, decode_lease_of
 from .pipeline import ScriptPipeline
 
 Status = TypeVar("Status", bound=StrEnum)
 
-_GROWING: Final = frozenset({"acquire", "register", "report"})  # steps that make books larger
+_GROWING: Final = frozenset(
+    {"acquire", "register", "report", "put_back"}
+)  # steps that make books larger
 
 
 class RedisBooks:
@@ -85,7 +87,7 @@ class RedisBooks:
             body = await self._store.hget(self._fixed, identity.token)
         except (RedisError, OSError) as error:
             raise Unavailable(f"the store: {error}") from error
-        return decode_lease(identity.token, body) if body is not None else None
+        return decode_lease_of(identity, body) if body is not None else None
 
     async def leases(self, cursor: int, limit: int) -> tuple[int, list[Lease]]:
         try:
@@ -151,9 +153,9 @@ def text_of(value: bytes | str) -> str:
 
 def read_step(kind: type[Status], identity: Identity, reply: list[Any]) -> Step[Status]:
     status, body, unjournaled = (bytes(part) for part in reply)
-    is_record = body.startswith(b"{")
+    is_record = body.startswith((b"[", b"{"))
     return Step(
         status=kind(status.decode()),
-        lease=decode_lease(identity.token, body) if is_record else None,
+        lease=decode_lease_of(identity, body) if is_record else None,
         is_journaled=unjournaled == b"0",
     )

@@ -24,14 +24,16 @@ from services.allocator.domain.leases import (
 from services.allocator.domain.ports import ReportedView
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encode_token
 from shared.policies import LeasePolicy
+from shared.store.lease_records import pack_attachment
 
 from .lease_codec import decode_lease
+from .redis_backups import RedisBackups
 from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
 
 
-class RedisLeases(RedisEnds, RedisEpochs):
+class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
     """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:
@@ -59,7 +61,7 @@ class RedisLeases(RedisEnds, RedisEpochs):
             [
                 *_fence(claim.fence),
                 claim.identity.token,
-                str(claim.attachment),
+                pack_attachment(str(claim.attachment), claim.identity),
                 claim.pod_uid,
                 claim.fence.node,
                 *(
@@ -119,7 +121,7 @@ class RedisLeases(RedisEnds, RedisEpochs):
             [
                 *_fence(fence),
                 identity.token,
-                attachment,
+                pack_attachment(attachment, identity),
                 str(generation),
                 stored_policy(policy),
             ],

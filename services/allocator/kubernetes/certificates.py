@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -48,6 +49,16 @@ class KeyPair:
         life = found.not_valid_after_utc - found.not_valid_before_utc
         return now >= found.not_valid_after_utc - life / 3
 
+    def is_signed_by(self, authority: KeyPair) -> bool:
+        ours = x509.load_pem_x509_certificate(self.certificate)
+        try:
+            ours.verify_directly_issued_by(
+                x509.load_pem_x509_certificate(authority.certificate)
+            )
+        except (ValueError, InvalidSignature):
+            return False
+        return True
+
 
 def read_pair(certificate: bytes, key: bytes, *, where: str) -> KeyPair:
     """Check that both can be read and belong together. Raises InvalidInput, never the key."""
@@ -75,6 +86,9 @@ def new_authority(name: str, now: datetime) -> KeyPair:
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     return _pair(certificate, key)
@@ -96,6 +110,11 @@ def new_serving_pair(authority: KeyPair, names: Sequence[str], now: datetime) ->
         .not_valid_after(min(now + SERVING_LIFE, signer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
+        # Two authorities of one name stand in a bundle: this tells which of them signed.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()),
+            critical=False,
+        )
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False

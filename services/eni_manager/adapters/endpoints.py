@@ -12,14 +12,13 @@ from services.eni_manager.domain.records import Demand, Hold, NodeImage
 from services.eni_manager.service import EniManager
 from shared.bus.server import Handler
 from shared.clock import Clock
-from shared.cloud.words import InstanceState, Subnet
+from shared.cloud.words import InstanceState
 from shared.ids import EniId, InstanceId, NodeName, SubnetId
 from shared.messages.base import Endpoint
 from shared.messages.clusters import (
     NODE_INSTANCE,
     NODE_LIST,
     NODE_LOOK,
-    SUBNET_LIST,
     EniView,
     HeldBack,
     InstanceCondition,
@@ -30,9 +29,6 @@ from shared.messages.clusters import (
     NodeLookRequest,
     NodesListed,
     NodeView,
-    SubnetListRequest,
-    SubnetsListed,
-    SubnetView,
 )
 from shared.messages.moves import (
     ADDRESS_MOVE,
@@ -68,7 +64,6 @@ class EniManagerEndpoints:
             NODE_INSTANCE: self._instance,
             NODE_LIST: self._list_nodes,
             NODE_LOOK: self._look,
-            SUBNET_LIST: self._list_subnets,
         }
 
     async def _want(self, request: WantRequest) -> Wanted:
@@ -134,11 +129,6 @@ class EniManagerEndpoints:
         self._service.look(NodeName(request.node))
         return NodeLooked(node=request.node)
 
-    async def _list_subnets(self, request: SubnetListRequest) -> SubnetsListed:
-        return SubnetsListed(
-            subnets=[_subnet_view(each) for each in await self._service.subnets()]
-        )
-
 
 def _demand(counts: StockCounts) -> Demand:
     return Demand(
@@ -184,15 +174,6 @@ def _node_view(image: NodeImage) -> NodeView:
         ],
         enis_max=node.enis_max,
         problem=node.problem,
+        warning=node.warning,
         heard_at=node.heard_at,
-    )
-
-
-def _subnet_view(subnet: Subnet) -> SubnetView:
-    return SubnetView(
-        subnet=subnet.subnet,
-        zone=subnet.zone,
-        cidr=subnet.cidr,
-        free=subnet.free,
-        total=subnet.total,
     )

@@ -86,6 +86,21 @@ class MemoryCloud:
             kind = "ENI"
         return UsedAddress(address=address, kind=kind) if kind else None
 
+    async def find_used_in(self, vpc: VpcId, subnet: SubnetId) -> list[UsedAddress]:
+        inside = self._subnets[subnet].cidr
+        ours = [
+            UsedAddress(address=it.address, kind="ENI", resource=eni.eni)
+            for eni in self._enis.values()
+            for it in eni.addresses
+            if it.address in inside
+        ]
+        strangers = [
+            UsedAddress(address=address, kind=kind)
+            for address, kind in self._strangers.items()
+            if address in inside
+        ]
+        return sorted(ours + strangers, key=lambda it: it.address)
+
     async def create_eni(self, new: NewEni) -> Eni:
         if (known := self._answered("CreateNetworkInterface", new.token, Eni)) is not None:
             return self._enis.get(known.eni, known)

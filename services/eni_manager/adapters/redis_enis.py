@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.eni_manager.domain.ports import Term
+from services.eni_manager.domain.ports import Term, TermEnded
 from services.eni_manager.domain.records import (
     AddressRecord,
     EniRecord,
@@ -25,7 +25,7 @@ from services.eni_manager.domain.records import (
     Record,
 )
 from shared.clock import Clock
-from shared.errors import Stale, Unavailable
+from shared.errors import Unavailable
 from shared.ids import ClusterName, NodeName
 from shared.store.keys import eni_key, eni_node_key
 from shared.store.scripts import load_script
@@ -117,7 +117,7 @@ class RedisEniStore:
             eni_node_key(self._cluster, "intents", node),
         ]
         if not await _answered(self._write(keys=keys, args=args)):
-            raise Stale(f"term {term.number} of shard {term.shard} was lost")
+            raise TermEnded(f"term {term.number} of shard {term.shard} was lost")
 
     async def _hash(self, key: str) -> list[bytes]:
         found = await _answered(cast(Awaitable[dict[bytes, bytes]], self._store.hgetall(key)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from ipaddress import IPv4Address
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -60,6 +59,6 @@ class RedisLeases:
 
 def _parse(value: bytes) -> LeaseRecord:
     try:
-        return LeaseRecord.model_validate_json(value)
-    except ValidationError as error:
-        raise Unavailable(f"store: a lease of unknown shape: {error}") from error
+        return LeaseRecord.read(value)
+    except ValueError as error:
+        raise Unavailable(f"store: {error}") from error

@@ -48,8 +48,10 @@ from shared.telemetry.metrics import CLOUD_CALL_SECONDS, CLOUD_THROTTLE_WAIT_SEC
 
 T = TypeVar("T")
 
+USED_PER_PAGE_MAX: Final = 100
+
 _CVM_VERSION: Final = "2017-03-12"
-_PAGES_MAX: Final = 100  # of 100 objects; an account that has more ENIs has another limit
+_PAGES_MAX: Final = 1000  # of 100 objects: more than a subnet or a cluster has
 
 
 class TencentCloud:
@@ -144,6 +146,20 @@ class TencentCloud:
         answer = await self._call(action, self._vpc.DescribeVpcPrivateIpAddresses, request)
         found = _each(shapes.UsedShape, answer.VpcPrivateIpAddressSet, action)
         return found[0] if found else None
+
+    async def find_used_in(self, vpc: VpcId, subnet: SubnetId) -> list[UsedAddress]:
+        action = "DescribeUsedIpAddress"
+        found: list[UsedAddress] = []
+        for page in range(_PAGES_MAX):
+            request = models.DescribeUsedIpAddressRequest()
+            request.VpcId, request.SubnetId = vpc, subnet
+            request.Offset, request.Limit = page * USED_PER_PAGE_MAX, USED_PER_PAGE_MAX
+            answer = await self._call(action, self._vpc.DescribeUsedIpAddress, request)
+            shown = _each(shapes.UsedInShape, answer.IpAddressStates, action)
+            found += shown
+            if not shown or len(found) >= (answer.TotalCount or 0):
+                return found
+        raise CloudDenied(action, "TooMany", f"more than {len(found)} addresses in {subnet}")
 
     async def create_eni(self, new: NewEni) -> Eni:
         action = "CreateNetworkInterface"

@@ -149,3 +149,16 @@ class UsedShape(Shape[UsedAddress]):
         return UsedAddress(
             address=self.private_ip_address, kind=self.private_ip_address_type or "unknown"
         )
+
+
+class UsedInShape(Shape[UsedAddress]):
+    ip_address: IPv4Address
+    resource_type: str | None = None
+    resource_id: str | None = None
+
+    def to_word(self) -> UsedAddress:
+        return UsedAddress(
+            address=self.ip_address,
+            kind=self.resource_type or "unknown",
+            resource=self.resource_id or "",
+        )

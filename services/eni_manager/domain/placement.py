@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.cloud.words import Subnet
-from shared.errors import BerthError, QuotaReached, SubnetFull, WrongSubnet
+from shared.errors import BerthError, NoSubnetInZone, QuotaReached, SubnetFull
 from shared.ids import EniId, NodeName, SubnetId, Zone
 
 
@@ -119,7 +119,12 @@ def _quota_reached(left: int, node: NodeRoom) -> QuotaReached:
 
 
 def _subnets_full(left: int, node: NodeRoom, subnets: Sequence[Subnet]) -> SubnetFull:
-    shown = ", ".join(f"{each.subnet} has {each.free} of {each.total} free" for each in subnets)
+    shown = ", ".join(
+        f"{each.subnet} is {each.closed}"
+        if each.closed
+        else f"{each.subnet} has {each.free} of {each.total} free"
+        for each in subnets
+    )
     return SubnetFull(
         f"node {node.node} lacks {left} addresses: zone {node.zone} has none left ({shown});"
         " add a subnet to the zone or release addresses"
@@ -129,12 +134,12 @@ def _subnets_full(left: int, node: NodeRoom, subnets: Sequence[Subnet]) -> Subne
 def subnets_of_zone(
     node: NodeName, zone: Zone, subnets: Sequence[Subnet]
 ) -> tuple[Subnet, ...]:
-    """Raises WrongSubnet when none of the container subnets is in the node's zone."""
+    """Raises NoSubnetInZone when none of the container subnets is in the node's zone."""
     found = tuple(each for each in subnets if each.zone == zone)
     if not found:
         zones = ", ".join(sorted({each.zone for each in subnets})) or "none"
-        raise WrongSubnet(
+        raise NoSubnetInZone(
             f"node {node} is in zone {zone}, which has no container subnet; zones that have"
-            f" one: {zones}; add a subnet of {zone} to the setting `subnets`"
+            f" one: {zones}; `berth subnet add` a subnet of {zone}"
         )
     return found

@@ -8,6 +8,8 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from shared.clusters import Cluster
+from shared.errors import Busy
 from shared.ids import EniId, Identity, NodeName, SubnetId
 
 from .moves import FixedLease
@@ -21,6 +23,10 @@ class Term:
     shard: int
     number: int
     ends_at_s: float  # monotonic, this machine's: work stops here, before the store's limit
+
+
+class TermEnded(Busy):
+    """Another replica looks after the node by now, or will: whoever asked asks again."""
 
 
 class EniStore(Protocol):
@@ -44,7 +50,15 @@ class EniStore(Protocol):
         put: Sequence[Record] = (),
         drop: Sequence[Record] = (),
     ) -> None:
-        """All or nothing. Raises Stale when the term was lost."""
+        """All or nothing. Raises TermEnded when the term was lost."""
+        ...
+
+
+class ClusterSource(Protocol):
+    """A read-only look at the cluster's record."""
+
+    async def read(self) -> Cluster | None:
+        """None: there is none, or it is not restored yet."""
         ...
 
 

@@ -65,6 +65,7 @@ class NodeRecord:
     addresses_max: int | None = None  # secondary ones per ENI
     has_joined: bool = False
     problem: str | None = None
+    warning: str | None = None  # served, but not as the cluster was enabled
     settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
     exclusive: Demand = Demand()  # of ENIs that one pod has as a whole
     version: int = 1

@@ -102,21 +102,22 @@ class CniServer:
         self._listener = None
 
     def _accept(self) -> None:
-        while self._listener is not None:
-            try:
-                connection, _ = self._listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._pause_accepting(error)
-                return
-            connection.setblocking(False)
-            if len(self._running) >= self._in_flight_max:
-                _turn_away(connection, self._in_flight_max)
-                continue
-            task = asyncio.create_task(self._serve(connection), name="cni-call")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        """One call; the loop comes again for the next."""
+        assert self._listener is not None, "only an open listener accepts"
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._pause_accepting(error)
+            return
+        connection.setblocking(False)
+        if len(self._running) >= self._in_flight_max:
+            _turn_away(connection, self._in_flight_max)
+            return
+        task = asyncio.create_task(self._serve(connection), name="cni-call")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def _pause_accepting(self, error: OSError) -> None:
         log.warning("cannot accept calls", extra={"why": str(error)})
@@ -138,10 +139,7 @@ class CniServer:
                 await self._endpoint.undo(answer.added)
                 return
             body = answer.encode()
-            async with asyncio.timeout(self._receive_timeout_s):
-                await asyncio.get_running_loop().sock_sendall(
-                    connection, _LENGTH.pack(len(body)) + body
-                )
+            await _send(connection, _LENGTH.pack(len(body)) + body, self._receive_timeout_s)
         except (_PeerGone, TimeoutError, OSError) as error:
             log.info("call dropped", extra={"why": str(error) or type(error).__name__})
         finally:
@@ -153,8 +151,8 @@ class CniServer:
         """`fds` takes every descriptor that arrives; the caller closes them."""
         try:
             _check_peer(connection)
-            async with asyncio.timeout(self._receive_timeout_s):
-                body = await _receive_frame(connection, fds)
+            deadline_s = asyncio.get_running_loop().time() + self._receive_timeout_s
+            body = await _receive_frame(connection, fds, deadline_s)
             if len(fds) > 1:
                 raise InvalidInput.of("descriptors", len(fds), "at most one, the namespace")
         except (InvalidInput, NotAuthorised) as error:
@@ -216,11 +214,11 @@ def _has_hung_up(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-async def _receive_frame(connection: socket.socket, fds: list[int]) -> bytes:
+async def _receive_frame(connection: socket.socket, fds: list[int], deadline_s: float) -> bytes:
     data = bytearray()
     wanted = _LENGTH.size
     while len(data) < wanted:
-        data += await _receive_part(connection, fds)
+        data += await _receive_part(connection, fds, deadline_s)
         if wanted == _LENGTH.size and len(data) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data)
             if length > FRAME_BYTES_MAX:
@@ -231,7 +229,7 @@ async def _receive_frame(connection: socket.socket, fds: list[int]) -> bytes:
     return bytes(memoryview(data)[_LENGTH.size : wanted])
 
 
-async def _receive_part(connection: socket.socket, fds: list[int]) -> bytes:
+async def _receive_part(connection: socket.socket, fds: list[int], deadline_s: float) -> bytes:
     control_bytes = socket.CMSG_SPACE(_FDS_MAX * array.array("i").itemsize)
     while True:
         try:
@@ -239,7 +237,8 @@ async def _receive_part(connection: socket.socket, fds: list[int]) -> bytes:
                 _PART_BYTES, control_bytes, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
-            await _readable(connection)
+            async with asyncio.timeout_at(deadline_s):
+                await _readable(connection)
             continue
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -251,6 +250,17 @@ async def _receive_part(connection: socket.socket, fds: list[int]) -> bytes:
         if not part:
             raise _PeerGone("closed before its frame was whole")
         return part
+
+
+async def _send(connection: socket.socket, data: bytes, timeout_s: float) -> None:
+    """At once, as nearly every answer goes; else as fast as the peer takes it."""
+    try:
+        sent = connection.send(data)
+    except BlockingIOError:
+        sent = 0
+    if sent < len(data):
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().sock_sendall(connection, data[sent:])
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -8,6 +8,7 @@ afterwards; an ADD for the same attachment settles its file first.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import suppress
 from itertools import islice
@@ -63,11 +64,12 @@ async def drain_spool(
 
 async def settle_spooled(spool_dir: Path, key: AttachmentKey, attachments: Attachments) -> None:
     """Do the spooled deletion of this attachment now, if there is one."""
-    file = spool_dir / f"{key.digest}.json"
-    if not file.exists():
+    file = f"{spool_dir}/{key.digest}.json"
+    if not os.path.exists(file):
         return
     await attachments.delete(key)
-    file.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(file)
 
 
 def spool_depth(spool_dir: Path) -> int:

@@ -6,37 +6,24 @@ One door to it, over aiohttp: the whole client library would double the agent's 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
-from shared.errors import BerthError, InvalidInput, NotAuthorised, NotFound, Unavailable
+from shared.errors import BerthError, InvalidInput, Unavailable
+from shared.kubernetes.answers import (
+    SILENCE_S,
+    check_answer,
+    event_of,
+    list_all,
+    watch_query,
+)
+from shared.kubernetes.watching import Object, WatchEvent
 
 from .kubernetes_access import KubernetesAccess
 
-_PAGE: Final = 500
 _LINE_BYTES_MAX: Final = 4 << 20  # etcd refuses objects above 1.5 MiB
-_WATCH_S: Final = 300  # the server ends a watch after this time; the next resumes
-_SILENCE_S: Final = _WATCH_S + 30.0
-
-
-class WatchGone(Exception):
-    """The version to watch from is too old: list again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchEvent:
-    """One line of a watch: ADDED, MODIFIED, DELETED or BOOKMARK, with the object."""
-
-    kind: str
-    found: dict[str, Any]
-
-    @property
-    def version(self) -> str:
-        return str(self.found["metadata"]["resourceVersion"])
 
 
 class KubernetesApi:
@@ -51,7 +38,7 @@ class KubernetesApi:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
@@ -62,50 +49,32 @@ class KubernetesApi:
                     ssl=self._access.tls or True,
                 ) as answer,
             ):
-                await _check(answer, path)
-                body: dict[str, Any] = await answer.json()
+                await check_answer(answer, path)
+                body: Object = await answer.json()
                 return body
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _away(self._access, error) from error
 
-    async def list(
-        self, path: str, query: Mapping[str, str]
-    ) -> tuple[list[dict[str, Any]], str]:
-        """All objects, fetched in pages, and the version to watch from."""
-        found: list[dict[str, Any]] = []
-        asked = {**query, "limit": str(_PAGE)}
-        while True:
-            page = await self.get(path, asked)
-            found += page.get("items") or []
-            metadata = page["metadata"]
-            if not metadata.get("continue"):
-                return found, str(metadata["resourceVersion"])
-            asked["continue"] = metadata["continue"]
+    async def list(self, path: str, query: Mapping[str, str]) -> tuple[list[Object], str]:
+        return await list_all(self.get, path, query)
 
     async def watch(
         self, path: str, query: Mapping[str, str], version: str
     ) -> AsyncIterator[WatchEvent]:
         """Events after `version`, until the server ends it. Raises WatchGone."""
-        asked = {
-            **query,
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": version,
-            "timeoutSeconds": str(_WATCH_S),
-        }
         try:
             async with self._open().get(
                 self._access.url + path,
-                params=asked,
+                params=watch_query(query, version),
                 headers=self._access.headers(),
                 ssl=self._access.tls or True,
                 timeout=aiohttp.ClientTimeout(
-                    sock_connect=self._timeout_s, sock_read=_SILENCE_S
+                    sock_connect=self._timeout_s, sock_read=SILENCE_S
                 ),
             ) as answer:
-                await _check(answer, path)
+                await check_answer(answer, path)
                 async for line in answer.content:
-                    yield _event(line)
+                    yield event_of(line)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _away(self._access, error) from error
 
@@ -118,37 +87,9 @@ class KubernetesApi:
         return self._session
 
 
-async def _check(answer: aiohttp.ClientResponse, path: str) -> None:
-    if answer.status < 400:
-        return
-    text = (await answer.text())[:4096]
-    try:
-        reason = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        reason = text[:256]
-    match answer.status:
-        case 401 | 403:
-            raise NotAuthorised(f"Kubernetes refuses {path}: {reason}")
-        case 404:
-            raise NotFound(f"Kubernetes, {path}: {reason}")
-        case 410:
-            raise WatchGone
-    raise Unavailable(f"Kubernetes, {path}: {answer.status}: {reason}")
-
-
-def _event(line: bytes) -> WatchEvent:
-    body = json.loads(line)
-    kind, found = body["type"], body["object"]
-    if kind == "ERROR":
-        if found.get("code") == 410:
-            raise WatchGone
-        raise Unavailable(f"Kubernetes ended a watch: {found.get('message')}")
-    return WatchEvent(kind=kind, found=found)
-
-
 def _away(access: KubernetesAccess, error: Exception) -> BerthError:
     if isinstance(error, aiohttp.InvalidURL):
         return InvalidInput(f"Kubernetes: {access.url} is no URL")
     return Unavailable(
-        f"Kubernetes at {access.url} does not answer: {error or type(error).__name__}"
+        f"Kubernetes at {access.url} does not answer: {str(error) or type(error).__name__}"
     )

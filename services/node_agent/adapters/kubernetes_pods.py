@@ -7,37 +7,36 @@ name, because the runtime may be quicker than the watch; unknown is never guesse
 from __future__ import annotations
 
 import json
-from typing import Final
+import random
 
 from pydantic import ValidationError
 
 from services.node_agent.domain.ports import KnownPod
 from shared.errors import BerthError, InvalidInput, NotFound, PodUnknown
-from shared.ids import PodName, PodUid, WorkloadName
-from shared.workloads import WorkloadKind, WorkloadObject, parse_workload
+from shared.ids import NodeName, PodName, PodUid, WorkloadName
+from shared.kubernetes.paths import PODS, pod_path, workload_path
+from shared.kubernetes.watching import Object, ObjectWatch
+from shared.workloads import WorkloadObject, parse_workload
 
 from .kubernetes_api import KubernetesApi
 from .pod_objects import PodObject, known_pod
-from .pod_watch import PodWatch
 
-_PATH_OF: Final = {
-    WorkloadKind.STATEFUL_SET: "/apis/apps/v1/namespaces/{}/statefulsets/{}",
-    WorkloadKind.DEPLOYMENT: "/apis/apps/v1/namespaces/{}/deployments/{}",
-    WorkloadKind.REPLICA_SET: "/apis/apps/v1/namespaces/{}/replicasets/{}",
-    WorkloadKind.JOB: "/apis/batch/v1/namespaces/{}/jobs/{}",
-}
+
+def watch_pods(api: KubernetesApi, node: NodeName, rng: random.Random) -> ObjectWatch:
+    """Of one node only: an agent need not know more, and a large cluster could not bear it."""
+    return ObjectWatch(api, PODS, {"fieldSelector": f"spec.nodeName={node}"}, rng)
 
 
 class KubernetesPods:
     """Implements PodSource."""
 
-    def __init__(self, api: KubernetesApi, watch: PodWatch) -> None:
+    def __init__(self, api: KubernetesApi, watch: ObjectWatch) -> None:
         self._api = api
         self._watch = watch
 
     async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
         """Raises PodUnknown when the API server does not know it, or is away."""
-        heard = self._watch.find(name)
+        heard = self._watch.find(name.namespace, name.name)
         if heard is None or (uid is not None and heard["metadata"]["uid"] != uid):
             heard = await self._ask(name)
         try:
@@ -47,9 +46,9 @@ class KubernetesPods:
             raise PodUnknown(f"pod {name}: its object cannot be read: {reason}") from error
         return await known_pod(pod, name, uid, self._workload)
 
-    async def _ask(self, name: PodName) -> dict[str, object]:
+    async def _ask(self, name: PodName) -> Object:
         try:
-            return await self._api.get(f"/api/v1/namespaces/{name.namespace}/pods/{name.name}")
+            return await self._api.get(pod_path(name))
         except NotFound:
             raise PodUnknown(f"pod {name} is not known to the API server") from None
         except BerthError as error:
@@ -57,7 +56,7 @@ class KubernetesPods:
 
     async def _workload(self, pod: PodName, workload: WorkloadName) -> WorkloadObject:
         """Asked for each time: how many pods it may have is changed while they live."""
-        path = _PATH_OF[WorkloadKind(workload.kind)].format(workload.namespace, workload.name)
+        path = workload_path(workload)
         try:
             body = await self._api.get(path)
             return parse_workload(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import random
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Final
 
@@ -32,9 +33,10 @@ from shared.kernel import addresses, links, neighbours, routes
 from shared.kernel.conversation import Conversation, NetlinkError
 from shared.kernel.conversation import Request as Netlink
 from shared.kernel.netns import netns_inode, open_own_netns
-from shared.kernel.sysctl import link_path, read_sysctl, write_sysctl
+from shared.kernel.sysctl import link_path, read_sysctl, set_sysctl, write_sysctl
 
 from .ingress import IngressTable
+from .observation import Observer
 
 # Chosen here, so that one batch can make a link and use it; far above what the kernel counts.
 _INDEX_MIN: Final = 1 << 24
@@ -52,21 +54,24 @@ class NetlinkKernel:
             self._host = Conversation()
             self._ioctl = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._ingress = IngressTable()
-            home = open_own_netns()
-        with open(home, "rb", buffering=0):
-            self._inode = netns_inode(home)
+            self._home = open_own_netns()
+        self._inode = netns_inode(self._home)
+        self._observer = Observer(self._host)
 
     def close(self) -> None:
         self._host.close()
         self._ioctl.close()
         self._ingress.close()
+        os.close(self._home)
+
+    @property
+    def port(self) -> int:
+        """Who the kernel names as the author of what is changed here."""
+        return self._host.port
 
     def links(self) -> tuple[Link, ...]:
         with _refusals("list links"):
-            return tuple(
-                Link(name=x.name, index=x.index, mac=x.mac, mtu=x.mtu, is_up=x.is_up)
-                for x in links.links(self._host)
-            )
+            return self._observer.links()
 
     def wire_pod(self, wire: PodWire, netns_fd: int) -> None:
         """Make both sides. An old host link of this name goes first. Raises BerthError."""
@@ -74,7 +79,7 @@ class NetlinkKernel:
             raise InvalidInput.of("CNI_NETNS", "the node's own namespace", "a sandbox's")
         with _refusals(f"wire {wire.host_ifname}"):
             try:
-                pod = Conversation(netns_fd)
+                pod = Conversation(netns_fd, home=self._home)
             except OSError as error:
                 raise InvalidInput(
                     f"CNI_NETNS: cannot be entered ({error.strerror}); allowed: the path of a"
@@ -83,6 +88,9 @@ class NetlinkKernel:
             with pod:
                 host_index, pod_index = self._new_index(), self._new_index()
                 self._add_veth(wire, host_index, pod_index, netns_fd)
+                for setting in wire.sysctls:
+                    with suppress(FileNotFoundError):  # a kernel without IPv6
+                        set_sysctl(_path(setting), setting.allowed[0])
                 self._host.do(
                     [
                         links.set_up(host_index),
@@ -90,8 +98,6 @@ class NetlinkKernel:
                         *(routes.add_rule(_kernel_rule(rule)) for rule in wire.rules),
                     ]
                 )
-                for setting in wire.sysctls:
-                    write_sysctl(_path(setting), setting.allowed[0])
                 pod.do(_pod_requests(wire, pod_index))
                 links.settle_carrier(self._ioctl, wire.host_ifname)
 
@@ -139,38 +145,7 @@ class NetlinkKernel:
 
     def observe(self) -> Observed:
         with _refusals("observe"):
-            found = self.links()
-            name_of = {link.index: link.name for link in found}
-            return Observed(
-                links=found,
-                routes=frozenset(
-                    Route(
-                        table=route.table,
-                        destination=route.to,
-                        link=name_of.get(route.link or 0, ""),
-                        via=route.gateway,
-                        is_onlink=route.is_onlink,
-                    )
-                    for route in routes.routes(self._host)
-                    if route.protocol == PROTOCOL
-                ),
-                rules=frozenset(
-                    Rule(
-                        priority=rule.priority,
-                        table=rule.table,
-                        source=rule.source,
-                        destination=rule.to,
-                        mark=rule.mark or None,
-                    )
-                    for rule in routes.rules(self._host)
-                    if rule.protocol == PROTOCOL
-                ),
-                addresses=frozenset(
-                    LinkAddress(link=name_of.get(each.index, ""), address=each.address.ip)
-                    for each in addresses.link_addresses(self._host)
-                    if each.address.network.prefixlen == 32
-                ),
-            )
+            return self._observer.observe()
 
     def add(self, thing: Route | Rule | LinkAddress) -> None:
         """Make it. What exists already is no error; a route of its place is replaced."""
@@ -202,11 +177,19 @@ class NetlinkKernel:
         with _refusals(f"set {link} up"):
             self._host.do([links.set_up(socket.if_nametoindex(link))])
             links.settle_carrier(self._ioctl, link)
+            links.settle_carrier(self._ioctl, link)
+
+    def set_mac(self, link: str, mac: str) -> None:
+        with _refusals(f"set {link} to {mac}"):
+            self._host.do([links.set_mac(socket.if_nametoindex(link), mac)])
 
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""
         with _refusals(f"setting {'.'.join(setting.key)}"):
-            if read_sysctl(_path(setting)) in setting.allowed:
+            try:
+                if read_sysctl(_path(setting)) in setting.allowed:
+                    return False
+            except FileNotFoundError:  # a kernel without IPv6, or a link that just went
                 return False
             return write_sysctl(_path(setting), setting.allowed[0])
 

@@ -12,7 +12,7 @@ Thing = TypeVar("Thing", Route, Rule, LinkAddress)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes(Generic[Thing]):
-    """What makes observed equal to wanted; removals come first, a route replaces in place."""
+    """What makes observed equal to wanted; a missing route takes the place of another."""
 
     missing: tuple[Thing, ...]
     unwanted: tuple[Thing, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -15,7 +16,7 @@ from .devices import Capacity
 from .enis import Eni
 from .exclusive import SandboxEni
 from .stock import Holding
-from .wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
+from .wiring import ForeignRoute, Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class Link:
     mac: str
     mtu: int
     is_up: bool
+    rp_filter: int = 0
+    is_ipv6_off: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Observed:
     routes: frozenset[Route]
     rules: frozenset[Rule]
     addresses: frozenset[LinkAddress]  # IPv4, of every link
+    foreign: frozenset[ForeignRoute]  # what others have in tables that are not the kernel's
+    settings: Mapping[tuple[str, ...], str]  # those that links tell; others must be asked for
 
 
 class Kernel(Protocol):
@@ -71,6 +76,8 @@ class Kernel(Protocol):
         ...
 
     def set_up(self, link: str) -> None: ...
+
+    def set_mac(self, link: str, mac: str) -> None: ...
 
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""

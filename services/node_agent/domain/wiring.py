@@ -1,12 +1,14 @@
 """The wire that should be: links, addresses, neighbours, routes, rules, sysctls (pure).
 
 A pod has a /32 and one next hop, 169.254.1.1, which is a permanent neighbour at the MAC of its
-host veth. The host reaches it by a /32 route in main, found by a rule before all others; what
-it sends to the world leaves through the table of the ENI that carries its address.
+host veth. The host reaches it by a /32 route in the pods' table, which is asked before all
+others and by one rule, however many pods there are; what a pod sends to the world leaves
+through the table of the ENI that carries its address.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -20,8 +22,9 @@ from .requests import POD_GATEWAY
 PROTOCOL: Final = 140  # our mark on routes and rules; only what carries it is ever removed
 NFT_TABLE: Final = "berth"
 MAIN_TABLE: Final = 254
+TABLE_STEP: Final = 1 << 20  # no link's index is that high by counting
 
-TO_POD_PRIORITY: Final = 512
+TO_PODS_PRIORITY: Final = 512
 MARKED_PRIORITY: Final = 1024
 FROM_POD_PRIORITY: Final = 1536
 
@@ -44,6 +47,15 @@ class Route:
     link: str
     via: IPv4Address | None = None  # None: reached on the link itself
     is_onlink: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignRoute:
+    """A route of somebody else's, in a table that is not the kernel's own."""
+
+    table: int
+    destination: IPv4Network
+    is_dropping: bool  # a blackhole, or its like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,15 +156,32 @@ class WiringRules:
     non_masquerade_cidrs: tuple[IPv4Network, ...] | None  # None: masquerade is off
     service_cidrs: tuple[IPv4Network, ...] = ()
 
+    taken: frozenset[int] = frozenset()  # tables in which others have routes
+
+    @property
+    def pods_table(self) -> int:
+        """Links are numbered from one, so no ENI's table is this one."""
+        return self._free(self.table_base)
+
     def table_of(self, eni: EniLink) -> int:
-        return self.table_base + eni.index
+        return self._free(self.table_base + eni.index)
+
+    def displaced(self, enis: Iterable[EniLink]) -> int:
+        """How many of our tables are not where they belong, because others are there."""
+        preferred = {self.table_base, *(self.table_base + eni.index for eni in enis)}
+        return len(preferred & self.taken)
+
+    def _free(self, number: int) -> int:
+        """This table, or the next in a row that no other table's row meets."""
+        while number in self.taken:
+            number += TABLE_STEP
+        return number
 
 
-def pod_wire(attachment: Attachment, eni_table: int) -> PodWire:
+def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodWire:
     """The wire of one attachment whose ENI's table is known."""
     here = IPv4Network(attachment.address)
     own = attachment.own_eni
-    to_pod = Rule(priority=TO_POD_PRIORITY, destination=here, table=MAIN_TABLE)
     from_pod = Rule(priority=FROM_POD_PRIORITY, source=here, table=eni_table)
     return PodWire(
         host_ifname=attachment.host_ifname,
@@ -170,15 +199,21 @@ def pod_wire(attachment: Attachment, eni_table: int) -> PodWire:
         ),
         routes=(
             Route(
-                table=MAIN_TABLE,
+                table=pods_table,
                 destination=here,
                 link=attachment.host_ifname,
             ),
         ),
         # What comes from a pod with an ENI of its own has been sent to the node for main.
-        rules=(to_pod, from_pod) if own is None else (to_pod,),
-        # Strict: what a pod sends from an address whose way back is another link is dropped.
-        sysctls=(_interface(attachment.host_ifname, "rp_filter", "1"),),
+        rules=(from_pod,) if own is None else (),
+        sysctls=(
+            # Before the link is up: the node neither hears nor answers a pod's IPv6 (router
+            # advertisements among it), and two thousand links less are walked with each ADD.
+            Sysctl(key=ipv6_key(attachment.host_ifname), allowed=("1",)),
+            # Strict: what a pod sends from an address whose way back is another link is
+            # dropped.
+            _interface(attachment.host_ifname, "rp_filter", "1"),
+        ),
     )
 
 
@@ -208,9 +243,14 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
             LinkAddress(link=eni.link, address=eni.eni.primary_address) for eni in secondary
         ),
         routes=tuple(route for eni in secondary for route in eni_routes(eni, rules)),
-        rules=(Rule(priority=MARKED_PRIORITY, mark=INGRESS_MARK, table=MAIN_TABLE),)
-        if primary
-        else (),
+        rules=(
+            Rule(priority=TO_PODS_PRIORITY, table=rules.pods_table),
+            *(
+                (Rule(priority=MARKED_PRIORITY, mark=INGRESS_MARK, table=MAIN_TABLE),)
+                if primary
+                else ()
+            ),
+        ),
         sysctls=(
             Sysctl(key=("net", "ipv4", "ip_forward"), allowed=("1",)),
             # The kernel takes the stricter of "all" and the link by number: 2 here would
@@ -237,5 +277,13 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
     )
 
 
+def interface_key(link: str, name: str) -> tuple[str, ...]:
+    return ("net", "ipv4", "conf", link, name)
+
+
+def ipv6_key(link: str) -> tuple[str, ...]:
+    return ("net", "ipv6", "conf", link, "disable_ipv6")
+
+
 def _interface(link: str, name: str, *allowed: str) -> Sysctl:
-    return Sysctl(key=("net", "ipv4", "conf", link, name), allowed=allowed)
+    return Sysctl(key=interface_key(link, name), allowed=allowed)

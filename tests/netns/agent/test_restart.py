@@ -45,7 +45,7 @@ async def test_a_pod_whose_sandbox_went_meanwhile_is_taken_down(
 
     assert world.agent.ledger.attachments.get(key("c1")) is None
     assert world.agent.heartbeat.counts().cooling == 1
-    assert _ours(world.node) == 1  # the mark's rule
+    assert _ours(world.node) == 2  # the rules of the pods' table and of the mark
     assert wired.host_ifname not in _names(world.node)
 
 
@@ -64,7 +64,7 @@ async def test_an_add_that_was_cut_off_is_undone(
 
     assert len(world.agent.ledger.attachments) == 0
     assert world.agent.heartbeat.counts().cooling == 1
-    assert _ours(world.node) == 1
+    assert _ours(world.node) == 2
     assert not {name for name in _names(world.node) if name.startswith("eni")}
     again, netns = await world.add("c1")
     assert exchange(netns, world.node, NODE_ADDRESS) == str(again.address)

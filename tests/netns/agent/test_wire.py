@@ -77,17 +77,18 @@ async def test_rules_routes_and_settings_are_those_of_the_design(world: NodeWorl
     assert host is not None
     here = IPv4Network(wired.address)
     assert {(r.priority, r.source, r.to, r.mark, r.table) for r in ours} == {
-        (512, None, here, None, 254),
+        (512, None, None, None, 4000),
         (1024, None, None, 0x80, 254),
         (1536, here, None, None, 4000 + eni.index),
     }
     assert {(r.to, r.link, r.gateway, r.table, r.is_onlink) for r in marked} == {
-        (here, host.index, None, 254, False),
+        (here, host.index, None, 4000, False),
         (IPv4Network("0.0.0.0/0"), eni.index, GATEWAY, 4000 + eni.index, True),
     }
     assert host.mac == wired.host_mac
     assert host.mtu == wired.mtu == 1400
     assert read_sysctl(f"ipv4/conf/{wired.host_ifname}/rp_filter", netns=world.node) == "1"
+    assert read_sysctl(f"ipv6/conf/{wired.host_ifname}/disable_ipv6", netns=world.node) == "1"
     assert read_sysctl("ipv4/conf/eth1/rp_filter", netns=world.node) == "2"
     assert read_sysctl("ipv4/ip_forward", netns=world.node) == "1"
 
@@ -122,7 +123,7 @@ async def test_a_rule_goes_even_when_its_enis_link_and_table_are_no_longer_known
 
     with Conversation(world.node) as conversation:
         left = [rule.priority for rule in rules(conversation) if rule.protocol == PROTOCOL]
-    assert left == [1024]
+    assert left == [512, 1024]
 
 
 async def test_add_again_answers_the_same_and_check_agrees(world: NodeWorld) -> None:

@@ -140,7 +140,7 @@ async def test_a_fixed_pod_keeps_its_candidate_and_is_released_after_its_end(
     while node.agent.ledger.claims:
         assert await node.agent.fixed.settled.wait(5)
     assert node.agent.ledger.stock.get(wired.address) is None
-    assert node.kernel.rules == {rule for rule in node.kernel.rules if rule.priority == 1024}
+    assert {rule.priority for rule in node.kernel.rules} == {512, 1024}
 
 
 async def test_a_fixed_pod_that_comes_back_has_its_address_and_the_candidate_stays_stock(
@@ -327,7 +327,7 @@ async def test_an_eni_that_the_cloud_took_away_carries_nobody_any_more(
 
     assert not node.agent.ledger.stock
     assert len(node.agent.ledger.attachments) == 0
-    assert {rule.priority for rule in node.kernel.rules} == {1024}
+    assert {rule.priority for rule in node.kernel.rules} == {512, 1024}
 
 
 async def test_after_a_reboot_stock_is_served_again(

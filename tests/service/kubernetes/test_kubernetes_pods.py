@@ -10,11 +10,11 @@ import pytest
 
 from services.node_agent.adapters.kubernetes_access import KubernetesAccess
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
-from services.node_agent.adapters.kubernetes_pods import KubernetesPods
-from services.node_agent.adapters.pod_watch import PodWatch
+from services.node_agent.adapters.kubernetes_pods import KubernetesPods, watch_pods
 from shared.annotations import DELETE_POLICY, DeletePolicy
 from shared.errors import InvalidInput, PodUnknown
 from shared.ids import NodeName, PodName, PodUid
+from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
 from tests.support.kubernetes.kinds import DEPLOYMENTS, PODS, REPLICA_SETS, Object
 from tests.support.kubernetes.server import ApiServer, api_server
@@ -38,8 +38,8 @@ async def api(server: ApiServer) -> AsyncIterator[KubernetesApi]:
 
 
 @pytest.fixture
-def watch(api: KubernetesApi) -> PodWatch:
-    return PodWatch(api, NODE, random.Random(1))
+def watch(api: KubernetesApi) -> ObjectWatch:
+    return watch_pods(api, NODE, random.Random(1))
 
 
 def make(server: ApiServer, *owners: Object, **annotations: str) -> PodUid:
@@ -59,7 +59,7 @@ def owner(kind: str, name: str) -> Object:
 
 
 async def test_a_pod_that_the_watch_has_not_told_of_is_asked_for(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
 ) -> None:
     uid = make(server, **{DELETE_POLICY: "Never"})
 
@@ -69,12 +69,12 @@ async def test_a_pod_that_the_watch_has_not_told_of_is_asked_for(
 
 
 async def test_a_pod_that_was_heard_of_is_known_while_the_server_is_away(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
 ) -> None:
     uid = make(server)
     async with Loops(random.Random(1)) as loops:
         loops.keep("pods", watch.run)
-        while watch.find(NAME) is None:
+        while watch.find(NAME.namespace, NAME.name) is None:
             assert await watch.changed.wait(10.0), "the watch told of nothing"
     server.faults.is_down = True
 
@@ -85,7 +85,7 @@ async def test_a_pod_that_was_heard_of_is_known_while_the_server_is_away(
 
 @pytest.mark.parametrize("is_down", [False, True])
 async def test_a_pod_that_nobody_knows_is_unknown_and_never_guessed(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch, is_down: bool
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch, is_down: bool
 ) -> None:
     server.faults.is_down = is_down
 
@@ -94,7 +94,7 @@ async def test_a_pod_that_nobody_knows_is_unknown_and_never_guessed(
 
 
 async def test_a_pod_of_another_uid_is_not_the_one_that_is_asked_for(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
 ) -> None:
     uid = make(server)
 
@@ -103,7 +103,7 @@ async def test_a_pod_of_another_uid_is_not_the_one_that_is_asked_for(
 
 
 async def test_a_value_that_is_not_allowed_is_refused_by_name(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
 ) -> None:
     uid = make(server, **{DELETE_POLICY: "Sometimes"})
 
@@ -112,7 +112,7 @@ async def test_a_value_that_is_not_allowed_is_refused_by_name(
 
 
 async def test_a_deployments_pod_is_known_with_the_number_of_its_pods(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
 ) -> None:
     deployment = {"metadata": {"name": "web"}, "spec": {"replicas": 3}}
     replica_set = {
@@ -131,7 +131,7 @@ async def test_a_deployments_pod_is_known_with_the_number_of_its_pods(
 
 
 async def test_a_right_that_is_missing_is_named(
-    server: ApiServer, api: KubernetesApi, watch: PodWatch
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
 ) -> None:
     server.faults.forbidden.add(("get", PODS.plural))
 

@@ -10,8 +10,9 @@ import pytest
 
 from services.node_agent.adapters.kubernetes_access import KubernetesAccess
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
-from services.node_agent.adapters.pod_watch import PodWatch
-from shared.ids import NodeName, PodName
+from services.node_agent.adapters.kubernetes_pods import watch_pods
+from shared.ids import NodeName
+from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
 from tests.support.kubernetes.kinds import PODS, Object
 from tests.support.kubernetes.server import ApiServer, api_server
@@ -28,11 +29,11 @@ async def server() -> AsyncIterator[ApiServer]:
 
 
 @pytest.fixture
-async def watch(server: ApiServer) -> AsyncIterator[PodWatch]:
+async def watch(server: ApiServer) -> AsyncIterator[ObjectWatch]:
     access = KubernetesAccess(url=server.url, tls=None, token=server.token)
     api = KubernetesApi(access, timeout_s=5.0)
     async with Loops(random.Random(1)) as loops:
-        found = PodWatch(api, NODE, random.Random(2))
+        found = watch_pods(api, NODE, random.Random(2))
         loops.keep("pods", found.run)
         yield found
     await api.aclose()
@@ -46,18 +47,18 @@ def add(server: ApiServer, name: str, node: str = NODE, **annotations: str) -> O
     return server.store.create(PODS, "shop", body)
 
 
-async def until(watch: PodWatch, is_so: Callable[[], bool]) -> None:
+async def until(watch: ObjectWatch, is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(_WAIT_S):
         while not is_so():
             await watch.changed.wait(_WAIT_S)
 
 
-def names(watch: PodWatch) -> set[str]:
-    return {each.name for each in watch.names()}
+def names(watch: ObjectWatch) -> set[str]:
+    return {name for _, name in watch.all()}
 
 
 async def test_pods_of_this_node_are_known_and_others_are_not(
-    server: ApiServer, watch: PodWatch
+    server: ApiServer, watch: ObjectWatch
 ) -> None:
     add(server, "before")
     await until(watch, lambda: watch.lists == 1)
@@ -71,21 +72,22 @@ async def test_pods_of_this_node_are_known_and_others_are_not(
 
 
 async def test_a_pod_made_again_under_its_name_is_the_new_one(
-    server: ApiServer, watch: PodWatch
+    server: ApiServer, watch: ObjectWatch
 ) -> None:
     add(server, "web-0")
     await until(watch, lambda: "web-0" in names(watch))
 
     server.store.delete(PODS, "shop", "web-0", grace_s=0)
     made = add(server, "web-0")
-    name = PodName("shop", "web-0")
-    await until(watch, lambda: (watch.find(name) or {}).get("metadata") == made["metadata"])
+    await until(
+        watch, lambda: (watch.find("shop", "web-0") or {}).get("metadata") == made["metadata"]
+    )
 
     assert watch.lists == 1
 
 
 async def test_a_watch_that_is_cut_goes_on_without_a_list(
-    server: ApiServer, watch: PodWatch
+    server: ApiServer, watch: ObjectWatch
 ) -> None:
     add(server, "web-0")
     await until(watch, lambda: "web-0" in names(watch))
@@ -98,7 +100,7 @@ async def test_a_watch_that_is_cut_goes_on_without_a_list(
 
 
 async def test_a_version_that_is_gone_leads_to_a_list(
-    server: ApiServer, watch: PodWatch
+    server: ApiServer, watch: ObjectWatch
 ) -> None:
     add(server, "web-0")
     await until(watch, lambda: "web-0" in names(watch))
@@ -114,7 +116,7 @@ async def test_a_version_that_is_gone_leads_to_a_list(
 
 
 async def test_what_was_heard_stays_known_while_the_server_is_away(
-    server: ApiServer, watch: PodWatch
+    server: ApiServer, watch: ObjectWatch
 ) -> None:
     add(server, "web-0")
     await until(watch, lambda: "web-0" in names(watch))
@@ -126,7 +128,7 @@ async def test_what_was_heard_stays_known_while_the_server_is_away(
 
 
 async def test_after_a_torture_the_pods_known_are_the_servers(
-    server: ApiServer, watch: PodWatch
+    server: ApiServer, watch: ObjectWatch
 ) -> None:
     """10,000 pods made, changed and deleted while watches are cut, gone, repeated, swapped."""
     rng = random.Random(7)
@@ -156,8 +158,8 @@ async def test_after_a_torture_the_pods_known_are_the_servers(
     assert watch.lists > 1, "no watch was gone: nothing was proved"
 
 
-def known(watch: PodWatch) -> dict[str, Object | None]:
-    return {each.name: watch.find(each) for each in watch.names()}
+def known(watch: ObjectWatch) -> dict[str, Object]:
+    return {name: found for (_, name), found in watch.all().items()}
 
 
 def touch(found: Object) -> None:

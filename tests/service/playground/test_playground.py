@@ -79,7 +79,7 @@ async def test_it_starts_in_order_serves_and_leaves_nothing(run_dir: Path) -> No
         await playground.stop()
 
     assert [step.what for step in steps] == [
-        "keys", "bus", "store", "cloud", "allocators", "eni_manager",
+        "keys", "bus", "store", "cloud", "allocators", "eni_manager", "cluster",
     ]  # fmt: skip
     assert [subnet.subnet for subnet in listed.subnets] == ["subnet-pods-a", "subnet-pods-b"]
     assert modes == {0o600}

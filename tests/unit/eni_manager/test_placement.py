@@ -18,7 +18,7 @@ from services.eni_manager.domain.placement import (
     subnets_of_zone,
 )
 from shared.cloud.words import Subnet
-from shared.errors import QuotaReached, SubnetFull, WrongSubnet
+from shared.errors import NoSubnetInZone, QuotaReached, SubnetFull
 from shared.ids import EniId, NodeName, SubnetId, VpcId, Zone
 
 NODE = NodeName("node-1")
@@ -102,7 +102,7 @@ def test_only_subnets_of_the_nodes_zone_are_used() -> None:
 
 
 def test_a_zone_without_a_subnet_is_named_with_those_that_have_one() -> None:
-    with pytest.raises(WrongSubnet, match=r"zone zone-9, .* have one: zone-1, zone-2;"):
+    with pytest.raises(NoSubnetInZone, match=r"zone zone-9, .* have one: zone-1, zone-2;"):
         subnets_of_zone(NODE, Zone("zone-9"), [a_subnet("a", 1), a_subnet("b", 1, "zone-2")])
 
 

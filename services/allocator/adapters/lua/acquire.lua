@@ -35,7 +35,7 @@ if is_pooled then
   if not chosen then return answer(refused, '', '0') end
   token = chosen
   if ended and not redis.call('HGET', KEYS[4], candidate) then
-    local record = cjson.decode(redis.call('HGET', KEYS[3], ended))
+    local record = read_record(redis.call('HGET', KEYS[3], ended))
     record.s, record.g, record.t = 'expired', next_generation(KEYS[1], ARGV[1]), now_ms()
     ended_token, ended_record = ended, keep(KEYS[3], KEYS[5], KEYS[6], ended, record)
   end
@@ -58,10 +58,10 @@ if not stored then
   if other and other ~= token then return answer('candidate_taken', other, '0') end
   redis.call('HSET', KEYS[4], candidate, token)
   local is_whole = ARGV[15] == '1' and true or nil
-  return bind({ v = 1, a = candidate, e = ARGV[10], sn = ARGV[11], k = is_whole })
+  return bind({ a = candidate, e = ARGV[10], sn = ARGV[11], k = is_whole })
 end
 
-local record = cjson.decode(stored)
+local record = read_record(stored)
 local unjournaled = redis.call('HEXISTS', KEYS[5], token) == 1 and '1' or '0'
 local is_other_kind = (record.k or false) ~= (ARGV[15] == '1')
 if is_other_kind and record.s ~= 'expired' then return answer('other_kind', stored, '0') end

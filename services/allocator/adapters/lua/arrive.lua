@@ -10,7 +10,7 @@
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost', '', '0' } end
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return { 'unknown', '', '0' } end
-local record = cjson.decode(stored)
+local record = read_record(stored)
 if record.s ~= 'moving' or generation_of(record) ~= ARGV[3] then
   return { 'superseded', stored, '0' }
 end

@@ -9,7 +9,7 @@
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost' } end
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return { 'unknown' } end
-local record = cjson.decode(stored)
+local record = read_record(stored)
 if record.s ~= 'expired' or generation_of(record) ~= ARGV[3] then return { 'superseded' } end
 redis.call('HDEL', KEYS[2], ARGV[2])
 if redis.call('HGET', KEYS[3], record.a) == ARGV[2] then redis.call('HDEL', KEYS[3], record.a) end

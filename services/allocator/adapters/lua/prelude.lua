@@ -35,6 +35,54 @@ local function generation_of(record)
   return text_of(record.g)
 end
 
+-- A record is a JSON array: the version, then these, what is not set at the end left off. To the
+-- steps it is a table by these names; version 1 was one. shared/store/lease_records.py says more.
+local NAMES = {
+  'a', 's', 'g', 'sn', 'n', 'e', 'u', 'c', 't', 'w', 'x', 'po', 'to', 'p', 'b', 'f', 'k'
+}
+local LETTERS = { bound_fixed = 'b', retained = 'r', moving = 'm', parked = 'p', expired = 'e' }
+local STATES = { b = 'bound_fixed', r = 'retained', m = 'moving', p = 'parked', e = 'expired' }
+local DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+
+-- An attachment of version 1 as it is written since.
+local function packed(attachment)
+  local id = string.match(attachment, '^[^/]+/([0-9a-f]+)/eth0$')
+  if not id or #id ~= 64 then return attachment end
+  return (string.gsub(id, '%x%x%x', function(three)
+    local number = tonumber(three, 16)
+    local high, low = math.floor(number / 64) + 1, number % 64 + 1
+    return string.sub(DIGITS, high, high) .. string.sub(DIGITS, low, low)
+  end))
+end
+
+local function read_record(text)
+  local stored = cjson.decode(text)
+  if stored.v then
+    stored.c = stored.c and packed(stored.c)
+    return stored
+  end
+  local record = {}
+  for index, name in ipairs(NAMES) do
+    local value = stored[index + 1]
+    if value ~= cjson.null then record[name] = value end
+  end
+  record.s = STATES[record.s]
+  return record
+end
+
+local function write_record(record)
+  local stored, last = { 2 }, 1
+  for index, name in ipairs(NAMES) do
+    local value = record[name]
+    if name == 's' then value = LETTERS[value] end
+    if name == 'g' or name == 'b' then value = text_of(value) end
+    if value ~= nil then last = index + 1 end
+    stored[index + 1] = value == nil and cjson.null or value
+  end
+  for index = #NAMES + 1, last + 1, -1 do stored[index] = nil end
+  return cjson.encode(stored)
+end
+
 -- What the release of a bound lease must name: a later step need not have ended the bind.
 local function release_generation(record)
   return text_of(record.b or record.g)
@@ -75,7 +123,7 @@ end
 
 -- Store a lease in its new state and mark it as not yet journaled.
 local function keep(fixed, unjournaled, expiries, token, record)
-  local text = cjson.encode(record)
+  local text = write_record(record)
   redis.call('HSET', fixed, token, text)
   redis.call('HSET', unjournaled, token, record.g)
   schedule(expiries, token, record)

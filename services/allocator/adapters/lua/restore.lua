@@ -9,6 +9,6 @@ for _, lease in ipairs(cjson.decode(ARGV[2])) do
   local token, address, record = lease[1], lease[2], lease[3]
   redis.call('HSET', KEYS[2], token, record)
   redis.call('HSET', KEYS[3], address, token)
-  schedule(KEYS[4], token, cjson.decode(record))
+  schedule(KEYS[4], token, read_record(record))
 end
 return 1

@@ -15,7 +15,7 @@ if refusal then return { refusal, '', '0' } end
 
 local stored = redis.call('HGET', KEYS[3], ARGV[5])
 if not stored then return { 'unknown', '', '0' } end
-local record = cjson.decode(stored)
+local record = read_record(stored)
 if record.s == 'retained' and record.c == ARGV[6] then
   local unjournaled = redis.call('HEXISTS', KEYS[4], ARGV[5]) == 1 and '1' or '0'
   return { 'retained', stored, unjournaled }

@@ -11,7 +11,7 @@
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost', '', '0' } end
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return { 'unknown', '', '0' } end
-local record = cjson.decode(stored)
+local record = read_record(stored)
 local unjournaled = redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 and '1' or '0'
 local span = ARGV[3] ~= '' and tonumber(ARGV[3]) or nil
 if record.s == 'moving' then return { 'moving', stored, '0' } end -- its generation is awaited

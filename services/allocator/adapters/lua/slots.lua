@@ -30,7 +30,7 @@ local function choose_slot(fixed, pool, uid, node, candidate)
     if not stored then
       unused = unused or token
     else
-      local record = cjson.decode(stored)
+      local record = read_record(stored)
       if record.s ~= 'expired' then live = live + 1 end
       local age = tonumber(record.g) -- the lower, the longer since its last step
       local rank = rank_of(record, pool, uid, node)

@@ -13,7 +13,7 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, AR
 for _, token in ipairs(due) do
   local record = redis.call('HGET', KEYS[2], token)
   if record then
-    local lease = cjson.decode(record)
+    local lease = read_record(record)
     local ends = due_of(lease)
     local is_due = lease.s == 'expired' or ends and ends <= tonumber(ARGV[2])
     local is_parked_soon = lease.s == 'moving' or lease.s == 'retained' and lease.k

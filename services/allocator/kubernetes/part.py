@@ -1,0 +1,115 @@
+"""Builds the allocator's Kubernetes side, and starts what of it goes on by itself."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from nats.aio.client import Client
+
+from services.allocator.domain.ports import LeaseStore
+from services.allocator.operations import LeaseOperations
+from shared.clock import Clock
+from shared.kubernetes.client import KubernetesClient
+from shared.kubernetes.leadership import Leadership
+from shared.kubernetes.watching import ObjectWatch
+from shared.runtime.loops import Loops
+
+from .definitions import ADDRESS, CLAIM
+from .mirror import Mirror, MirrorLimits
+from .pod_events import PodEvents
+from .settings import KubernetesSettings
+from .trust import TrustKeeper
+from .webhook import PodFacts, Webhook
+
+_LEADER: Final = "berth-allocator-mirror"
+_EVENTS_PAUSE_S: Final = 0.05  # a round itself waits for events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the allocator hands over."""
+
+    leases: LeaseStore
+    operations: LeaseOperations
+    facts: PodFacts
+    clock: Clock
+    rng: random.Random
+    nats: Client
+    replica: str  # a name that no other replica has
+
+
+async def start(
+    kubernetes: KubernetesClient,
+    settings: KubernetesSettings,
+    around: Surroundings,
+    loops: Loops,
+    stack: AsyncExitStack,
+) -> None:
+    """Raises Refused when the webhooks cannot listen."""
+    _start_mirror(kubernetes, settings, around, loops)
+    if settings.webhook_listen is not None:
+        await _start_webhook(
+            kubernetes, settings, settings.webhook_listen, around, loops, stack
+        )
+
+
+def _start_mirror(
+    kubernetes: KubernetesClient,
+    settings: KubernetesSettings,
+    around: Surroundings,
+    loops: Loops,
+) -> None:
+    claims = ObjectWatch(kubernetes, CLAIM.path(), {}, around.rng)
+    addresses = ObjectWatch(kubernetes, ADDRESS.path(), {}, around.rng)
+    mirror = Mirror(
+        kubernetes,
+        around.leases,
+        around.operations,
+        around.clock,
+        claims=claims,
+        addresses=addresses,
+        limits=MirrorLimits(
+            writes_per_s=settings.mirror_writes_per_s,
+            round_interval_s=settings.mirror_interval_s,
+        ),
+    )
+    leadership = Leadership(
+        kubernetes,
+        around.clock,
+        namespace=settings.kubernetes_namespace,
+        name=_LEADER,
+        holder=around.replica,
+        term=timedelta(seconds=settings.leader_term_s),
+        lead=mirror.lead,
+    )
+    loops.keep("claims", claims.run)
+    loops.keep("addresses", addresses.run)
+    loops.keep("mirror", leadership.run)
+    events = PodEvents(around.nats, settings.cluster, kubernetes)
+    loops.every("pod-events", events.round, interval_s=_EVENTS_PAUSE_S)
+
+
+async def _start_webhook(
+    kubernetes: KubernetesClient,
+    settings: KubernetesSettings,
+    listen: str,
+    around: Surroundings,
+    loops: Loops,
+    stack: AsyncExitStack,
+) -> None:
+    webhook = Webhook(around.facts, listen=listen)
+    stack.push_async_callback(webhook.aclose)
+    await webhook.start()
+    trust = TrustKeeper(
+        kubernetes,
+        around.clock,
+        namespace=settings.kubernetes_namespace,
+        service=settings.webhook_service,
+        configurations=settings.webhook_configurations,
+        serve=webhook.use,
+    )
+    loops.every("trust", trust.round, interval_s=settings.webhook_renew_interval_s)

@@ -1,0 +1,84 @@
+"""The eni_manager's subjects about the cluster's subnets: messages in, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.eni_manager.cluster_views import ClusterViews, ListedSubnet
+from services.eni_manager.inspector import Inspector, SubnetSight
+from shared.bus.server import Handler
+from shared.cloud.words import UsedAddress
+from shared.ids import SubnetId
+from shared.messages.base import Endpoint
+from shared.messages.cluster_life import (
+    SUBNET_INSPECT,
+    USES_SHOWN_MAX,
+    ForeignUse,
+    SubnetFacts,
+    SubnetInspectRequest,
+    SubnetsInspected,
+)
+from shared.messages.clusters import SUBNET_LIST, SubnetListRequest, SubnetsListed, SubnetView
+
+
+class ClusterEndpoints:
+    def __init__(self, views: ClusterViews, inspector: Inspector) -> None:
+        self._views = views
+        self._inspector = inspector
+
+    def handlers(self) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
+        return {SUBNET_LIST: self._list, SUBNET_INSPECT: self._inspect}
+
+    async def _list(self, request: SubnetListRequest) -> SubnetsListed:
+        return SubnetsListed(subnets=[_view(each) for each in await self._views.subnets()])
+
+    async def _inspect(self, request: SubnetInspectRequest) -> SubnetsInspected:
+        found = await self._inspector.inspect(
+            [SubnetId(each) for each in request.subnets],
+            frozenset(SubnetId(each) for each in request.finds_uses_of),
+        )
+        return SubnetsInspected(
+            revision=found.revision,
+            subnets=[_facts(each) for each in found.subnets],
+            enis=found.enis,
+            waits_for=found.waits_for,
+        )
+
+
+def _view(listed: ListedSubnet) -> SubnetView:
+    subnet = listed.subnet
+    return SubnetView(
+        subnet=subnet.subnet,
+        zone=subnet.zone,
+        cidr=subnet.cidr,
+        free=subnet.free,
+        total=subnet.total,
+        state=listed.options.state,
+        reclaims_under_pressure=listed.options.reclaims_under_pressure,
+        enis=listed.enis,
+        addresses=listed.addresses,
+    )
+
+
+def _facts(sight: SubnetSight) -> SubnetFacts:
+    subnet = sight.subnet
+    return SubnetFacts(
+        subnet=subnet.subnet,
+        vpc=subnet.vpc,
+        zone=subnet.zone,
+        cidr=subnet.cidr,
+        free=subnet.free,
+        total=subnet.total,
+        enis=sight.enis,
+        addresses=sight.addresses,
+        foreign=_shown(sight.foreign),
+        foreign_count=len(sight.foreign),
+    )
+
+
+def _shown(foreign: Sequence[UsedAddress]) -> tuple[ForeignUse, ...]:
+    return tuple(
+        ForeignUse(address=each.address, kind=each.kind, resource=each.resource)
+        for each in foreign[:USES_SHOWN_MAX]
+    )

@@ -1,0 +1,48 @@
+"""The container subnets as operators see them: the cloud's numbers, the record's options, and
+what is ours in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.tools import Tools
+from shared.cloud.words import Subnet
+from shared.clusters import ContainerSubnet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedSubnet:
+    subnet: Subnet
+    options: ContainerSubnet
+    enis: int
+    addresses: int  # on them, their primary ones included
+
+
+class ClusterViews:
+    def __init__(self, tools: Tools, store: EniStore) -> None:
+        self._tools = tools
+        self._store = store
+
+    async def subnets(self) -> list[ListedSubnet]:
+        """Those that exist at the cloud."""
+        await self._tools.subnets.refresh()
+        images = [await self._store.load(node) for node in await self._store.load_nodes()]
+        options = {each.subnet: each for each in self._tools.record.container()}
+        listed = []
+        for subnet in self._tools.subnets.container():
+            loads = [
+                len(image.on(eni.eni))
+                for image in images
+                for eni in image.enis.values()
+                if eni.subnet == subnet.subnet and not eni.is_primary
+            ]
+            listed.append(
+                ListedSubnet(
+                    subnet=subnet,
+                    options=options[subnet.subnet],
+                    enis=len(loads),
+                    addresses=sum(loads) + len(loads),
+                )
+            )
+        return listed

@@ -1,0 +1,1 @@
+"""Kubernetes objects as more than one service reads and writes them."""

@@ -1,0 +1,83 @@
+"""Records that an older release wrote: every step reads them, and writes its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from redis.asyncio import Redis
+
+from services.allocator.adapters.redis_leases import RedisLeases
+from services.allocator.domain.leases import AcquireStatus, RetainStatus
+from services.allocator.durability import WriteGate
+from shared.addresses import AddressState
+from shared.ids import AttachmentKey, Generation, Incarnation, NodeName
+from shared.store.lease_records import RECORD_VERSION
+from tests.support.allocators import CLUSTER
+from tests.support.lease_requests import NodeVoice, identity
+
+NODE = NodeName("node-1")
+SANDBOX = "0123456789abcdef" * 4
+HELD_BY = AttachmentKey("berth", SANDBOX, "eth0")
+OLD = {
+    "v": 1,
+    "a": "10.0.0.9",
+    "s": "bound_fixed",
+    "g": "1099511627777",
+    "sn": "subnet-a",
+    "n": NODE,
+    "e": "eni-node-1",
+    "u": "uid-1",
+    "c": str(HELD_BY),
+    "t": 1767268800123,
+}
+FIXED = f"berth:{{{CLUSTER}}}:lease:fixed"
+
+
+@pytest.fixture
+async def store(redis: Redis) -> RedisLeases:
+    """A store with one lease of version 1, in an open epoch."""
+    store = RedisLeases(redis, CLUSTER, WriteGate())
+    await store.claim(1, empty=True)
+    await store.open(1)
+    store.use_epoch(1)
+    token = identity("web-0").token
+    await redis.hset(FIXED, token, json.dumps(OLD))
+    await redis.hset(f"berth:{{{CLUSTER}}}:lease:addresses", "10.0.0.9", token)
+    return store
+
+
+@pytest.fixture
+async def one(store: RedisLeases) -> NodeVoice:
+    return NodeVoice(NODE, await store.register(NODE, last=Incarnation(0), nonce="start"))
+
+
+async def test_its_holder_still_holds_it(store: RedisLeases, one: NodeVoice) -> None:
+    step = await store.acquire(one.claim("web-0", sandbox=SANDBOX))
+
+    assert step.status is AcquireStatus.HELD
+    assert step.lease is not None
+    assert step.lease.attachment == str(HELD_BY)
+
+
+async def test_its_holder_can_end_it_and_the_record_is_of_this_version(
+    store: RedisLeases, one: NodeVoice, redis: Redis
+) -> None:
+    step = await store.retain(
+        one.fence(), identity("web-0"), str(HELD_BY), Generation(1099511627777)
+    )
+
+    assert step.status is RetainStatus.RETAINED
+    assert step.lease is not None
+    assert (step.lease.state, step.lease.attachment) == (AddressState.RETAINED, str(HELD_BY))
+    stored = await redis.hget(FIXED, identity("web-0").token)
+    assert json.loads(stored or b"")[0] == RECORD_VERSION
+
+
+async def test_it_is_found_and_listed(store: RedisLeases) -> None:
+    found = await store.find(identity("web-0"))
+    _, page = await store.leases(0, 10)
+
+    assert found is not None
+    assert page == [found]
+    assert found.generation == 1099511627777

@@ -1,0 +1,279 @@
+"""The eni_manager stopped at each single call that changes the cloud, and another takes over.
+
+Killed right after the call, before its answer; or frozen before it, and woken once the other
+one has finished, so that the call of the lost term arrives late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from shared.ids import Identity
+from tests.support.cloud_gate import Stop, cloud_gate
+from tests.support.eni_books import cloud_enis, disagreements, live
+from tests.support.eni_world import EniWorld, MoveArguments, eni_world, eventually
+from tests.support.servers import NatsServer, RedisServer
+from tests.support.standin_agent import StandInAgent
+
+CREATE, ATTACH = "CreateNetworkInterface", "AttachNetworkInterface"
+ASSIGN, UNASSIGN = "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"
+DETACH, DELETE = "DetachNetworkInterface", "DeleteNetworkInterface"
+MIGRATE = "MigratePrivateIpAddress"
+
+WEB_0 = Identity("default", "web-0", "berth")
+MOVE = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
+_NODES = (("node-1", "ins-one"), ("node-2", "ins-two"))
+_WAIT_S = 40.0
+
+
+@dataclass(kw_only=True)
+class Cast:
+    world: EniWorld
+    agents: list[StandInAgent]
+    fixed: IPv4Address | None = None  # of the lease that moves
+
+
+Part = Callable[[Cast], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What is so before, what is done, and which changing calls that takes, in order."""
+
+    before: Part
+    act: Part
+    calls: tuple[str, ...]
+    nodes: int = 1
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+async def nothing(cast: Cast) -> None:
+    return None
+
+
+async def joins(cast: Cast) -> None:
+    await asyncio.gather(*(it.want_until(idle=3, timeout_s=_WAIT_S) for it in cast.agents))
+
+
+async def grows(cast: Cast) -> None:
+    cast.agents[0].bind(2)
+    await cast.agents[0].want_until(idle=3, timeout_s=_WAIT_S)
+
+
+async def has_two_enis(cast: Cast) -> None:
+    """One of them with a pod on it, the other with a single idle address."""
+    [agent] = cast.agents
+    agent.waiting = 3
+    await agent.want_until(idle=4, timeout_s=_WAIT_S)
+    enis = list(agent.owned.values())
+    fuller = max(agent.secondary, key=enis.count)
+    agent.bound.add(min(address for address, eni in agent.owned.items() if eni == fuller))
+
+
+async def shrinks(cast: Cast) -> None:
+    [agent] = cast.agents
+    agent.waiting = 0
+
+    def is_small() -> bool:
+        return len(agent.idle) == 2 and len(agent.secondary) == 1
+
+    await agent.want_so(is_small, timeout_s=_WAIT_S)
+
+
+async def has_a_lease(cast: Cast) -> None:
+    await joins(cast)
+    one = cast.agents[0]
+    cast.fixed = min(one.idle)
+    del one.owned[cast.fixed]
+    await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
+
+
+async def has_a_lease_and_no_room(cast: Cast) -> None:
+    cast.agents[1].waiting = 2
+    await cast.agents[1].want_until(idle=5, timeout_s=_WAIT_S)
+    cast.agents[1].waiting = 0
+    cast.agents[1].bind(2)
+    cast.agents[0].waiting = 0
+    await cast.agents[0].want_until(idle=3, timeout_s=_WAIT_S)
+    one = cast.agents[0]
+    cast.fixed = min(one.idle)
+    del one.owned[cast.fixed]
+    await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
+
+
+async def moves(cast: Cast) -> None:
+    assert cast.fixed is not None
+    await cast.world.move_until_answered(WEB_0, cast.fixed, **MOVE)
+    assert cast.fixed in await addresses_of(cast, "ins-two")
+
+
+async def addresses_of(cast: Cast, instance: str) -> set[IPv4Address]:
+    enis = (await cloud_enis(cast.world)).values()
+    return {IPv4Address(it) for owner, every in enis if owner == instance for it in every}
+
+
+SMALL_ENIS: dict[str, object] = {
+    "warm_addresses_min": 1,
+    "warm_addresses_max": 2,
+    "empty_eni_rest_s": 0,
+}
+STORIES = {
+    "join": Story(before=nothing, act=joins, calls=(CREATE, ATTACH)),
+    "grow": Story(before=joins, act=grows, calls=(ASSIGN,)),
+    "shrink": Story(
+        before=has_two_enis, act=shrinks, calls=(UNASSIGN, DETACH, DELETE), settings=SMALL_ENIS
+    ),
+    "move": Story(before=has_a_lease, act=moves, calls=(MIGRATE,), nodes=2),
+    "move into a full eni": Story(
+        before=has_a_lease_and_no_room, act=moves, calls=(UNASSIGN, MIGRATE), nodes=2
+    ),
+}
+EACH_CALL = [(name, at) for name, story in STORIES.items() for at in range(len(story.calls))]
+
+
+def small_quota(topology: dict[str, object]) -> None:
+    """Two secondary ENIs of three pod addresses each."""
+    topology["instances"] = [
+        {
+            "id": "ins-one",
+            "node": "node-1",
+            "zone": "zone-1",
+            "subnet": "subnet-a",
+            "quota": {"enis": 3, "addresses_per_eni": 4},
+        }
+    ]
+
+
+async def play(
+    servers: tuple[NatsServer, RedisServer], folder: Path, name: str, stop: Stop | None, at: int
+) -> None:
+    """The story with its eni_manager stopped at one call; then the books must agree."""
+    story = STORIES[name]
+    has_small_enis = story.settings is SMALL_ENIS
+    async with (
+        eni_world(
+            *servers,
+            folder,
+            change=small_quota if has_small_enis else lambda _: None,
+            cloud_in_flight_max_s=1.0,
+            cloud_timeout_s=20.0,
+            **story.settings,  # type: ignore[arg-type] # names that mypy cannot see
+        ) as world,
+        cloud_gate(world.cloud.url) as (gate, url),
+    ):
+        world.settings["cloud_url"] = url
+        first = await world.process()
+        agents = [await world.agent(*names) for names in _NODES[: story.nodes]]
+        cast = Cast(world=world, agents=agents)
+        await story.before(cast)
+        before = live(agents)
+        gate.arm(stop, at, first)
+
+        acting = asyncio.ensure_future(story.act(cast))
+        if stop is not None:
+            async with asyncio.timeout(_WAIT_S):
+                await gate.stopped.wait()
+            await world.process()
+        await acting
+        if stop is Stop.FREEZE_BEFORE:
+            gate.let_late_call_through()
+            await gate.late_answer
+
+        told: list[str] = []
+
+        async def is_consistent() -> bool:
+            for agent in agents:
+                await agent.want_quietly()
+            told[:] = await disagreements(world, agents)
+            return not told
+
+        try:
+            await eventually(is_consistent)
+        except (AssertionError, TimeoutError):
+            pytest.fail(f"{name}, {stop} {at} ({gate.calls}): {told}")
+        assert before <= live(agents)
+        if stop is None:
+            # What follows is warmth that was taken along.
+            assert tuple(gate.calls[: len(story.calls)]) == story.calls
+        else:
+            assert gate.calls[at] == story.calls[at]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", STORIES)
+async def test_the_stories_take_these_calls(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path, name: str
+) -> None:
+    await play((nats_server, redis_server), tmp_path, name, None, -1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "at"), EACH_CALL)
+async def test_killed_after_a_call(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path, name: str, at: int
+) -> None:
+    await play((nats_server, redis_server), tmp_path, name, Stop.KILL_AFTER, at)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "at"), EACH_CALL)
+async def test_frozen_before_a_call_that_arrives_after_another_took_over(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path, name: str, at: int
+) -> None:
+    await play((nats_server, redis_server), tmp_path, name, Stop.FREEZE_BEFORE, at)
+
+
+@pytest.mark.long
+async def test_a_late_unassignment_takes_no_address_from_a_pod(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """The only free addresses are those that the lost term was about to unassign."""
+    async with (
+        eni_world(
+            nats_server,
+            redis_server,
+            tmp_path,
+            subnets=["subnet-small"],
+            warm_addresses_min=1,
+            warm_addresses_max=2,
+            cloud_in_flight_max_s=5.0,
+            cloud_timeout_s=20.0,
+        ) as world,
+        cloud_gate(world.cloud.url) as (gate, url),
+    ):
+        world.settings["cloud_url"] = url
+        first = await world.process()
+        agent = await world.agent("node-1", "ins-one")
+        agent.waiting = 3
+        await agent.want_until(idle=4, timeout_s=_WAIT_S)
+        had = set(agent.owned)
+        gate.arm(Stop.FREEZE_BEFORE, 0, first)
+        agent.waiting = 0
+        await agent.want_until(idle=2, timeout_s=_WAIT_S)
+        struck = had - set(agent.owned)
+        async with asyncio.timeout(_WAIT_S):
+            await gate.stopped.wait()
+        await world.process()
+
+        agent.bind(2)
+        agent.waiting = 2
+
+        async def are_back() -> bool:
+            await agent.want_quietly()
+            return gate.calls[1:] == [UNASSIGN, ASSIGN]
+
+        await eventually(are_back)
+        offered_early = struck & set(agent.owned)
+        gate.let_late_call_through()
+        await gate.late_answer
+        await agent.want_until(idle=2, timeout_s=_WAIT_S)
+
+        assert offered_early == set()
+        assert "Error" not in await gate.late_answer, "the late call did unassign them"
+        assert await disagreements(world, [agent]) == []
