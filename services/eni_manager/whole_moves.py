@@ -7,6 +7,7 @@ lease's own journaled step authorises it, which is read again right before each 
 from __future__ import annotations
 
 from contextlib import suppress
+from ipaddress import IPv4Address
 
 from services.eni_manager.domain.moves import (
     Move,
@@ -46,13 +47,17 @@ class WholeMoves:
         """Onto the node that the lease names. A slot is made sure of before the ENI leaves
         the node that it is on. The caller holds the lock of the node."""
         instance = worker.book.node.instance
+        await self._end_earlier(worker, move.address)
+        await self._check_in_flight(move, eni.eni, instance)
         if not eni.is_ready_on(instance):
             subnet = await self._tools.subnets.get(move.subnet)
             if subnet.zone != worker.book.node.zone:
                 raise no_place(move, worker.book.node.zone, subnet.zone)
             if eni.instance != instance:
                 await self._make_room(worker, move)
-            intent = _intent(worker, move, eni)
+            intent = _intent(
+                worker, f"move-{move.generation}-{move.address}", move.address, eni
+            )
             await worker.book.write(put=[intent])
             if eni.instance not in (None, instance):
                 await self._check(move)
@@ -71,11 +76,30 @@ class WholeMoves:
             check_parking(parking, await leases.find(parking.identity))
             found = await worker.changes.sighting.describe(parking.eni)
             if found is not None and found.instance == worker.book.node.instance:
-                await worker.changes.removals.detach(parking.eni, f"park-{parking.generation}")
+                await self._end_earlier(worker, parking.address)
+                intent = _intent(worker, f"park-{parking.generation}", parking.address, found)
+                await worker.book.write(put=[intent])
+                await worker.changes.removals.detach(parking.eni, intent.intent)
+                await worker.book.write(drop=[intent])
             image = worker.book.image
             record = image.enis.get(parking.eni)
             addresses = image.on(parking.eni)
             await worker.book.write(drop=[*addresses, record] if record else addresses)
+
+    async def _end_earlier(self, worker: NodeWorker, address: IPv4Address) -> None:
+        """What was begun before is over: the cloud tells where the ENI is. A detachment that a
+        former owner may have left in flight is kept in mind."""
+        intents = worker.book.image.intents.values()
+        begun = [it for it in intents if it.kind is IntentKind.MOVE and address in it.addresses]
+        await worker.changes.addresses.end_moves(begun)
+
+    async def _check_in_flight(self, move: Move, eni: EniId, instance: InstanceId) -> None:
+        place = (_off(eni, instance), move.address)
+        if until := (await self._tools.embargoes.among([place])).get(place):
+            raise Unavailable(
+                f"{eni} of {move.identity} cannot go back to {instance}: a detachment that is"
+                f" still in flight may take it off there until {until:%H:%M:%S} UTC"
+            )
 
     async def park_left(self, parking: Parking) -> None:
         """The ENI's node is no more: no book has it, and its instance may have gone first."""
@@ -160,11 +184,17 @@ class WholeMoves:
         return is_whole and eni.tags.get(TAG_CLUSTER) == self._tools.cluster
 
 
-def _intent(worker: NodeWorker, move: Move, eni: Eni) -> Intent:
+def _intent(worker: NodeWorker, name: str, address: IPv4Address, eni: Eni) -> Intent:
     return worker.book.begin(
-        f"move-{move.generation}-{move.address}",
+        name,
         IntentKind.MOVE,
         eni=eni.eni,
-        addresses=(move.address,),
+        addresses=(address,),
+        source=None if eni.instance is None else _off(eni.eni, eni.instance),
         purpose=Purpose.EXCLUSIVE,
     )
+
+
+def _off(eni: EniId, instance: InstanceId) -> EniId:
+    """Whence an ENI itself goes: named among the sources of moves, of which no ENI is one."""
+    return EniId(f"{eni}@{instance}")

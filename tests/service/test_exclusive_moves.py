@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared.addresses import AddressState
-from shared.errors import CloudRefused, QuotaReached, Stale, WrongSubnet
+from shared.errors import CloudRefused, QuotaReached, Stale, Unavailable, WrongSubnet
 from shared.ids import Identity
 from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_PARK, ADDRESS_RECLAIM, ParkRequest, ReclaimRequest
@@ -336,6 +336,17 @@ async def test_a_parking_that_was_killed_is_finished_by_the_next_manager(
 
     assert await enis_of(world, "exclusive") == {eni: None}
     await one.want_so(lambda: eni not in one.enis)
+    # The killed one may have left a detachment in flight: back on that node it would lose it.
+    await lease(world, address, AddressState.MOVING, generation=8, to_node="node-1")
+    with pytest.raises(Unavailable, match="a detachment that is still in flight"):
+        await world.move(
+            DB_0, address, subnet="subnet-a", to_node="node-1", generation=8, timeout_s=1.0
+        )
+    two = await world.agent("node-2", "ins-two")
+    await two.want_until(idle=3)
+    await lease(world, address, AddressState.MOVING, generation=9, to_node="node-2")
+    await world.move(DB_0, address, **(TO_TWO | {"generation": 9}))
+    assert await placed(world) == "ins-two"
 
 
 async def shown(world: EniWorld, address: IPv4Address) -> Any:
