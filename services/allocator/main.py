@@ -24,6 +24,7 @@ from shared.store.connection import STORE_CONDITION, check_store, close_store, o
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
+from .adapters.cluster_world import BusInventories
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
 from .adapters.journal import JetStreamJournal
@@ -44,6 +45,7 @@ from .operations import LeaseOperations
 from .parker import Parker
 from .reaper import Reaper, ReaperLimits
 from .recovery import RecoveryOperations
+from .returning import ReturningNodes
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -115,6 +117,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock,
             keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
+            ReturningNodes(leases, steps, BusInventories(client), clock),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )
