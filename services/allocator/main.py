@@ -42,6 +42,7 @@ from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
 from .operations import LeaseOperations
 from .parker import Parker
+from .pressure import Pressure
 from .reaper import Reaper, ReaperLimits
 from .recovery import RecoveryOperations
 from .service import Allocator
@@ -156,6 +157,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
                 operations,
                 cluster.life,
                 RecoveryOperations(leases, leases, journal, steps, epochs),
+                Pressure(leases, steps, lambda: keeper.current, clock),
             ),
         )
         if kubernetes is not None:
