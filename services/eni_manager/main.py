@@ -27,6 +27,7 @@ from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
+from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
 from services.eni_manager.adapters.switched_pace import SwitchedPace
@@ -39,6 +40,7 @@ from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
+from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.inspector import Inspector
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
@@ -125,10 +127,21 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             first_look_wait_s=settings.first_look_wait_s,
         )
 
+        foreign = RedisForeignBook(store, cluster=settings.cluster)
+        inspector = Inspector(tools, enis)
+        foreign_watch = ForeignWatch(
+            inspector,
+            tools,
+            foreign,
+            reconciler.leading_right,
+            every_s=settings.foreign_interval_s,
+        )
+
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
+        loops.every("foreign", foreign_watch.round, interval_s=settings.round_interval_s)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -137,7 +150,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
-            | ClusterEndpoints(ClusterViews(tools, enis), Inspector(tools, enis)).handlers()
+            | ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector).handlers()
             | CapacityEndpoints(capacities).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
@@ -175,9 +188,10 @@ def _start_loops(
     store: Redis,
     readiness: Readiness,
 ) -> None:
+    sweep_now = asyncio.Event()
     loops.every(
         "cluster",
-        _follow_cluster(tools, reconciler),
+        _follow_cluster(tools, reconciler, sweep_now),
         interval_s=settings.cluster_interval_s,
     )
     loops.every(
@@ -194,10 +208,10 @@ def _start_loops(
         enis,
         tools,
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
-        reconciler.sweeping_right,
+        reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
-    loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s)
+    loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
 
@@ -226,10 +240,14 @@ def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:
     )
 
 
-def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaitable[None]]:
-    """Subnets come and go while nodes are served."""
+def _follow_cluster(
+    tools: Tools, reconciler: Reconciler, sweep_now: asyncio.Event
+) -> Callable[[], Awaitable[None]]:
+    """Subnets come and go while nodes are served; whoever disables waits for the last ENI."""
 
     async def look() -> None:
+        if tools.record.is_disabling:
+            sweep_now.set()
         if not await tools.record.refresh():
             return
         log.info("cluster's record has changed", extra={"revision": tools.record.revision})
@@ -237,6 +255,8 @@ def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaita
             await tools.subnets.refresh()
         finally:
             for worker in reconciler.workers():
+                if tools.record.is_disabling:  # an ENI that its book lacks is to go, too
+                    worker.observe_soon()
                 worker.wake.set()
 
     return look

@@ -116,7 +116,11 @@ class EniManager:
 
     async def park(self, parking: Parking) -> None:
         """Take an ENI off its node, and keep it. Busy when another replica has the node."""
-        await self._whole.park(self._worker(parking.node), parking)
+        worker = self._reconciler.worker(parking.node)
+        if worker is None:
+            await self._whole.park_left(parking)
+        else:
+            await self._whole.park(worker, parking)
 
     async def reclaim(self, reclaim: Reclaim) -> None:
         """Take an expired lease's address. Busy when another replica has the node."""
