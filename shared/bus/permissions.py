@@ -25,7 +25,7 @@ from shared.messages.cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -40,6 +40,7 @@ from shared.messages.leases import (
 from shared.messages.moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
+    AGENT_MEND,
     NODE_REGISTER,
     NODE_WANT,
     STOCK_OFFER,
@@ -89,6 +90,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
+    NODE_LOOK.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     CAPACITY_SET.name: _OPERATOR,
     CAPACITY_SHOW.name: _OPERATOR,
@@ -102,6 +104,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
+    AGENT_MEND.name: _OPERATOR,
 }
 
 EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {
