@@ -38,6 +38,7 @@ from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
 from .operations import LeaseOperations
 from .parker import Parker
+from .pressure import Pressure
 from .reaper import Reaper, ReaperLimits
 from .returning import ReturningNodes
 from .service import Allocator
@@ -118,7 +119,13 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         await server.serve_all(
             ServiceName.ALLOCATOR,
             _DESCRIPTION,
-            handlers(allocator, operations, cluster.life, books.recovery),
+            handlers(
+                allocator,
+                operations,
+                cluster.life,
+                books.recovery,
+                Pressure(leases, steps, lambda: keeper.current, clock),
+            ),
         )
         if kubernetes is not None:
             facts = StoredFacts(
