@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: every target for a while, one JSON line each; status 1 on findings."""
+"""``python -m tests.fuzz``: every target in turn, one JSON line each; status 1 on findings."""
 
 from __future__ import annotations
 

@@ -80,9 +80,7 @@ async def fuzz_plugin(folder: Path, *, seed: int, seconds: int) -> Fuzzed:
     fuzzed, began_s = Fuzzed(target="plugin", seed=seed), time.monotonic()
     plugin = _compile(folder / "plugin", sorted(SOURCES.glob("*.c")))
     rng, netns = random.Random(seed), new_netns()
-    runtime = Runtime(
-        plugin=plugin, run_dir=folder, netns=f"/proc/{os.getpid()}/fd/{netns}"
-    )
+    runtime = Runtime(plugin=plugin, run_dir=folder, netns=f"/proc/{os.getpid()}/fd/{netns}")
     server = CniServer(RecordedAttachments(), socket_path=folder / "agent.sock")
     await server.start()
     while time.monotonic() - began_s < seconds and not fuzzed.findings:
