@@ -165,6 +165,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
                 facts=facts,
                 clock=clock,
                 rng=rng,
+                nats=nats,
                 replica=writer,
             )
             await part.start(kubernetes, settings, around, loops, stack)

@@ -82,7 +82,6 @@ def _expression(name: str, *parts: bytes) -> Expression:
 
 # Registers: a concatenation of 4-byte values lies in 8, 9, …; register 1 is the same place.
 _FIRST: Final = 8
-_SECOND: Final = 9
 _WHOLE: Final = 1
 
 
@@ -217,17 +216,6 @@ def source_nat(address: IPv4Address) -> tuple[Expression, Expression]:
     return (
         _expression("immediate", _number(1, _FIRST), _value(2, address.packed)),
         _expression("nat", _number(1, 0), _number(2, _IPV4), _number(3, _FIRST)),
-    )
-
-
-def destination_nat(address: IPv4Address, port: int) -> tuple[Expression, ...]:
-    """The connection goes to this address and port."""
-    return (
-        _expression("immediate", _number(1, _FIRST), _value(2, address.packed)),
-        _expression("immediate", _number(1, _SECOND), _value(2, struct.pack(">HH", port, 0))),
-        _expression(
-            "nat", _number(1, 1), _number(2, _IPV4), _number(3, _FIRST), _number(5, _SECOND)
-        ),
     )
 
 

@@ -122,3 +122,8 @@ MIRROR_WRITES_TOTAL: Final = Counter(
 MIRROR_BEHIND: Final = Gauge(
     "berth_allocator_mirror_behind_count", "Objects that did not show what the store holds."
 )
+POD_EVENTS_TOTAL: Final = Counter(
+    "berth_allocator_pod_events_total",
+    "Kubernetes events told about leases, by verb and outcome.",
+    ["verb", "outcome"],
+)

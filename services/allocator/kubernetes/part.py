@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from nats.aio.client import Client
+
 from services.allocator.domain.ports import LeaseStore
 from services.allocator.operations import LeaseOperations
 from shared.clock import Clock
@@ -18,11 +20,13 @@ from shared.runtime.loops import Loops
 
 from .definitions import ADDRESS, CLAIM
 from .mirror import Mirror, MirrorLimits
+from .pod_events import PodEvents
 from .settings import KubernetesSettings
 from .trust import TrustKeeper
 from .webhook import PodFacts, Webhook
 
 _LEADER: Final = "berth-allocator-mirror"
+_EVENTS_PAUSE_S: Final = 0.05  # a round itself waits for events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,7 @@ class Surroundings:
     facts: PodFacts
     clock: Clock
     rng: random.Random
+    nats: Client
     replica: str  # a name that no other replica has
 
 
@@ -84,6 +89,8 @@ def _start_mirror(
     loops.keep("claims", claims.run)
     loops.keep("addresses", addresses.run)
     loops.keep("mirror", leadership.run)
+    events = PodEvents(around.nats, settings.cluster, kubernetes)
+    loops.every("pod-events", events.round, interval_s=_EVENTS_PAUSE_S)
 
 
 async def _start_webhook(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -167,6 +168,7 @@ async def boot(
     whole = (eni(5, "ins-1", 2), eni(6, "ins-1", 3))
     for each in (shared, *whole):
         await vpc.fabric.set_eni(each)
+    seeds = itertools.count()
     running: list[tuple[FileBook, list[NetlinkKernel | ExclusiveNetlink], Loops]] = []
 
     async def stop() -> None:
@@ -179,7 +181,8 @@ async def boot(
 
     async def start(**changes: Any) -> ExclusiveWorld:
         await stop()
-        kernels = [NetlinkKernel(random.Random(each)) for each in range(2)]
+        # Each life chooses indexes of its own: links of the last one are still there.
+        kernels = [NetlinkKernel(random.Random(next(seeds))) for _ in range(2)]
         exclusive_kernel = ExclusiveNetlink()
         book = FileBook(run_dir=tmp_path / "run", state_dir=tmp_path / "state")
         loops = Loops(random.Random(1))

@@ -23,7 +23,7 @@ from tests.support.allocators import (
     settings,
 )
 from tests.support.kubernetes.access import kubeconfig
-from tests.support.kubernetes.kinds import DEFINITIONS, Kind, Object
+from tests.support.kubernetes.kinds import DEFINITIONS, EVENTS, PODS, Kind, Object
 from tests.support.kubernetes.server import ApiServer, api_server
 from tests.support.servers import NatsServer, RedisServer
 
@@ -49,6 +49,11 @@ class World:
     def phase(self, definition: Definition, name: str) -> str | None:
         found: dict[str, str] = self.all(definition).get(name, {}).get("status", {})
         return found.get("phase")
+
+    def told(self) -> dict[str, Object]:
+        """Kubernetes events by reason."""
+        found = self.server.store.list(EVENTS, "", lambda _: True)
+        return {each["reason"]: each for each in found}
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Looked at after every write of the API server."""
@@ -182,6 +187,25 @@ async def test_another_replica_goes_on_where_the_leader_stops(
         await world.until(lambda: world.phase(CLAIM, "web-1") == "Bound")
 
         assert holder() != "a-replica-that-is-gone"
+
+
+async def test_a_pod_is_told_what_became_of_its_address_and_its_claim_after_it(
+    world: World,
+) -> None:
+    pod = {"metadata": {"name": "web-0"}, "spec": {"nodeName": "node-1"}}
+    made = world.server.store.create(PODS, "default", pod)
+    bound = await world.agent.acquire("web-0", candidate=ADDRESS_OF_WEB)
+    await world.until(lambda: "AddressBound" in world.told())
+    await world.until(lambda: world.phase(CLAIM, "web-0") == "Bound")
+
+    world.server.store.delete(PODS, "default", "web-0", grace_s=0)
+    await world.agent.release("web-0", bound.generation)
+    await world.until(lambda: "AddressRetained" in world.told())
+
+    told = world.told()
+    assert told["AddressBound"]["involvedObject"]["uid"] == made["metadata"]["uid"]
+    assert ADDRESS_OF_WEB in told["AddressBound"]["message"]
+    assert told["AddressRetained"]["involvedObject"]["kind"] == CLAIM.kind
 
 
 async def test_nothing_is_shown_where_the_definitions_are_missing_and_leases_go_on(
