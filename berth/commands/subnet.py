@@ -75,6 +75,7 @@ def uncordon(subnet: SubnetArgument, run_dir: RunDir, as_json: Json = False) -> 
     _set_state(subnet, SubnetState.OPEN, run_dir, as_json=as_json)
 
 
+@app.command("drain")
 def drain(subnet: SubnetArgument, run_dir: RunDir, as_json: Json = False) -> None:
     """Take idle addresses back, and ENIs in it once they are empty; pods keep theirs."""
     _set_state(subnet, SubnetState.DRAINING, run_dir, as_json=as_json)
@@ -105,6 +106,7 @@ def set_option(
     _change(run_dir, SUBNET_SET, request, as_json=as_json)
 
 
+@app.command("remove")
 def remove(subnet: SubnetArgument, run_dir: RunDir, as_json: Json = False) -> None:
     """Let go of a drained subnet in which nothing of ours is left."""
     request = SubnetRemoveRequest(

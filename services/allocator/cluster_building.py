@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from shared.bus.client import BusClient
 from shared.clock import Clock
+from shared.kubernetes.client import KubernetesClient
 from shared.runtime.loops import Loops
 
 from .adapters.cluster_books import DurableClusterBooks
@@ -17,8 +18,10 @@ from .cluster_keeper import ClusterKeeper
 from .cluster_life import ClusterLife
 from .cluster_progress import ClusterProgress
 from .config import AllocatorSettings
+from .domain.cluster_ports import Kubernetes
 from .domain.ports import LeaseStore
 from .durable_steps import EventTeller
+from .kubernetes.facts import AskedKubernetes
 from .operations import LeaseOperations
 from .pods_in_use import PodsInUse
 
@@ -56,10 +59,17 @@ def build_cluster(
     leases: LeaseStore,
     operations: LeaseOperations,
     clock: Clock,
+    client_of_kubernetes: KubernetesClient | None,
 ) -> ClusterParts:
     world = BusClusterWorld(client, clock)
     pods = PodsInUse(leases, world)
-    kubernetes = SettingsKubernetes(settings.kubernetes_version, settings.kubernetes_uses_cni)
+    kubernetes: Kubernetes = SettingsKubernetes(
+        settings.kubernetes_version, settings.kubernetes_uses_cni
+    )
+    if client_of_kubernetes is not None:
+        kubernetes = AskedKubernetes(
+            client_of_kubernetes, uses_cni=settings.kubernetes_uses_cni
+        )
     return ClusterParts(
         life=ClusterLife(keeper, world, leases, pods, clock),
         progress=ClusterProgress(keeper, world, kubernetes, leases, operations, pods, clock),

@@ -74,7 +74,8 @@ class AllocatorSettings(KubernetesSettings):
     """How often the cluster's record is looked at; enabling and disabling go on this fast."""
 
     kubernetes_version: str | None = None
-    """Of the cluster's Kubernetes, such as 1.28.3; none: it is not checked when enabling."""
+    """Of the cluster's Kubernetes, such as 1.28.3; none: the API server is asked, where there
+    is one, or it is not checked when enabling."""
 
     kubernetes_uses_cni: bool | None = None
     """Whether its nodes run with CNI; none: it is not checked when enabling."""

@@ -43,6 +43,7 @@ from .kubernetes.workloads import KubernetesWorkloads
 from .operations import LeaseOperations
 from .parker import Parker
 from .reaper import Reaper, ReaperLimits
+from .recovery import RecoveryOperations
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -118,7 +119,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             default_policy=LeasePolicy(settings.default_policy),
         )
         operations = LeaseOperations(leases, steps)
-        cluster = build_cluster(settings, keeper, client, leases, operations, clock)
+        cluster = build_cluster(settings, keeper, client, leases, operations, clock, kubernetes)
         parker = Parker(
             leases,
             steps,
@@ -148,7 +149,14 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
         await server.serve_all(
-            ServiceName.ALLOCATOR, _DESCRIPTION, handlers(allocator, operations, cluster.life)
+            ServiceName.ALLOCATOR,
+            _DESCRIPTION,
+            handlers(
+                allocator,
+                operations,
+                cluster.life,
+                RecoveryOperations(leases, leases, journal, steps, epochs),
+            ),
         )
         if kubernetes is not None:
             facts = StoredFacts(

@@ -92,5 +92,6 @@ def _limits(settings: EniManagerSettings) -> Limits:
         backoff_longest_s=_BACKOFF_LONGEST_S,
         in_flight_max=timedelta(seconds=settings.cloud_in_flight_max_s),
         eni_rest_s=settings.empty_eni_rest_s,
+        gone_after_s=settings.instance_gone_after_s,
         quota_every_s=settings.quota_interval_s,
     )

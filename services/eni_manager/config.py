@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.eni_manager.domain.orphans import SweepMode
 from shared.errors import InvalidInput
 from shared.settings import Seconds, StoreSettings
 
@@ -79,6 +80,19 @@ class EniManagerSettings(StoreSettings):
     cloud_in_flight_max_s: Seconds = 360.0
     """A signed call may still arrive so long after its owner ended: five minutes, and a minute
     by which clocks may differ."""
+
+    instance_gone_after_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """A node leaves once the cloud has not shown its instance for so long, twice or more."""
+
+    sweep: SweepMode = SweepMode.ON
+    """What becomes of ENIs that carry our tags and are in no book: off, dry_run (says what it
+    would do) or on."""
+
+    sweep_interval_s: Seconds = 60.0
+    """Between two looks for such ENIs."""
+
+    sweep_grace_s: Annotated[float, Field(ge=0, le=604_800)] = 600.0
+    """An ENI that was seen to be an orphan is treated as one after so long."""
 
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""

@@ -20,7 +20,7 @@ from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudLimit
 from shared.errors import BerthError, SubnetFull
-from shared.ids import SubnetId
+from shared.ids import EniId, SubnetId
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,10 @@ class ExclusiveEnis:
         if spare:
             await self.take_back(spare)
 
-    async def take_back(self, count: int) -> int:
-        """Idle ones, by the agent's choice, and only those it struck off; how many."""
-        struck = await self._stock.begin_recall(count, None, Purpose.EXCLUSIVE)
+    async def take_back(self, count: int, eni: EniId | None = None) -> int:
+        """Idle ones, by the agent's choice where none is named, and only those it struck off;
+        how many."""
+        struck = await self._stock.begin_recall(count, eni, Purpose.EXCLUSIVE)
         idle = max(0, self.demand.idle - len(struck))
         self.demand = replace(self.demand, idle=idle)
         await self._changes.removals.finish_all()

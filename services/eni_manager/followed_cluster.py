@@ -44,6 +44,19 @@ class FollowedCluster:
             if each.state is not SubnetState.OPEN
         }
 
+    def is_draining(self, subnet: SubnetId) -> bool:
+        """Whether ENIs in it are to go: also where the record does not name it (any more)."""
+        if self.current is None:
+            return False
+        if not self.current.is_enabled:
+            return self.current.is_disabled
+        known = self.current.subnet(subnet)
+        return known is None or known.state is SubnetState.DRAINING
+
+    @property
+    def is_disabled(self) -> bool:
+        return self.current is not None and self.current.is_disabled
+
     @property
     def is_enabled(self) -> bool:
         return self.current is not None and self.current.is_enabled

@@ -10,13 +10,14 @@ from typing import Final
 
 from services.eni_manager.domain.foreign import RESERVED, foreign_among
 from services.eni_manager.domain.ports import EniStore
-from services.eni_manager.domain.records import Intent, IntentKind
+from services.eni_manager.domain.records import Intent, IntentKind, NodeImage
 from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_INTENT
 from services.eni_manager.tools import Tools
 from shared.cloud.words import Eni, Subnet, UsedAddress
 from shared.errors import EpochLost
 from shared.ids import SubnetId
 
+_NODES_SHOWN_MAX: Final = 3
 _FRESH_S: Final = 2.0  # a look at a subnet's uses serves whoever asks meanwhile
 
 
@@ -52,7 +53,8 @@ class Inspector:
         used = {each.subnet: await self._used(each) for each in found if each.subnet in uses_of}
         # Ours after the uses: an address that comes meanwhile is on an ENI that is known here.
         ours = await self._ours()
-        making = [each.subnet for each in await self._making(ours)]
+        images = await self._images()
+        making = [each.subnet for each in _making(images, ours)]
         sights = []
         for each in found:
             uses = used.get(each.subnet, [])
@@ -71,21 +73,14 @@ class Inspector:
             revision=self._tools.record.revision,
             subnets=tuple(sights),
             enis=len(ours) + len(making),
+            waits_for=_what_is_left(images),
         )
 
     async def _ours(self) -> list[Eni]:
         return await self._cloud.find_enis_tagged({TAG_CLUSTER: self._tools.cluster})
 
-    async def _making(self, ours: Sequence[Eni]) -> list[Intent]:
-        """ENIs that were begun and that the cloud does not show (yet)."""
-        shown = {each.tags.get(TAG_INTENT) for each in ours}
-        images = [await self._store.load(node) for node in await self._store.load_nodes()]
-        return [
-            intent
-            for image in images
-            for intent in image.intents.values()
-            if intent.kind is IntentKind.ADD_ENI and intent.intent not in shown
-        ]
+    async def _images(self) -> list[NodeImage]:
+        return [await self._store.load(node) for node in await self._store.load_nodes()]
 
     async def _used(self, subnet: Subnet) -> list[UsedAddress]:
         """One look at a time for all who ask: a large subnet takes longer than a call lasts."""
@@ -105,3 +100,30 @@ class Inspector:
             return await self._tools.leases.leased_among(kept)
         except EpochLost:  # nothing is known: better not to call a kept address a stranger's
             return set(kept)
+
+
+def _making(images: Sequence[NodeImage], ours: Sequence[Eni]) -> list[Intent]:
+    """ENIs that were begun and that the cloud does not show (yet)."""
+    shown = {each.tags.get(TAG_INTENT) for each in ours}
+    return [
+        intent
+        for image in images
+        for intent in image.intents.values()
+        if intent.kind is IntentKind.ADD_ENI and intent.intent not in shown
+    ]
+
+
+def _what_is_left(images: Sequence[NodeImage]) -> str | None:
+    """Addresses that are on ENIs still: they cool, or are in use, or their agent is away."""
+    left = {
+        image.node.node: sum(len(image.on(eni)) for eni in image.ours()) for image in images
+    }
+    busy = [f"{count} on {node}" for node, count in sorted(left.items()) if count]
+    if not busy:
+        return None
+    more = len(busy) - _NODES_SHOWN_MAX
+    return (
+        "addresses that their agents have not given back: "
+        + ", ".join(busy[:_NODES_SHOWN_MAX])
+        + (f" and {more} nodes more" if more > 0 else "")
+    )

@@ -30,6 +30,7 @@ from services.eni_manager.adapters.tencent_access import TencentAccess
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
+from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.inspector import Inspector
@@ -37,6 +38,7 @@ from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
+from services.eni_manager.sweeper import Sweeper, SweepPolicy
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
@@ -114,7 +116,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
-        _start_loops(loops, settings, tools, reconciler, store, readiness)
+        _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -155,6 +157,7 @@ def _start_loops(
     loops: Loops,
     settings: EniManagerSettings,
     tools: Tools,
+    enis: EniStore,
     reconciler: Reconciler,
     store: Redis,
     readiness: Readiness,
@@ -174,6 +177,13 @@ def _start_loops(
         _watch_store(store, settings, readiness),
         interval_s=settings.round_interval_s,
     )
+    sweeper = Sweeper(
+        enis,
+        tools,
+        SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        reconciler.sweeping_right,
+    )
+    loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
 

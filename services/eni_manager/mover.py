@@ -16,6 +16,7 @@ from services.eni_manager.domain.records import (
     IntentKind,
 )
 from services.eni_manager.eni_tags import TAG_CLUSTER
+from services.eni_manager.held_enis import HeldEnis
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
@@ -32,6 +33,7 @@ class Mover:
         self._tools = tools
         self._cloud = tools.cloud
         self._whole = WholeMoves(tools)
+        self._held = HeldEnis(tools)
 
     async def move(self, worker: NodeWorker, move: Move) -> EniRecord:
         """The ENI of the target node on which the address works now."""
@@ -61,6 +63,10 @@ class Mover:
             return await self._arrive(worker, move, holder.eni)
         if holder is not None:
             self._check_ours(move, holder)
+            if await self._held.can_bring(worker, move, holder):
+                await self._check(move)
+                await self._held.bring(worker, move, holder)
+                return None
         destination = await self._place(worker, move)
         await self._end_earlier(worker, move)
         intent = worker.book.begin(

@@ -7,20 +7,22 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
+from services.eni_manager.departures import Departure
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import TermEnded
 from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Purpose
+from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
-from services.eni_manager.observer import Observer
+from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, Refused, TryLater
+from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,10 @@ _FINISHED_IN_ORDER = (  # by kind: what gives room before what takes it
     IntentKind.ADD_ENI,
     IntentKind.ASSIGN,
 )
+
+
+class NodeLeft(NotFound):
+    """Raised when the node's book was closed."""
 
 
 class NodeWorker:
@@ -43,6 +49,7 @@ class NodeWorker:
         self.stock = Stock(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
+        self._departure = Departure(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
@@ -53,6 +60,9 @@ class NodeWorker:
         )
         self.whole = ExclusiveEnis(book, tools, self.changes, self.stock, self.growing)
         self.releasing = Releasing(book, tools, self.changes, self.stock, self._demand)
+        self._draining = Draining(
+            book, tools, self.changes, self.stock, self.releasing, self.whole
+        )
 
     async def hear(self, record: NodeRecord, enis: frozenset[str]) -> str | None:
         """The agent's newest demand; the problem it should know of, if any."""
@@ -83,11 +93,19 @@ class NodeWorker:
         self._observe_at_s = 0.0
         self.wake.set()
 
+    @property
+    def has_left(self) -> bool:
+        return self._departure.has_left
+
     async def round(self) -> None:
         async with self.lock:
+            if self.has_left:
+                return
             try:
                 with urgent(self._urgency()):
                     await self._round()
+            except NodeLeft:
+                return
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
@@ -152,7 +170,13 @@ class NodeWorker:
 
     async def observe(self) -> None:
         """Look at the cloud now. The caller holds the lock."""
-        await self._observer.observe()
+        try:
+            await self._observer.observe()
+        except InstanceGone as gone:
+            if await self._departure.is_gone():
+                raise NodeLeft(str(gone)) from gone
+            raise
+        self._departure.is_here()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()
         await self.changes.addresses.end_moves(
@@ -196,6 +220,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
 

@@ -109,8 +109,10 @@ class EniManager:
         """Take an expired lease's address. Busy when another replica has the node."""
         if reclaim.node is None:
             await self._whole.reclaim(reclaim)
+        elif worker := self._reconciler.worker(reclaim.node):
+            await self._reclaimer.reclaim(worker, reclaim)
         else:
-            await self._reclaimer.reclaim(self._worker(reclaim.node), reclaim)
+            await self._reclaimer.reclaim_from_gone(reclaim, await self._store.load_nodes())
 
     def _worker(self, node: NodeName) -> NodeWorker:
         worker = self._reconciler.worker(node)

@@ -94,7 +94,7 @@ class NodeAgentSettings(ServiceSettings):
     rest_interval_s: Seconds = 1.0
     """How often cooled addresses are looked for."""
 
-    repair_interval_s: Seconds = 5.0
+    repair_interval_s: Seconds = 3.0
     """How often the kernel is compared with the book, beside its own notices of change."""
 
     report_interval_s: Seconds = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -13,15 +13,19 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.ids import AttachmentKey, EniId
 from shared.runtime.pulse import Pulse
+from shared.telemetry.metrics import TABLES_DISPLACED
 
 from .domain.attachments import Attachment, OwnEni
+from .domain.enis import Eni
 from .domain.exclusive import own_eni, sandbox_eni
-from .domain.ports import ExclusiveKernel, Kernel
+from .domain.ports import ExclusiveKernel, Kernel, Link, Observed
+from .domain.tables import taken_tables
 from .domain.wiring import EniLink, NodeWire, PodWire, WiringRules, node_wire, pod_wire
 from .ledger import Ledger
 
 log = logging.getLogger(__name__)
 
+_CALM_S: Final = 5.0  # between looks when all are there: the repair looks too
 _LOOK_S: Final = 0.1  # between looks for a link that is being attached
 _BACK_S: Final = 2.0  # for the kernel to end a namespace
 _ANY_TABLE: Final = 0
@@ -79,18 +83,22 @@ class NodeLinks:
 
     def refresh(self) -> None:
         """Look for every ENI's link; one that is new is set up before it is counted."""
-        by_mac = {link.mac: link for link in self._kernel.links()}
+        present = self._kernel.links()
+        by_mac = {link.mac: link for link in present}
+        by_index = {link.index: link for link in present}
         found = {
             eni.eni: EniLink(eni=eni, link=link.name, index=link.index, mtu=link.mtu)
             for eni in self._ledger.node.enis
-            if (link := by_mac.get(eni.mac)) is not None
+            if (link := by_mac.get(eni.mac) or self._displaced(eni, by_index)) is not None
         }
         if found == self._found:
             return
         for eni_id, each in found.items():  # whoever had it last may not have left it clean
             if each.eni.is_exclusive and eni_id not in self._found:
                 self._exclusive_kernel.bring_back(each.eni.mac, "")
-        wire = node_wire(tuple(found.values()), self._rules)
+        links = tuple(found.values())
+        self.avoid_taken(self._kernel.observe(), links)
+        wire = node_wire(links, self._rules)
         for setting in wire.sysctls:
             self._kernel.keep_setting(setting)
         for address in wire.addresses:
@@ -107,11 +115,52 @@ class NodeLinks:
         self.changed.give()
         self._stock_changed.give()
 
+    def avoid_taken(self, observed: Observed, links: tuple[EniLink, ...] = ()) -> bool:
+        """Leave tables that others use; whether one was left. `links` are to be set up next."""
+        if not observed.foreign:
+            return False
+        here = tuple(self._found.values())
+        wires = (self.wire_of(each) for each in self._ledger.attachments)
+        new = taken_tables(
+            observed.foreign,
+            in_use=self._tables(here) | {route.table for route in observed.routes},
+            wanted=(
+                *node_wire(here, self._rules).routes,
+                *(route for wire in wires for route in wire.routes),
+            ),
+        )
+        left = new & self._tables((*here, *links))
+        if new - self._rules.taken:
+            self._rules = replace(self._rules, taken=self._rules.taken | new)
+            self._wires.clear()
+        for table in sorted(left):
+            log.warning("routing table is somebody else's", extra={"table": table})
+        TABLES_DISPLACED.set(self._rules.displaced((*here, *links)))
+        return bool(left)
+
+    def _tables(self, links: tuple[EniLink, ...]) -> frozenset[int]:
+        return frozenset({self._rules.pods_table, *map(self._rules.table_of, links)})
+
+    def displaced(self, observed: Observed) -> list[tuple[str, str]]:
+        """Links of ENIs that have another MAC than theirs: the name, and the MAC to have."""
+        mac_of = {link.index: link.mac for link in observed.links}
+        return [
+            (each.link, each.eni.mac)
+            for each in self._found.values()
+            if mac_of.get(each.index, each.eni.mac) != each.eni.mac
+        ]
+
+    def _displaced(self, eni: Eni, by_index: dict[int, Link]) -> Link | None:
+        """An ENI's link that is where it was, under another MAC."""
+        known = self._found.get(eni.eni)
+        link = None if known is None else by_index.get(known.index)
+        return link if known is not None and link and link.name == known.link else None
+
     async def watch(self) -> None:
         """Find links that come after the word about them."""
         while True:
             if self.is_complete:
-                await self.changed.wait(1.0)
+                await self.changed.wait(_CALM_S)
             else:
                 await asyncio.sleep(_LOOK_S)
             self.refresh()

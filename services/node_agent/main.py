@@ -12,7 +12,6 @@ import os
 import random
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Final
 
 from nats.aio.client import Client
 
@@ -34,6 +33,7 @@ from services.node_agent.config import NodeAgentSettings, PodSourceKind
 from services.node_agent.devices import Devices
 from services.node_agent.domain.ports import PodSource, Runtime
 from services.node_agent.garbage import Garbage
+from services.node_agent.healing import keep_repairing
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
 from shared.annotations import NetworkMode
@@ -42,14 +42,11 @@ from shared.bus.permissions import Role, client_name
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.errors import Refused
-from shared.kernel.changes import Changes, Kind
 from shared.kubernetes.watching import ObjectWatch
 from shared.messages.nodes import AGENT_INVENTORY, STOCK_OFFER, STOCK_RECALL
 from shared.runtime.lifecycle import service_main, version
 from shared.runtime.loops import Loops
 from shared.telemetry.health import HealthServer, Readiness
-
-_REPAIR_GAP_S: Final = 0.5
 
 
 def main() -> None:
@@ -105,7 +102,9 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
         agent.start(loops, settings)
         if watch is not None:
             loops.keep("pods", watch.run)
-        _keep_repairing(agent, settings, loops, stack)
+        stack.callback(
+            keep_repairing(agent, settings, loops, own=[each.port for each in kernels]).close
+        )
         _keep_clean(agent, world.pods, settings, loops)
         _keep_devices(agent, settings, loops, stack)
         orders = Connected(agent, settings)
@@ -185,23 +184,6 @@ def _install_plugin(settings: NodeAgentSettings) -> None:
         install_plugin(plugin_path(), settings.cni_bin_dir)
     except OSError as error:
         raise Refused(f"cni_bin_dir {settings.cni_bin_dir}: {error}") from error
-
-
-def _keep_repairing(
-    agent: Agent, settings: NodeAgentSettings, loops: Loops, stack: AsyncExitStack
-) -> None:
-    changes = Changes(Kind.LINK, Kind.ADDRESS, Kind.ROUTE, Kind.RULE)
-    stack.callback(changes.close)
-
-    async def repair() -> None:
-        changes.changed.clear()
-        began_s = agent.clock.monotonic_s()
-        agent.repairer.round()
-        took_s = agent.clock.monotonic_s() - began_s
-        # Our own changes wake it too: it may take no more than a twentieth of the time.
-        await asyncio.sleep(max(_REPAIR_GAP_S, 20 * took_s))
-
-    loops.every("repair", repair, interval_s=settings.repair_interval_s, wake=changes.changed)
 
 
 def _keep_clean(

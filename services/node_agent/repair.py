@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from shared.clock import Clock
 from shared.errors import BerthError
+from shared.runtime.pulse import Pulse
 from shared.telemetry.metrics import REPAIRS_TOTAL
 
 from .domain.attachments import HOST_PREFIX, Phase
@@ -39,14 +40,14 @@ class Repairer:
         self._ledger = ledger
         self._links = links
         self._clock = clock
+        self.repaired = Pulse()
 
     def start(self) -> None:
         """Before anything is served: undo what a crash cut off, then make kernel = book."""
         self._links.refresh()
-        present = {(link.name, link.mac) for link in self._kernel.links()}
+        present = {link.name for link in self._kernel.links()}
         for attachment in self._ledger.attachments:
-            has_link = (attachment.host_ifname, attachment.host_mac) in present
-            is_whole = attachment.phase is Phase.WIRED and has_link
+            is_whole = attachment.phase is Phase.WIRED and attachment.host_ifname in present
             if not is_whole or not _exists(attachment.netns_path):
                 log.info("undone at start", extra={"attachment": str(attachment.key)})
                 self._links.unwire(attachment)
@@ -63,6 +64,7 @@ class Repairer:
     def repair(self) -> int:
         """One comparison; returns how many things were not as wanted."""
         observed = self._kernel.observe()
+        has_left_table = self._links.avoid_taken(observed)
         steady, unsteady = self._split({link.name for link in observed.links})
         node = self._links.node_wire()
         # What is being made, or waits for its ENI, is neither missing nor unwanted.
@@ -74,6 +76,12 @@ class Repairer:
             frozenset([*node.rules, *(r for wire in steady for r in wire.rules)]),
             observed.rules - {r for wire in unsteady for r in wire.rules},
         )
+        mac_of = {wire.host_ifname: wire.host_mac for wire in steady}
+        displaced = [
+            (link.name, mac_of[link.name])
+            for link in observed.links
+            if mac_of.get(link.name, link.mac) != link.mac
+        ] + self._links.displaced(observed)
         ours = {*node.links_up, *(wire.host_ifname for wire in steady)}
         down = [link.name for link in observed.links if link.name in ours and not link.is_up]
         settings = [
@@ -83,8 +91,10 @@ class Repairer:
         ]
         # A route needs its link up and its own address; a rule must not precede its table; and
         # what takes another's place is there before that goes.
-        return (
-            self._each("sysctl", settings, self._kernel.keep_setting)
+        count = (
+            self._each("table", [None] * has_left_table, lambda _: None)
+            + self._each("sysctl", settings, self._kernel.keep_setting)
+            + self._each("mac", displaced, self._set_mac)
             + self._each("link", down, self._kernel.set_up)
             + self._each(
                 "address", frozenset(node.addresses) - observed.addresses, self._kernel.add
@@ -95,6 +105,9 @@ class Repairer:
             + self._each("route", routes.unwanted, self._kernel.remove)
             + self._each("nftables", [node.ingress], self._kernel.keep_ingress)
         )
+        if count:
+            self.repaired.give()
+        return count
 
     def _split(self, link_names: set[str]) -> tuple[list[PodWire], list[PodWire]]:
         steady: list[PodWire] = []
@@ -107,6 +120,10 @@ class Repairer:
             )
             (steady if is_steady else unsteady).append(self._links.wire_of(attachment))
         return steady, unsteady
+
+    def _set_mac(self, displaced: tuple[str, str]) -> None:
+        link, mac = displaced
+        self._kernel.set_mac(link, mac)
 
     def _each(
         self, kind: str, things: Iterable[Thing], put_right: Callable[[Thing], bool | None]
@@ -129,9 +146,14 @@ class Repairer:
         """Host links of ours that no attachment has: a crash came before their deletion."""
         known = {(each.host_ifname, each.host_mac) for each in self._ledger.attachments}
         for link in self._kernel.links():
-            is_ours = _HOST_LINK.fullmatch(link.name) and link.mac.startswith(MAC_PREFIX)
+            is_ours = is_pod_link(link.name) and link.mac.startswith(MAC_PREFIX)
             if is_ours and (link.name, link.mac) not in known:
                 self._kernel.remove_link(link.name, link.mac)
+
+
+def is_pod_link(name: str) -> bool:
+    """Whether a link of this name is the host's end of a pod's wire."""
+    return _HOST_LINK.fullmatch(name) is not None
 
 
 def _exists(netns_path: str) -> bool:

@@ -27,7 +27,6 @@ Out = TypeVar("Out", bound=Message)
 
 _FIRST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 0.5
-_ATTEMPT_S_MAX: Final = 3.0  # a request to a process just killed is lost: ask another
 # Another replica may have room, or have the epoch open already.
 _RETRIED: Final = frozenset({ErrorCode.BUSY, ErrorCode.EPOCH_LOST})
 
@@ -54,7 +53,7 @@ class BusClient:
         while (left_s := self._left_s(request)) > 0:
             try:
                 answer = await self._nats.request(
-                    subject, body, timeout=min(left_s, _ATTEMPT_S_MAX)
+                    subject, body, timeout=min(left_s, endpoint.attempt_s)
                 )
             except nats.errors.NoRespondersError:
                 last = f"nobody serves {endpoint.name}"

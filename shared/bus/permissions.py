@@ -43,6 +43,13 @@ from shared.messages.nodes import (
     STOCK_OFFER,
     STOCK_RECALL,
 )
+from shared.messages.recovery import (
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVER,
+    RECOVERY_STATUS,
+    RECOVERY_TRIAL,
+)
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
 
 
@@ -69,6 +76,11 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_LIST.name: _OPERATOR,
     LEASE_FORGET.name: _OPERATOR,
     LEASE_POLICY.name: _OPERATOR,
+    LEASE_BACKUP.name: _OPERATOR,
+    LEASE_RESTORE.name: _OPERATOR,
+    RECOVERY_TRIAL.name: _OPERATOR,
+    RECOVER.name: _OPERATOR,
+    RECOVERY_STATUS.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),

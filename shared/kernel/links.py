@@ -173,6 +173,11 @@ def read_link(message: bytes) -> Link:
     )
 
 
+def link_name(message: bytes) -> str:
+    """What a notice about a link calls it."""
+    return attributes(message, _HEADER.size)[_IFLA_IFNAME].rstrip(b"\0").decode()
+
+
 def link_by_name(conversation: Conversation, name: str) -> Link | None:
     return next((link for link in links(conversation) if link.name == name), None)
 

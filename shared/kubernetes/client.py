@@ -23,7 +23,6 @@ from .watching import Object, WatchEvent
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
-VERSION_MIN: Final = (1, 10)
 
 
 class KubernetesClient:
@@ -52,16 +51,9 @@ class KubernetesClient:
     async def aclose(self) -> None:
         await self._client.close()
 
-    async def check_version(self) -> str:
-        """Raises Refused for a server that is older than what we need."""
-        told = await self.get("/version")
-        found = int(told["major"]), int("".join(filter(str.isdigit, told["minor"])))
-        if found < VERSION_MIN:
-            raise Refused(
-                f"Kubernetes {told['gitVersion']} is older than"
-                f" {VERSION_MIN[0]}.{VERSION_MIN[1]}, which is the least that works"
-            )
-        return str(told["gitVersion"])
+    async def version(self) -> str:
+        """As the server calls it: v1.31.0, v1.30.2-tke.4."""
+        return str((await self.get("/version"))["gitVersion"])
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         return await self._request("GET", path, query=query)

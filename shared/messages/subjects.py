@@ -36,6 +36,7 @@ from .leases import (
 )
 from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
+from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_REGISTER,
@@ -47,6 +48,11 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_LIST,
     LEASE_FORGET,
     LEASE_POLICY,
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVERY_TRIAL,
+    RECOVER,
+    RECOVERY_STATUS,
     ADDRESS_MOVE,
     ADDRESS_PARK,
     ADDRESS_RECLAIM,

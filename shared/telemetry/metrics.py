@@ -73,6 +73,11 @@ ENI_MANAGER_ADDRESSES: Final = Gauge(
 SUBNET_FREE_ADDRESSES: Final = Gauge(
     "berth_eni_manager_subnet_free_addresses_count", "Free addresses of a subnet.", ["subnet"]
 )
+ORPHANS: Final = Gauge(
+    "berth_eni_manager_tagged_enis_count",
+    "ENIs that carry our tags, by what they are to the books.",
+    ["found"],
+)
 MOVES_TOTAL: Final = Counter(
     "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]
 )
@@ -86,6 +91,11 @@ CNI_SECONDS: Final = Histogram(
 STOCK_ADDRESSES: Final = Gauge(
     "berth_node_agent_addresses_count", "Addresses of this node, by state.", ["state"]
 )
+EXCLUSIVE_ENIS: Final = Gauge(
+    "berth_node_agent_exclusive_enis_count",
+    "ENIs that one pod has, or may have, by state.",
+    ["state"],
+)
 SPOOL_DEPTH: Final = Gauge(
     "berth_node_agent_spool_depth_count", "Deletions spooled and not yet worked off."
 )
@@ -97,6 +107,10 @@ REPAIRS_TOTAL: Final = Counter(
 )
 GARBAGE_TOTAL: Final = Counter(
     "berth_node_agent_garbage_total", "Attachments freed whose DEL never came."
+)
+TABLES_DISPLACED: Final = Gauge(
+    "berth_node_agent_tables_displaced_count",
+    "Our routing tables that have another number, because somebody else has routes in it.",
 )
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",

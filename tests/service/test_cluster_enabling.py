@@ -25,18 +25,12 @@ from shared.messages.subjects import journal_stream
 from shared.store.keys import lease_key
 from tests.support.allocator_beside import allocator, allocator_process
 from tests.support.allocators import Agent
+from tests.support.cluster_topology import apart
 from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
 from tests.support.operators import Operator
 from tests.support.servers import NatsServer, RedisServer
 
 QUICK = {"cluster_interval_s": 0.05}
-
-
-def with_a_stranger(topology: dict[str, object]) -> None:
-    """A load balancer in the subnet that no node is in, whose nodes are elsewhere."""
-    topology["foreign_addresses"] = [
-        {"subnet": "subnet-small", "address": "10.0.2.5", "type": "CLB"}
-    ]
 
 
 @pytest.fixture
@@ -55,17 +49,6 @@ async def world(
         warm_addresses_max=1,
     ) as found:
         yield found
-
-
-def apart(topology: dict[str, object]) -> None:
-    with_a_stranger(topology)
-    topology["subnets"] = [
-        {"id": "subnet-a", "cidr": "10.0.1.0/24", "zone": "zone-1"},
-        {"id": "subnet-small", "cidr": "10.0.2.0/28", "zone": "zone-1"},
-        {"id": "subnet-b", "cidr": "10.0.3.0/24", "zone": "zone-2"},
-        {"id": "subnet-pods", "cidr": "10.0.4.0/24", "zone": "zone-1"},
-        {"id": "subnet-far", "cidr": "10.0.5.0/24", "zone": "zone-2"},
-    ]
 
 
 async def test_an_enabled_cluster_serves_its_nodes_from_the_named_subnets(

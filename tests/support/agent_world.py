@@ -16,13 +16,13 @@ from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings
 from services.node_agent.domain.ports import Book, ExclusiveKernel, Kernel
 from services.node_agent.registration import Self
-from shared.annotations import DELETE_POLICY
+from shared.annotations import DELETE_POLICY, NETWORKS
 from shared.clock import SystemClock
 from shared.errors import Unavailable
 from shared.ids import AttachmentKey, InstanceId, NodeName, PodName, PodUid
 from shared.kernel.addresses import add_address
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import VethEnd, add_veth, link_by_name, set_up
+from shared.kernel.links import VethEnd, add_veth, link_by_name, links, set_up, settle_carrier
 from shared.kernel.neighbours import Neighbour, add_neighbour
 from shared.kernel.netns import socket_in
 from shared.kernel.routes import Route, add_route
@@ -126,14 +126,16 @@ def write_pod(
     uid: str,
     *,
     policy: str | None = None,
+    network: str | None = None,
     replicas: int | None = None,
 ) -> PodName:
     """A Pod object as the folder source reads it; with `replicas`, one of a ReplicaSet."""
+    asked = {DELETE_POLICY: policy, NETWORKS: network}
     metadata: dict[str, object] = {
         "namespace": "shop",
         "name": name,
         "uid": uid,
-        "annotations": {} if policy is None else {DELETE_POLICY: policy},
+        "annotations": {key: value for key, value in asked.items() if value is not None},
     }
     folder = tmp_path / "pods"
     folder.mkdir(exist_ok=True)
@@ -224,6 +226,13 @@ def index_of(conversation: Conversation, name: str) -> int:
 IP_TRANSPARENT = 19
 
 
+def _settle(netns: int, probe: socket.socket) -> None:
+    """Links whose other end has just come up can send now, not when the kernel gets to it."""
+    with Conversation(netns) as conversation:
+        for link in links(conversation):
+            settle_carrier(probe, link.name)
+
+
 def exchange(
     source_netns: int,
     target_netns: int,
@@ -237,6 +246,8 @@ def exchange(
         socket_in(target_netns, socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket_in(source_netns, socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
+        _settle(source_netns, client)
+        _settle(target_netns, server)
         server.bind((str(target), port))
         server.settimeout(0.5)
         client.settimeout(0.5)

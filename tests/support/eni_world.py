@@ -71,8 +71,12 @@ class EniWorld:
         self.nats = nats
         self._stack = stack
 
+    def standin(self, node: str, instance: str) -> StandInAgent:
+        """One that the test starts and stops itself."""
+        return StandInAgent(self.nats, CLUSTER, node, instance)
+
     async def agent(self, node: str, instance: str) -> StandInAgent:
-        agent = StandInAgent(self.nats, CLUSTER, node, instance)
+        agent = self.standin(node, instance)
         await agent.start()
         self._stack.push_async_callback(agent.stop)
         return agent

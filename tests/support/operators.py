@@ -8,6 +8,7 @@ from berth.enabling import EnableWords, disable_cluster, enable_cluster, fetch_s
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.clusters import Cluster, Operation, SubnetState
+from shared.errors import TryLater
 from shared.ids import SubnetId
 from shared.messages.cluster_life import (
     SUBNET_ADD,
@@ -61,6 +62,13 @@ class Operator:
 
     async def status(self) -> ClusterStatus:
         return await fetch_status(self._bus)
+
+    async def is_answered(self) -> bool:
+        try:
+            await self.status()
+        except TryLater:
+            return False
+        return True
 
     async def cluster(self) -> Cluster:
         found = (await self.status()).cluster

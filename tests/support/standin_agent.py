@@ -137,6 +137,17 @@ class StandInAgent:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         await self.want_so(lambda: len(self.idle) == idle, timeout_s=timeout_s)
 
+    async def beat_until(self, idle: int, *, every_s: float, timeout_s: float) -> None:
+        """As `want_until`, one of so many agents that it must not ask too often."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.idle) != idle:
+                await self.want_quietly()
+                self.changed.clear()
+                if len(self.idle) != idle:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(every_s):
+                            await self.changed.wait()
+
     async def want_so(self, is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not is_so():

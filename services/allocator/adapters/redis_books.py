@@ -29,7 +29,9 @@ from .pipeline import ScriptPipeline
 
 Status = TypeVar("Status", bound=StrEnum)
 
-_GROWING: Final = frozenset({"acquire", "register", "report"})  # steps that make books larger
+_GROWING: Final = frozenset(
+    {"acquire", "register", "report", "put_back"}
+)  # steps that make books larger
 
 
 class RedisBooks:

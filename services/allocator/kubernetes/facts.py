@@ -6,16 +6,31 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from services.allocator.domain.cluster import KubernetesFacts
 from services.allocator.domain.ports import LeaseStore
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.clock import Clock
 from shared.ids import Identity, PodName, SubnetId
+from shared.kubernetes.client import KubernetesClient
 from shared.messages.clusters import SUBNET_LIST, SubnetListRequest
 
 from .admission import ClusterFacts
 
 NETWORK: Final = "berth"  # the name of our CNI network: of the identities that pods get
+
+
+class AskedKubernetes:
+    """Implements Kubernetes: which version it is, it says itself."""
+
+    def __init__(self, kubernetes: KubernetesClient, *, uses_cni: bool | None) -> None:
+        self._kubernetes = kubernetes
+        self._uses_cni = uses_cni
+
+    async def facts(self) -> KubernetesFacts | None:
+        """Raises Unavailable."""
+        version = await self._kubernetes.version()
+        return KubernetesFacts(version=version, uses_cni=self._uses_cni)
 
 
 class StoredFacts:

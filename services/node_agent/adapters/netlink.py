@@ -64,6 +64,11 @@ class NetlinkKernel:
         self._ingress.close()
         os.close(self._home)
 
+    @property
+    def port(self) -> int:
+        """Who the kernel names as the author of what is changed here."""
+        return self._host.port
+
     def links(self) -> tuple[Link, ...]:
         with _refusals("list links"):
             return self._observer.links()
@@ -171,6 +176,7 @@ class NetlinkKernel:
     def set_up(self, link: str) -> None:
         with _refusals(f"set {link} up"):
             self._host.do([links.set_up(socket.if_nametoindex(link))])
+            links.settle_carrier(self._ioctl, link)
             links.settle_carrier(self._ioctl, link)
 
     def set_mac(self, link: str, mac: str) -> None:

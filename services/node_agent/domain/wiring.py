@@ -8,6 +8,7 @@ through the table of the ENI that carries its address.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -21,6 +22,7 @@ from .requests import POD_GATEWAY
 PROTOCOL: Final = 140  # our mark on routes and rules; only what carries it is ever removed
 NFT_TABLE: Final = "berth"
 MAIN_TABLE: Final = 254
+TABLE_STEP: Final = 1 << 20  # no link's index is that high by counting
 
 TO_PODS_PRIORITY: Final = 512
 MARKED_PRIORITY: Final = 1024
@@ -154,13 +156,26 @@ class WiringRules:
     non_masquerade_cidrs: tuple[IPv4Network, ...] | None  # None: masquerade is off
     service_cidrs: tuple[IPv4Network, ...] = ()
 
+    taken: frozenset[int] = frozenset()  # tables in which others have routes
+
     @property
     def pods_table(self) -> int:
         """Links are numbered from one, so no ENI's table is this one."""
-        return self.table_base
+        return self._free(self.table_base)
 
     def table_of(self, eni: EniLink) -> int:
-        return self.table_base + eni.index
+        return self._free(self.table_base + eni.index)
+
+    def displaced(self, enis: Iterable[EniLink]) -> int:
+        """How many of our tables are not where they belong, because others are there."""
+        preferred = {self.table_base, *(self.table_base + eni.index for eni in enis)}
+        return len(preferred & self.taken)
+
+    def _free(self, number: int) -> int:
+        """This table, or the next in a row that no other table's row meets."""
+        while number in self.taken:
+            number += TABLE_STEP
+        return number
 
 
 def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodWire:
