@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from berth.commands import cni, lease, node, pod, subnet
+from berth.commands import capacity, cni, lease, node, pod, subnet
 from berth.commands.cluster import disable, enable
 from berth.commands.demo import demo
 from berth.commands.down import down
@@ -38,6 +38,7 @@ app.command()(restore)
 app.command()(recover)
 app.command()(enable)
 app.command()(disable)
+app.add_typer(capacity.app, name="capacity")
 app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.app, name="node")

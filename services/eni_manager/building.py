@@ -10,8 +10,8 @@ from typing import Final
 
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
-from services.eni_manager.domain.releases import ReleasePace
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
@@ -40,6 +40,7 @@ class Doors:
     events: Events
     headroom: Headroom
     embargoes: Embargoes
+    capacities: FollowedCapacities
 
 
 def build_tools(
@@ -69,14 +70,11 @@ def build_tools(
         leases=doors.leases,
         agents=doors.agents,
         events=doors.events,
-        warmth=Watermarks(
-            warm_min=settings.warm_addresses_min, warm_max=settings.warm_addresses_max
-        ),
+        capacities=doors.capacities,
         record=doors.record,
         whole_marks=Watermarks(
             warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
         ),
-        release=ReleasePace(every_s=settings.release_every_s),
         security_groups=settings.security_groups,
         limits=_limits(settings),
         clock=clock,

@@ -113,7 +113,7 @@ class Growing:
             self._demand.demand,
             coming=self._stock.coming(Purpose.SHARED),
             held=len(image.addresses),
-            marks=self._tools.marks,
+            marks=self._tools.marks(node),
         )
         return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
 
@@ -131,7 +131,7 @@ class Growing:
             usable,
             enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
             held=len(image.addresses) - len(image.whole()),
-            pods_max=self._tools.marks.pods_max,
+            pods_max=self._tools.record.pods_max,
         )
 
     def _room(self, zone: Zone) -> NodeRoom:

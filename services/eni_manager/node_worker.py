@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.departures import Departure
+from services.eni_manager.domain.cluster_fit import quota_warning
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import TermEnded
@@ -15,14 +16,16 @@ from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Pu
 from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
+from services.eni_manager.group_sync import GroupSync
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
+from shared.capacities import CloudCalls
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater
+from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class NodeWorker:
         self._tools = tools
         self._observer = Observer(book, tools)
         self._departure = Departure(book, tools)
+        self._groups = GroupSync(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
@@ -81,6 +85,9 @@ class NodeWorker:
                 incarnation=record.incarnation,
                 demand=record.demand,
                 exclusive=record.exclusive,
+                group=record.group,
+                warm_min=record.warm_min,
+                warm_max=record.warm_max,
                 heard_at=record.heard_at,
                 has_joined=node.has_joined and record.instance == node.instance,
             )
@@ -112,14 +119,14 @@ class NodeWorker:
                 await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
-                log.warning(
-                    "node cannot be served",
-                    extra={"node": self.book.node.node, "error": str(error)},
-                )
             finally:
                 self.checked.set()
 
     async def _round(self) -> None:
+        if self._tools.capacities.calls is CloudCalls.NONE:
+            await self.stock.free_reclaimed()
+            await self._offer_soon()
+            raise Unavailable("cloud calls are switched off: the node keeps what it has")
         if self.book.node.has_joined:
             for kind in _FINISHED_IN_ORDER:
                 await self._finish(kind)
@@ -127,6 +134,7 @@ class NodeWorker:
             await self.book.write(drop=list(self.book.image.intents.values()))
         if self._tools.clock.monotonic_s() >= self._observe_at_s:
             await self.observe()
+        await self._judge_fit()
         await self.stock.free_reclaimed()
         await self._answer_agent()
         await self._release()
@@ -177,6 +185,7 @@ class NodeWorker:
                 raise NodeLeft(str(gone)) from gone
             raise
         self._departure.is_here()
+        await self._groups.sync()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()
         await self.changes.addresses.end_moves(
@@ -188,6 +197,8 @@ class NodeWorker:
             self._tools.events.node("joined", self.book.node, self.book.node.zone)
 
     async def _finish(self, kind: IntentKind) -> None:
+        if kind is IntentKind.UNASSIGN and not self._tools.capacities.gives_back:
+            return
         begun = [it for it in self.book.image.intents.values() if it.kind is kind]
         ended = await asyncio.gather(
             *(self.changes.finish(each) for each in begun), return_exceptions=True
@@ -215,6 +226,8 @@ class NodeWorker:
             self._let_be(error)
 
     async def _release(self) -> None:
+        if not self._tools.capacities.gives_back:
+            return
         try:
             if not self._demand.is_doubtful:
                 with urgent(Urgency.CLEAN_UP):
@@ -244,9 +257,24 @@ class NodeWorker:
             elif taken[Purpose.EXCLUSIVE]:
                 self._demand.is_doubtful = True
 
+    async def _judge_fit(self) -> None:
+        """A node below the cluster's pod maximum is told of, and served all the same."""
+        warning = quota_warning(self.book.node, self._tools.record.current)
+        if warning == self.book.node.warning:
+            return
+        await self.book.change_node(lambda node: replace(node, warning=warning))
+        if warning is not None:
+            log.warning("node is below the cluster's maximum", extra={"warning": warning})
+            self._tools.events.node("warned", self.book.node, warning)
+
     async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
+        if is_refusal:
+            log.warning(
+                "node cannot be served",
+                extra={"node": self.book.node.node, "error": problem},
+            )
         if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

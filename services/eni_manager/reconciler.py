@@ -111,8 +111,8 @@ class Reconciler:
             raise Busy(f"another replica looks after node {node}")
         return shard
 
-    def sweeping_right(self) -> Callable[[], None] | None:
-        """One replica sweeps: the one that holds the first shard."""
+    def leading_right(self) -> Callable[[], None] | None:
+        """Of what one replica does for all: the one that holds the first shard."""
         shard = self._shards.get(0)
         if shard is None:
             return None

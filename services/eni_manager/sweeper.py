@@ -2,7 +2,8 @@
 
 An ENI is an orphan after two observations with a grace time between them. Attached to an
 instance that has a node, it is that node's observer's to take up; to any other, it is reported
-and left alone. One replica sweeps, under the term of a shard.
+and left alone. Once the cluster is disabled nobody is left to keep one for: there is no grace,
+and those on instances without a node go too. One replica sweeps, under the term of a shard.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_NODE
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudNotFound
 from shared.cloud.port import ADDRESSES_PER_CALL_MAX
-from shared.cloud.words import Eni
+from shared.cloud.words import Eni, EniState
 from shared.errors import EpochLost
-from shared.ids import EniId, NodeName
+from shared.ids import EniId, InstanceId, NodeName
 from shared.telemetry.metrics import ORPHANS
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class Sweeper:
 
     async def round(self) -> None:
         check = self._right()
-        if self._policy.mode is SweepMode.OFF or check is None:
+        is_off = self._policy.mode is SweepMode.OFF or not self._tools.capacities.gives_back
+        if is_off or check is None:
             self._first_seen_s.clear()
             return
         with urgent(Urgency.CLEAN_UP):
@@ -69,11 +71,13 @@ class Sweeper:
         counts = Counter(found for _, found in judged.values())
         for found in Found:
             ORPHANS.labels(found).set(counts[found])
-        orphans = [each for each, found in judged.values() if found is Found.ORPHAN]
+        is_disabled = self._tools.record.is_disabled
+        taken = {Found.ORPHAN, Found.STRAY} if is_disabled else {Found.ORPHAN}
+        orphans = [each for each, found in judged.values() if found in taken]
         for each in orphans:
             self._tell_new(each)
         for each, found in judged.values():
-            if found is Found.STRAY:
+            if found is Found.STRAY and not is_disabled:
                 log.warning(
                     "ENI of ours is on an instance that has no node: left alone",
                     extra={"eni": each.eni, "instance": each.instance},
@@ -114,6 +118,7 @@ class Sweeper:
     def _due(self, orphans: Sequence[Eni]) -> list[Eni]:
         """Those that were seen before, long enough ago."""
         now_s = self._tools.clock.monotonic_s()
+        grace_s = 0.0 if self._tools.record.is_disabled else self._policy.grace_s
         seen = {it.eni: self._first_seen_s.get(it.eni) for it in orphans}
         self._first_seen_s = {
             eni: now_s if first_s is None else first_s for eni, first_s in seen.items()
@@ -121,16 +126,30 @@ class Sweeper:
         return [
             each
             for each in orphans
-            if (first_s := seen[each.eni]) is not None
-            and now_s - first_s >= self._policy.grace_s
+            if (first_s := seen[each.eni]) is not None and now_s - first_s >= grace_s
         ]
 
     async def _delete(self, check: Callable[[], None], eni: Eni) -> None:
         with suppress(CloudNotFound):
+            if eni.instance is not None:
+                await self._detach(check, eni.eni, eni.instance)
             await self._tools.call(check, lambda: self._tools.cloud.delete_eni(eni.eni))
         self._first_seen_s.pop(eni.eni, None)
         log.info("orphan deleted", extra={"eni": eni.eni})
         self._tools.events.eni("deleted", eni.eni, _node(eni), eni.subnet)
+
+    async def _detach(
+        self, check: Callable[[], None], eni: EniId, instance: InstanceId
+    ) -> None:
+        token = self._tools.new_id()
+        await self._tools.call(
+            check, lambda: self._tools.cloud.detach_eni(eni, instance, token=token)
+        )
+        await self._tools.follower.until(
+            eni,
+            lambda it: it is None or (it.instance is None and it.state is EniState.AVAILABLE),
+            timeout_s=self._tools.limits.change_timeout_s,
+        )
 
     async def _free(
         self, check: Callable[[], None], eni: Eni, idle: Sequence[IPv4Address]

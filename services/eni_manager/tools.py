@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
 from services.eni_manager.domain.errands import under_right
 from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
-from services.eni_manager.domain.releases import ReleasePace
+from services.eni_manager.domain.records import NodeRecord
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
@@ -54,19 +55,17 @@ class Tools:
     leases: Leases
     agents: Agents
     events: Events
-    warmth: Watermarks
+    capacities: FollowedCapacities
     record: FollowedCluster
     whole_marks: Watermarks  # of ENIs that one pod has as a whole
-    release: ReleasePace
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock
     rng: random.Random
 
-    @property
-    def marks(self) -> Watermarks:
+    def marks(self, node: NodeRecord) -> Watermarks:
         """With the pod maximum that the cluster was enabled with."""
-        return replace(self.warmth, pods_max=self.record.pods_max)
+        return self.capacities.marks(node, pods_max=self.record.pods_max)
 
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
         """Repeat while the cloud says "later". `check` comes before each call's turn, and

@@ -69,6 +69,9 @@ class Heartbeat:
                 counts=counts,
                 exclusive=exclusive,
                 enis=[str(eni) for eni in self._links.names],
+                group=self._me.group,
+                warm_min=self._me.warm_min,
+                warm_max=self._me.warm_max,
             ),
             self._me.node,
         )

@@ -174,7 +174,14 @@ async def _self(settings: NodeAgentSettings) -> Self:
         instance = await instance_id(
             settings.metadata_url, timeout_s=settings.metadata_timeout_s
         )
-    return Self(node=settings.node, instance=instance, version=version())
+    return Self(
+        node=settings.node,
+        instance=instance,
+        version=version(),
+        group=settings.node_group,
+        warm_min=settings.warm_addresses_min,
+        warm_max=settings.warm_addresses_max,
+    )
 
 
 def _install_plugin(settings: NodeAgentSettings) -> None:

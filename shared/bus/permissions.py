@@ -15,6 +15,7 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
+from shared.messages.capacities import CAPACITY_SET, CAPACITY_SHOW
 from shared.messages.cluster_life import (
     CLUSTER_DISABLE,
     CLUSTER_ENABLE,
@@ -87,6 +88,8 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
+    CAPACITY_SET.name: _OPERATOR,
+    CAPACITY_SHOW.name: _OPERATOR,
     CLUSTER_ENABLE.name: _OPERATOR,
     CLUSTER_DISABLE.name: _OPERATOR,
     CLUSTER_STATUS.name: _OPERATOR,

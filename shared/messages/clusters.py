@@ -13,6 +13,8 @@ from shared.clusters import SubnetState
 from .base import Endpoint, Message, Name, Request, ServiceName
 from .cluster_life import USES_SHOWN_MAX, ForeignUse
 
+NODES_MAX: Final = 64  # of one page: a node may hold several hundred addresses
+
 
 class EniView(Message):
     """One ENI with the addresses it carries."""
@@ -75,12 +77,18 @@ class NodeInstance(Message):
 
 
 class NodeListRequest(Request):
+    """A page of nodes in the order of their names: all at once would be too large a message."""
+
     type: Literal["berth.v1.node_list_request"] = "berth.v1.node_list_request"
+    node: Name | None = None  # this one alone
+    after: Name | None = None  # those that come after it
+    limit: Annotated[int, Field(ge=1, le=NODES_MAX)] | None = None  # none: all, if they fit
 
 
 class NodesListed(Message):
     type: Literal["berth.v1.nodes_listed"] = "berth.v1.nodes_listed"
     nodes: list[NodeView]
+    is_last: bool = True  # no node comes after these
 
 
 class SubnetListRequest(Request):

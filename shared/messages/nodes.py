@@ -68,6 +68,9 @@ class WantRequest(Request):
     counts: StockCounts  # of addresses that share their ENI
     enis: Annotated[list[Name], Field(max_length=BATCH_MAX)]  # that the agent has set up
     exclusive: StockCounts = _NO_STOCK  # of ENIs that one pod has, or may have, as a whole
+    group: Name | None = None  # of nodes, for settings that a group of nodes shares
+    warm_min: Annotated[int, Field(ge=0, le=BATCH_MAX)] | None = None  # the node's own word
+    warm_max: Annotated[int, Field(ge=0, le=BATCH_MAX)] | None = None
 
 
 class NodeCapacity(Message):

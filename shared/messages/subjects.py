@@ -15,6 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
+from .capacities import CAPACITY_SET, CAPACITY_SHOW
 from .cluster_life import (
     CLUSTER_DISABLE,
     CLUSTER_ENABLE,
@@ -59,6 +60,8 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_INSTANCE,
     NODE_LIST,
     SUBNET_LIST,
+    CAPACITY_SET,
+    CAPACITY_SHOW,
     CLUSTER_ENABLE,
     CLUSTER_DISABLE,
     CLUSTER_STATUS,

@@ -15,6 +15,7 @@ from shared.messages.clusters import (
     InstanceCondition,
     NodeInstanceRequest,
     NodeListRequest,
+    NodesListed,
     SubnetListRequest,
 )
 from tests.support.eni_world import EniWorld, eni_world, eventually
@@ -176,6 +177,24 @@ async def test_an_instance_that_does_not_exist_is_told(world: EniWorld) -> None:
     assert "ins-nine" in answer.problem
 
 
+async def test_nodes_are_listed_page_by_page_in_the_order_of_their_names(
+    world: EniWorld,
+) -> None:
+    for name in ("node-2", "node-1", "node-3"):
+        await (await world.agent(name, "ins-one")).want()
+
+    pages: list[NodesListed] = []
+    after = None
+    while not pages or not pages[-1].is_last:
+        deadline = datetime.now(UTC) + timedelta(seconds=5)
+        request = NodeListRequest(after=after, limit=2, deadline=deadline)
+        pages.append(await world.bus.call(NODE_LIST, request))
+        after = pages[-1].nodes[-1].node
+
+    names = [[each.node for each in page.nodes] for page in pages]
+    assert names == [["node-1", "node-2"], ["node-3"]]
+
+
 async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     await agent.want_until(idle=3)
@@ -189,6 +208,7 @@ async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
     listed = [each.addresses for each in node.enis if each.eni == agent.secondary[0]]
     assert listed == [sorted(agent.owned)]
     [subnet] = subnets.subnets
+    assert nodes.is_last
     assert (subnet.subnet, subnet.free) == ("subnet-a", subnet.total - 2 - 1 - 3)
 
 

@@ -90,6 +90,7 @@ class EniWorld:
         to_node: str,
         generation: int,
         state: AddressState = AddressState.MOVING,
+        is_exclusive: bool = False,
     ) -> None:
         """Write the lease as the allocator does before it asks for a move."""
         record = LeaseRecord(
@@ -99,6 +100,7 @@ class EniWorld:
             subnet=subnet,
             moving_to=to_node,
             since_ms=1,
+            is_exclusive=is_exclusive,
         )
         for noun, field, value in (
             ("fixed", identity.token, record.write()),

@@ -50,6 +50,8 @@ class StandInAgent:
         self.bound: set[IPv4Address] = set()
         self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
         self.waiting = 0
+        self.group: str | None = None
+        self.warm: tuple[int, int] | None = None  # its own word: minimum and maximum
         self.whole_waiting = 0  # pods that wait for an ENI of their own
         self.recalled: dict[str, StockRecalled] = {}
         self.orders: list[tuple[int, int]] = []
@@ -125,6 +127,9 @@ class StandInAgent:
             counts=self._counts(is_exclusive=False),
             exclusive=self._counts(is_exclusive=True),
             enis=sorted(self.enis),
+            group=self.group,
+            warm_min=self.warm[0] if self.warm else None,
+            warm_max=self.warm[1] if self.warm else None,
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 

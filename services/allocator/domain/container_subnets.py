@@ -124,6 +124,8 @@ def find(current: Cluster, subnet: SubnetId) -> ContainerSubnet:
 
 def notes_on(current: Cluster) -> list[str]:
     """What a person should know of the subnets as they are."""
-    if all(each.state is not SubnetState.OPEN for each in current.subnets):
+    if current.is_enabled and all(
+        each.state is not SubnetState.OPEN for each in current.subnets
+    ):
         return ["no subnet is open: no node gets new addresses"]
     return []

@@ -9,7 +9,7 @@ from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, NodeImage
-from services.eni_manager.service import EniManager
+from services.eni_manager.service import EniManager, NodeWarmth
 from shared.bus.server import Handler
 from shared.clock import Clock
 from shared.cloud.words import InstanceState
@@ -69,6 +69,11 @@ class EniManagerEndpoints:
             _demand(request.counts),
             frozenset(request.enis),
             exclusive=_demand(request.exclusive),
+            warmth=NodeWarmth(
+                group=request.group,
+                warm_min=request.warm_min,
+                warm_max=request.warm_max,
+            ),
             now=self._clock.now(),
         )
         return Wanted(
@@ -118,7 +123,12 @@ class EniManagerEndpoints:
         return NodeInstance(instance=instance, condition=condition)
 
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
-        return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])
+        images, is_last = await self._service.nodes(
+            only=None if request.node is None else NodeName(request.node),
+            after=None if request.after is None else NodeName(request.after),
+            limit=request.limit,
+        )
+        return NodesListed(nodes=[_node_view(each) for each in images], is_last=is_last)
 
 
 def _demand(counts: StockCounts) -> Demand:

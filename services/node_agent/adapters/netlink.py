@@ -12,9 +12,9 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
 from services.node_agent.domain.ports import Link, Observed
@@ -30,6 +30,7 @@ from services.node_agent.domain.wiring import (
 )
 from shared.errors import InvalidInput, Unavailable
 from shared.kernel import addresses, links, neighbours, routes
+from shared.kernel.conntrack import NETFILTER, forget_connections
 from shared.kernel.conversation import Conversation, NetlinkError
 from shared.kernel.conversation import Request as Netlink
 from shared.kernel.netns import netns_inode, open_own_netns
@@ -197,6 +198,11 @@ class NetlinkKernel:
         """Our nftables table as wanted; whether it had drifted."""
         with _refusals("nftables"):
             return self._ingress.keep(ingress)
+
+    def forget_connections(self, addresses: Collection[IPv4Address]) -> None:
+        """No packet is let through or translated for what they were used by before."""
+        with _refusals("forget connections"), Conversation(family=NETFILTER) as conntrack:
+            forget_connections(conntrack, addresses)
 
     def _add_veth(self, wire: PodWire, host_index: int, pod_index: int, netns_fd: int) -> None:
         request = links.add_veth(
