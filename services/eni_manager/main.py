@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
+from services.eni_manager.adapters.bus_allocators import BusAllocators
 from services.eni_manager.adapters.capacity_endpoints import CapacityEndpoints
 from services.eni_manager.adapters.cluster_endpoints import ClusterEndpoints
 from services.eni_manager.adapters.endpoints import EniManagerEndpoints
@@ -105,6 +106,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             record=record,
             leases=leases,
             agents=BusAgents(bus, clock),
+            allocators=BusAllocators(bus, clock),
             events=BusEvents(event_log, clock),
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
