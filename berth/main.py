@@ -11,6 +11,7 @@ import typer
 from berth.commands import capacity, cni, lease, node, pod, subnet
 from berth.commands.cluster import disable, enable
 from berth.commands.demo import demo
+from berth.commands.doctor import doctor
 from berth.commands.down import down
 from berth.commands.output import fail
 from berth.commands.recover import backup, recover, restore
@@ -33,6 +34,7 @@ app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.command()(doctor)
 app.command()(backup)
 app.command()(restore)
 app.command()(recover)

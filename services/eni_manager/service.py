@@ -159,3 +159,10 @@ class EniManager:
         ]
         images = [await self._store.load(node) for node in chosen[:limit]]
         return images, len(images) == len(chosen)
+
+    def look(self, node: NodeName) -> None:
+        """Compare the node with the cloud soon. Busy when another replica has the node."""
+        worker = self._reconciler.worker(node)
+        if worker is None:
+            raise NotFound(f"node {node} was never heard of")
+        worker.observe_soon()

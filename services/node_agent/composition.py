@@ -20,6 +20,7 @@ from .fixed import FixedLeases
 from .heartbeat import Heartbeat
 from .ledger import Ledger
 from .links import NodeLinks
+from .mending import Mending
 from .orders import Orders
 from .outbox import Outbox
 from .registration import Registration, Self
@@ -49,6 +50,7 @@ class Agent:
 
     service: NodeAgent
     orders: Orders
+    mending: Mending
     ledger: Ledger
     links: NodeLinks
     repairer: Repairer
@@ -154,12 +156,14 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         registration=registration,
         fixed=fixed,
     )
+    repairer = Repairer(kernel=world.kernel, ledger=ledger, links=links, clock=clock)
     return Agent(
         service=service,
         orders=orders,
+        mending=Mending(node=me.node, repairer=repairer, outbox=outbox, signals=signals),
         ledger=ledger,
         links=links,
-        repairer=Repairer(kernel=world.kernel, ledger=ledger, links=links, clock=clock),
+        repairer=repairer,
         registration=registration,
         fixed=fixed,
         outbox=outbox,

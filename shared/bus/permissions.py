@@ -25,13 +25,14 @@ from shared.messages.cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
@@ -39,6 +40,7 @@ from shared.messages.leases import (
 from shared.messages.moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
+    AGENT_MEND,
     NODE_REGISTER,
     NODE_WANT,
     STOCK_OFFER,
@@ -76,6 +78,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_GET.name: _OPERATOR,
     LEASE_LIST.name: _OPERATOR,
     LEASE_FORGET.name: _OPERATOR,
+    LEASE_MAKE_ROOM.name: _ENI_MANAGER,
     LEASE_POLICY.name: _OPERATOR,
     LEASE_BACKUP.name: _OPERATOR,
     LEASE_RESTORE.name: _OPERATOR,
@@ -87,6 +90,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
+    NODE_LOOK.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
     CAPACITY_SET.name: _OPERATOR,
     CAPACITY_SHOW.name: _OPERATOR,
@@ -100,6 +104,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
+    AGENT_MEND.name: _OPERATOR,
 }
 
 EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {

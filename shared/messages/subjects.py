@@ -25,18 +25,26 @@ from .cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
 from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
-from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
+from .nodes import (
+    AGENT_INVENTORY,
+    AGENT_MEND,
+    NODE_REGISTER,
+    NODE_WANT,
+    STOCK_OFFER,
+    STOCK_RECALL,
+)
 from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -47,6 +55,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_REPORT,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_FORGET,
     LEASE_POLICY,
     LEASE_BACKUP,
@@ -59,6 +68,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     ADDRESS_RECLAIM,
     NODE_INSTANCE,
     NODE_LIST,
+    NODE_LOOK,
     SUBNET_LIST,
     CAPACITY_SET,
     CAPACITY_SHOW,
@@ -72,6 +82,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     STOCK_OFFER,
     STOCK_RECALL,
     AGENT_INVENTORY,
+    AGENT_MEND,
 )
 
 

@@ -11,10 +11,12 @@ from shared.errors import NotFound
 from shared.messages.clusters import (
     NODE_INSTANCE,
     NODE_LIST,
+    NODE_LOOK,
     SUBNET_LIST,
     InstanceCondition,
     NodeInstanceRequest,
     NodeListRequest,
+    NodeLookRequest,
     NodesListed,
     SubnetListRequest,
 )
@@ -45,6 +47,31 @@ async def test_a_node_is_told_how_many_it_may_have_and_how_many_could_still_come
     assert told is not None
     assert (told.addresses_max, told.addresses_free) == (5, 2)
     assert (told.enis_max, told.enis_free) == (1, 0)
+
+
+async def test_a_node_is_compared_with_the_cloud_as_soon_as_a_person_asks(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    await agent.want_until(idle=3)
+    [eni] = agent.secondary
+    gone = sorted(agent.idle)[0]
+    await world.cloud.call(
+        "UnassignPrivateIpAddresses",
+        NetworkInterfaceId=eni,
+        PrivateIpAddresses=[{"PrivateIpAddress": str(gone)}],
+    )
+    request = NodeLookRequest(deadline=datetime.now(UTC) + timedelta(seconds=5), node="node-1")
+
+    await world.bus.call(NODE_LOOK, request)
+
+    async def is_seen() -> bool:
+        listed = await world.bus.call(
+            NODE_LIST, NodeListRequest(deadline=datetime.now(UTC) + timedelta(seconds=5))
+        )
+        return gone not in [it for each in listed.nodes[0].enis for it in each.addresses]
+
+    await eventually(is_seen)
 
 
 async def test_stock_grows_in_one_shot_to_what_pods_wait_for(world: EniWorld) -> None:
