@@ -67,6 +67,11 @@ CLOUD_THROTTLE_WAIT_SECONDS: Final = Histogram(
     ["action"],
     buckets=_CLOUD_S,
 )
+SUBNET_LASTS_SECONDS: Final = Gauge(
+    "berth_eni_manager_subnet_exhausted_in_seconds",
+    "Time after which a subnet has no free address, as fast as they went lately.",
+    ["subnet"],
+)
 CLOUD_REFUSALS_TOTAL: Final = Counter(
     "berth_eni_manager_cloud_refusals_total",
     "Calls that the cloud refused for good, by its own code.",

@@ -20,7 +20,7 @@ from shared.cloud.words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddr
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 
 USED_PER_PAGE_MAX: Final = 100
-_PAGES_MAX: Final = 100  # of 100 objects; an account that has more ENIs has another limit
+_PAGES_MAX: Final = 1000  # of 100 objects: more than a subnet or a cluster has
 
 
 class TencentCloud(TencentCalls):
