@@ -9,7 +9,14 @@ from datetime import timedelta
 from typing import Final
 
 from services.eni_manager.config import EniManagerSettings
-from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
+from services.eni_manager.domain.ports import (
+    Agents,
+    Allocators,
+    Embargoes,
+    Events,
+    Headroom,
+    Leases,
+)
 from services.eni_manager.domain.watermarks import Watermarks
 from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
@@ -37,6 +44,7 @@ class Doors:
     record: FollowedCluster
     leases: Leases
     agents: Agents
+    allocators: Allocators
     events: Events
     headroom: Headroom
     embargoes: Embargoes
@@ -69,6 +77,7 @@ def build_tools(
         embargoes=doors.embargoes,
         leases=doors.leases,
         agents=doors.agents,
+        allocators=doors.allocators,
         events=doors.events,
         capacities=doors.capacities,
         record=doors.record,

@@ -21,6 +21,7 @@ from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
+from services.eni_manager.room import Room
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.capacities import CloudCalls
@@ -50,6 +51,7 @@ class NodeWorker:
         self.checked = asyncio.Event()  # the first observation has ended, well or not
         self.changes = EniChanges(book, tools)
         self.stock = Stock(book, tools)
+        self._room = Room(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
         self._departure = Departure(book, tools)
@@ -152,6 +154,7 @@ class NodeWorker:
         shared = await self.growing.grow(self._offer_soon)
         while isinstance(shared, QuotaReached) and await self._make_way():
             shared = await self.growing.grow(self._offer_soon)
+        await self._room.ask(shared, self._demand.demand.waiting)
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         told = dict.fromkeys(str(each) for each in (*shortages, shared) if each)

@@ -10,7 +10,14 @@ from datetime import timedelta
 from typing import TypeVar
 
 from services.eni_manager.domain.errands import under_right
-from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
+from services.eni_manager.domain.ports import (
+    Agents,
+    Allocators,
+    Embargoes,
+    Events,
+    Headroom,
+    Leases,
+)
 from services.eni_manager.domain.records import NodeRecord
 from services.eni_manager.domain.watermarks import Watermarks
 from services.eni_manager.followed_capacities import FollowedCapacities
@@ -54,6 +61,7 @@ class Tools:
     embargoes: Embargoes
     leases: Leases
     agents: Agents
+    allocators: Allocators
     events: Events
     capacities: FollowedCapacities
     record: FollowedCluster

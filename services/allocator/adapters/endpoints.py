@@ -8,6 +8,7 @@ from typing import Any
 from services.allocator.cluster_life import ClusterLife
 from services.allocator.domain.leases import Lease
 from services.allocator.operations import LeaseOperations
+from services.allocator.pressure import Pressure
 from services.allocator.recovery import RecoveryOperations
 from services.allocator.service import Allocator
 from shared.bus.client import BusClient
@@ -26,6 +27,7 @@ from shared.messages.leases import (
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
@@ -53,6 +55,7 @@ def handlers(
     operations: LeaseOperations,
     cluster: ClusterLife,
     recovery: RecoveryOperations,
+    pressure: Pressure,
 ) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
     """Which use case answers which subject."""
     return {
@@ -64,6 +67,7 @@ def handlers(
         LEASE_LIST: allocator.page,
         LEASE_FORGET: operations.forget,
         LEASE_POLICY: operations.set_policy,
+        LEASE_MAKE_ROOM: pressure.make_room,
         LEASE_BACKUP: recovery.backup,
         LEASE_RESTORE: recovery.restore,
         RECOVERY_TRIAL: recovery.try_recovery,

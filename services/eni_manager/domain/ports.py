@@ -179,6 +179,16 @@ class Agents(Protocol):
         ...
 
 
+class Allocators(Protocol):
+    """What is asked of those who decide whose an address is."""
+
+    async def make_room(
+        self, node: NodeName, subnets: Sequence[SubnetId], count: int
+    ) -> Sequence[IPv4Address]:
+        """The addresses of retained leases that make way. Raises Busy, Unavailable."""
+        ...
+
+
 class Events(Protocol):
     """What has happened, for whoever listens; never in the way of the work."""
 
