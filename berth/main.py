@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from berth.commands import cni, lease, node, pod, subnet
+from berth.commands import capacity, cni, lease, node, pod, subnet
 from berth.commands.cluster import disable, enable
 from berth.commands.demo import demo
+from berth.commands.doctor import doctor
 from berth.commands.down import down
 from berth.commands.output import fail
+from berth.commands.recover import backup, recover, restore
 from berth.commands.status import status
 from berth.commands.up import up
 from shared.errors import BerthError
@@ -32,8 +34,13 @@ app.command()(demo)
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.command()(doctor)
+app.command()(backup)
+app.command()(restore)
+app.command()(recover)
 app.command()(enable)
 app.command()(disable)
+app.add_typer(capacity.app, name="capacity")
 app.add_typer(cni.app, name="cni")
 app.add_typer(lease.app, name="lease")
 app.add_typer(node.app, name="node")

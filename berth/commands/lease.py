@@ -188,12 +188,16 @@ async def _generation(bus: BusClient, identity: Identity) -> int:
 
 
 async def fetch_leases(
-    bus: BusClient, *, node: str | None = None, namespace: str | None = None
+    bus: BusClient,
+    *,
+    node: str | None = None,
+    namespace: str | None = None,
+    leases_max: int = _LEASES_MAX,
 ) -> list[LeaseView]:
-    """Page after page, up to a limit that a terminal can still use."""
+    """Page after page, up to a limit: by default one that a terminal can still use."""
     found: list[LeaseView] = []
     cursor = "0"
-    while len(found) < _LEASES_MAX:
+    while len(found) < leases_max:
         request = LeaseListRequest(
             node=node, namespace=namespace, cursor=cursor, deadline=deadline_of(LEASE_LIST)
         )

@@ -9,6 +9,7 @@ from berth.commands.output import show, show_json
 from shared.bus.client import BusClient
 from shared.messages.clusters import (
     NODE_LIST,
+    NODES_MAX,
     NodeListRequest,
     NodeView,
 )
@@ -41,5 +42,12 @@ def list_nodes(run_dir: RunDir, as_json: Json = False) -> None:
 
 
 async def fetch_nodes(bus: BusClient) -> list[NodeView]:
-    request = NodeListRequest(deadline=deadline_of(NODE_LIST))
-    return (await bus.call(NODE_LIST, request)).nodes
+    """Every node, page by page."""
+    found: list[NodeView] = []
+    while True:
+        after = found[-1].node if found else None
+        request = NodeListRequest(after=after, limit=NODES_MAX, deadline=deadline_of(NODE_LIST))
+        page = await bus.call(NODE_LIST, request)
+        found += page.nodes
+        if page.is_last:
+            return found

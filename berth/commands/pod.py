@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Final
 
@@ -12,19 +11,19 @@ from pydantic import BaseModel
 from berth.advice import advice
 from berth.commands.lease import fetch_leases
 from berth.commands.node import fetch_nodes
-from berth.commands.options import Json, PodArgument, RunDir, ask, deadline_of, parse_pod
+from berth.commands.options import Json, PodArgument, RunDir, ask, parse_pod
 from berth.commands.output import say, show, show_json, warn
+from berth.inventories import fetch_inventories
 from shared.addresses import AddressState
 from shared.bus.client import BusClient
-from shared.errors import BerthError, NotFound
+from shared.errors import NotFound
 from shared.ids import NodeName, PodName
 from shared.messages.base import IdentityFields
 from shared.messages.leases import LeaseView
-from shared.messages.nodes import AGENT_INVENTORY, Inventory, InventoryRequest
+from shared.messages.nodes import Inventory
 
 _BOUND: Final = frozenset({AddressState.BOUND_IMMEDIATE, AddressState.BOUND_FIXED})
 _COLUMNS: Final = ("pod", "address", "state", "node", "since", "code", "detail")
-_AT_ONCE_MAX: Final = 64
 
 app = typer.Typer(help="Pods, their addresses, and why one has none.", no_args_is_help=True)
 
@@ -82,19 +81,10 @@ def why(pod: PodArgument, run_dir: RunDir, as_json: Json = False) -> None:
 async def fetch_pods(bus: BusClient) -> list[PodView]:
     """Every agent's inventory; an agent that does not answer is named, and costs its pods."""
     nodes = [NodeName(each.node) for each in await fetch_nodes(bus)]
-    slots = asyncio.Semaphore(_AT_ONCE_MAX)
-
-    async def fetch(node: NodeName) -> Inventory | None:
-        async with slots:
-            request = InventoryRequest(node=node, deadline=deadline_of(AGENT_INVENTORY))
-            try:
-                return await bus.call(AGENT_INVENTORY, request, node)
-            except BerthError as error:
-                warn(f"node {node}: its agent does not answer: {error}")
-                return None
-
-    inventories = await asyncio.gather(*(fetch(node) for node in nodes))
-    pods = [pod for each in inventories if each is not None for pod in _pods_of(each)]
+    inventories, silent = await fetch_inventories(bus, nodes)
+    for node, why in silent.items():
+        warn(f"node {node}: its agent does not answer: {why}")
+    pods = [pod for each in inventories for pod in _pods_of(each)]
     return sorted(pods, key=lambda pod: (pod.pod, pod.node))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from berth.doctor.examine import examine
 from berth.manifests.pods import PodSpec
 from shared.errors import Refused
 from shared.messages.clusters import NodeView
@@ -19,6 +20,7 @@ from .workloads import Chosen
 from .world import until
 
 NODES_TIMEOUT_S: Final = 60.0
+_SETTLE_S: Final = 1.0  # between two looks at the books
 
 
 async def tell(cast: Cast, chosen: Chosen) -> None:
@@ -120,6 +122,9 @@ async def _books(cast: Cast) -> None:
     cast.report.table(columns, enis)
     for actor in cast.actors:
         await cast.check_at_cloud(step, actor)
+    found, unread = await examine(cast.world.bus, settle_s=_SETTLE_S)
+    differs = "; ".join([*(f"{it.code} {it.address}: {it.detail}" for it in found), *unread])
+    cast.check(step, "berth doctor finds no difference", not differs, differs)
     broken = "; ".join(cloud.broken_rules)
     cast.check(step, "no rule of the cloud is broken", not broken, broken)
 

@@ -58,13 +58,11 @@ async def _problem(bus: BusClient, node: NodeName) -> str:
     """Why no ENI of the node carries pods yet, as far as the eni_manager can tell."""
     deadline = SystemClock().now() + timedelta(seconds=_ASK_S)
     try:
-        listed = await bus.call(NODE_LIST, NodeListRequest(deadline=deadline))
+        listed = await bus.call(NODE_LIST, NodeListRequest(node=node, deadline=deadline))
     except BerthError as error:
         return str(error)
-    known = next((each for each in listed.nodes if each.node == node), None)
-    if known is None or known.problem is None:
-        return "no ENI of the node carries pods yet"
-    return known.problem
+    problems = [each.problem for each in listed.nodes if each.problem is not None]
+    return problems[0] if problems else "no ENI of the node carries pods yet"
 
 
 def file_ready(file: Path) -> Probe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from shared.addresses import AddressState
@@ -21,7 +22,7 @@ from shared.messages.cluster_life import (
 
 from .cluster_keeper import ClusterKeeper
 from .domain import cluster as rules
-from .domain import container_subnets
+from .domain import cluster_checks, container_subnets
 from .domain.cluster_ports import CloudLook
 from .domain.leases import Lease
 from .domain.ports import LeaseStore
@@ -102,7 +103,7 @@ class ClusterLife:
         if current.subnet(subnet) is None:
             names = [*(each.subnet for each in current.subnets), subnet]
             look = await self._cloud.look(names, uses_of=[subnet], deadline=request.deadline)
-            notes = rules.check_subnets(
+            notes = cluster_checks.check_subnets(
                 names, look, has_fixed_ips=current.has_fixed_ips, settled=names[:-1]
             )
 
@@ -116,7 +117,7 @@ class ClusterLife:
 
         cluster = await self._keeper.change(step)
         self._keeper.tell_subnet("added", subnet, cluster, f"by {request.by}")
-        return _status(cluster, notes)
+        return _changed(cluster, notes)
 
     async def set_subnet(self, request: SubnetSetRequest) -> ClusterStatus:
         if request.state is None and request.reclaims_under_pressure is None:
@@ -140,7 +141,7 @@ class ClusterLife:
             is_on = "on" if request.reclaims_under_pressure else "off"
             detail = f"reclaims_under_pressure {is_on}, by {request.by}"
             self._keeper.tell_subnet("option_set", subnet, cluster, detail)
-        return _status(cluster)
+        return _changed(cluster)
 
     async def remove_subnet(self, request: SubnetRemoveRequest) -> ClusterStatus:
         """One that is gone already is a success."""
@@ -161,7 +162,7 @@ class ClusterLife:
 
         cluster = await self._keeper.change(step)
         self._keeper.tell_subnet("removed", subnet, cluster, f"by {request.by}")
-        return _status(cluster)
+        return _changed(cluster)
 
 
 def is_kept(lease: Lease) -> bool:
@@ -169,10 +170,16 @@ def is_kept(lease: Lease) -> bool:
     return lease.state in (AddressState.RETAINED, AddressState.PARKED)
 
 
-def _status(cluster: Cluster | None, notes: list[str] | None = None) -> ClusterStatus:
+def _status(cluster: Cluster | None) -> ClusterStatus:
+    """With everything that a person should know of the whole."""
     if cluster is None:
         return ClusterStatus(cluster=None)
-    told = [*cluster.operation.notes, *(notes or [])]
-    if cluster.is_enabled:
-        told += container_subnets.notes_on(cluster)
-    return ClusterStatus(cluster=cluster, notes=tuple(told))
+    return ClusterStatus(
+        cluster=cluster,
+        notes=(*cluster.operation.notes, *container_subnets.notes_on(cluster)),
+    )
+
+
+def _changed(cluster: Cluster, notes: Sequence[str] = ()) -> ClusterStatus:
+    """With what the change itself is to be known by."""
+    return ClusterStatus(cluster=cluster, notes=(*notes, *container_subnets.notes_on(cluster)))

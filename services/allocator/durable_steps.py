@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeVar
 
 from shared.errors import BerthError, EpochLost, StorageFull, Unavailable
@@ -58,13 +58,16 @@ class DurableSteps:
 
     async def make_durable(self, lease: Lease) -> None:
         """Journaled when it returns: only then may the step be answered or acted upon."""
+        await self.make_all_durable([lease])
+
+    async def make_all_durable(self, leases: Sequence[Lease]) -> None:
         try:
-            await self.watched(self._journal.write([lease]))
+            await self.watched(self._journal.write(leases))
         except (StorageFull, Unavailable) as error:  # of the next steps, none is begun
             self._gate.close(Cause.JOURNAL_REFUSES, error)
             raise
         # The mark may go after the answer: another replica that sees it finds it journaled.
-        self._marked.append(lease)
+        self._marked += leases
         if not self._behind:
             spawn(self._behind, self._unmark(), name="unmark")
 

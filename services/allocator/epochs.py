@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from shared.clock import Clock
 from shared.errors import BerthError, EpochLost
 from shared.ids import Generation, Identity
+from shared.messages.recovery import Book
+from shared.runtime.loops import cancel
 from shared.telemetry.health import Readiness
 
 from .domain.leases import Lease
@@ -52,10 +55,16 @@ class EpochKeeper:
         self._check_store = check_store
         self._lost = asyncio.Event()
         self._lost.set()
+        self._wanted: Book | None = None  # what a person wants the other book built from
         self._seen: dict[Identity, Generation] = {}  # not journaled, at the last round
 
     def report_lost(self) -> None:
         """A step was answered "epoch lost": look, and recover if it is so."""
+        self._lost.set()
+
+    def rebuild(self, source: Book) -> None:
+        """Open another epoch, and build the other book anew from this one."""
+        self._wanted = source
         self._lost.set()
 
     async def keep(self) -> None:
@@ -80,7 +89,7 @@ class EpochKeeper:
             record = await self._journal.epoch()
             store = await self._store.epoch()
             if record is not None and record.is_open and record.number == store.number:
-                if store.is_same_server:
+                if store.is_same_server and self._wanted is None:
                     self._use(record)
                     return
             elif record is not None and not record.is_open:
@@ -93,6 +102,7 @@ class EpochKeeper:
                     continue
             opened = await self._recover(record)
             if opened is not None:
+                self._wanted = None
                 self._use(opened)
                 return
 
@@ -102,7 +112,7 @@ class EpochKeeper:
         store = await self._store.epoch()
         number = max(record.number if record is not None else 0, store.number) + 1
         # The claim says it, so that whoever follows a dead claimer begins the rewrite again.
-        is_rewrite = record is None or record.is_rewrite
+        is_rewrite = record is None or record.is_rewrite or self._wanted is Book.STORE
         claim = await self._journal.put_epoch(
             number, is_open=False, at=self._clock.now(), after=record, is_rewrite=is_rewrite
         )
@@ -111,7 +121,9 @@ class EpochKeeper:
         # The claim has shut out older writers, so what is counted now stays so. The store is
         # whole when it knows every generation that was ever journaled.
         highest = await self._journal.highest()
-        is_whole = store.highest >= highest
+        is_whole = self._wanted is Book.STORE or (
+            store.highest >= highest and self._wanted is not Book.JOURNAL
+        )
         log.warning(
             "opening an epoch",
             extra={"epoch": number, "from": "the store" if is_whole else "the journal"},
@@ -136,19 +148,20 @@ class EpochKeeper:
         """Put every lease back; the claim as renewed meanwhile, None when it was taken over."""
         count = 0
         renewed_s = self._clock.monotonic_s()
-        async for batch in self._batches():
-            if not await self._store.restore(claim.number, batch):
-                return None
-            count += len(batch)
-            if self._clock.monotonic_s() - renewed_s > self._claim_timeout_s / _RENEWALS:
-                # A large rebuild is not a claimer that stands still.
-                renewed = await self._journal.put_epoch(
-                    claim.number, is_open=False, at=self._clock.now(), after=claim
-                )
-                if renewed is None:
+        async with aclosing(_ahead(self._batches())) as batches:
+            async for batch in batches:
+                if not await self._store.restore(claim.number, batch):
                     return None
-                claim, renewed_s = renewed, self._clock.monotonic_s()
-                log.info("restoring leases", extra={"count": count})
+                count += len(batch)
+                if self._clock.monotonic_s() - renewed_s > self._claim_timeout_s / _RENEWALS:
+                    # A large rebuild is not a claimer that stands still.
+                    renewed = await self._journal.put_epoch(
+                        claim.number, is_open=False, at=self._clock.now(), after=claim
+                    )
+                    if renewed is None:
+                        return None
+                    claim, renewed_s = renewed, self._clock.monotonic_s()
+                    log.info("restoring leases", extra={"count": count})
         log.info("restored leases", extra={"count": count})
         return claim
 
@@ -171,8 +184,18 @@ class EpochKeeper:
                 await self._journal.write(page)
                 if cursor == 0:
                     break
+        if self._wanted is Book.STORE:
+            await self._bury_unknown()
         while found := await self._leases.unjournaled(_UNJOURNALED_BATCH):
             await self._finish(found)
+
+    async def _bury_unknown(self) -> None:
+        """What only the journal has is no lease: no later rebuild brings it back."""
+        async for batch in self._batches():
+            stored = await self._leases.found_of([lease.identity for lease in batch])
+            for journaled, lease in zip(batch, stored, strict=True):
+                if lease is None:
+                    await self._journal.bury(journaled)
 
     async def _finish(self, found: Sequence[Lease]) -> None:
         await self._journal.write(found)
@@ -207,3 +230,14 @@ class EpochKeeper:
         except EpochLost:
             self.report_lost()
             raise
+
+
+async def _ahead(batches: AsyncIterator[list[Lease]]) -> AsyncGenerator[list[Lease], None]:
+    """The same, each read while the one before it is worked on."""
+    following = asyncio.ensure_future(anext(batches, None))
+    try:
+        while (batch := await following) is not None:
+            following = asyncio.ensure_future(anext(batches, None))
+            yield batch
+    finally:
+        await cancel([following])

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import uuid
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
-from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.kubernetes.client import KubernetesClient
 from shared.messages.base import ServiceName
 from shared.messages.moves import ADDRESS_RECLAIM
@@ -24,25 +22,25 @@ from shared.store.connection import STORE_CONDITION, check_store, close_store, o
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
+from .adapters.cluster_world import BusInventories
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
-from .adapters.journal import JetStreamJournal
-from .adapters.redis_leases import RedisLeases
 from .adapters.reported_pods import ReportedPods
-from .adapters.store_health import RedisHealth
+from .books import open_books
 from .cluster_building import build_cluster, open_cluster
 from .config import AllocatorSettings
 from .domain.ports import LeaseStore, Workloads
-from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
-from .epochs import EPOCH_CONDITION, EpochKeeper
+from .epochs import EPOCH_CONDITION
 from .kubernetes import part
 from .kubernetes.facts import StoredFacts
 from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
 from .operations import LeaseOperations
 from .parker import Parker
+from .pressure import Pressure
 from .reaper import Reaper, ReaperLimits
+from .returning import ReturningNodes
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -73,71 +71,42 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         await health.start(settings.health_listen)
 
-        gate = WriteGate()
-        leases = RedisLeases(store, settings.cluster, gate)
-        store_health = RedisHealth(store, is_durable=settings.durability == "disk")
-        await store_health.check_settings()
-        writer = uuid.uuid4().hex[:12]
-        journal = JetStreamJournal(
-            nats,
-            settings.cluster,
-            writer=writer,
-            replicas=settings.journal_replicas,
-        )
-        await journal.ensure_stream()
-        stack.push_async_callback(journal.aclose)
-        events = EventLog(nats, cluster=settings.cluster)
-        await events.ensure_stream()
-        stack.push_async_callback(events.aclose)
-
-        epochs = EpochKeeper(
-            leases,
-            leases,
-            journal,
-            clock=clock,
-            readiness=readiness,
-            claim_timeout_s=settings.claim_timeout_s,
-            check_store=store_health.check_settings,
-        )
+        books = await open_books(settings, nats, store, readiness, clock, stack)
+        leases, steps = books.leases, books.steps
         client = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
         eni_manager = BusEniManager(client)
-        steps = DurableSteps(leases, journal, events, epochs, gate)
-        stack.push_async_callback(steps.drain)
-        keeper = await open_cluster(settings, nats, store, events, clock)
+        keeper = await open_cluster(settings, nats, store, books.events, clock)
         kubernetes = await _kubernetes(settings, stack)
         workloads = _workloads(settings, leases, kubernetes)
         allocator = Allocator(
             leases,
             steps,
             eni_manager,
-            events,
+            books.events,
             clock,
             keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
+            ReturningNodes(leases, steps, BusInventories(client), clock),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )
         operations = LeaseOperations(leases, steps)
         cluster = build_cluster(settings, keeper, client, leases, operations, clock, kubernetes)
-        parker = Parker(
+        parker = _parker(settings, leases, steps, eni_manager, clock)
+        reaper = Reaper(
             leases,
+            books.journal,
             steps,
             eni_manager,
+            parker,
+            workloads,
             clock,
-            after=timedelta(seconds=settings.park_after_s),
-            timeout=timedelta(seconds=settings.park_timeout_s),
-        )
-        reaper = Reaper(
-            leases, journal, steps, eni_manager, parker, workloads, clock, _limits(settings)
+            _limits(settings),
         )
 
         loops = await stack.enter_async_context(Loops(rng))
-        loops.keep("epoch", epochs.keep)
-        watch = DurabilityWatch(gate, store_health, journal, epochs)
-        loops.every("durability", watch.round, interval_s=settings.durability_interval_s)
-        loops.every("journal", epochs.finish_rounds, interval_s=settings.journal_interval_s)
+        books.keep_going(loops, settings)
         cluster.keep_going(loops)
-        loops.every("folds", journal.fold, interval_s=settings.journal_fold_interval_s)
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
@@ -148,7 +117,15 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
         await server.serve_all(
-            ServiceName.ALLOCATOR, _DESCRIPTION, handlers(allocator, operations, cluster.life)
+            ServiceName.ALLOCATOR,
+            _DESCRIPTION,
+            handlers(
+                allocator,
+                operations,
+                cluster.life,
+                books.recovery,
+                Pressure(leases, steps, lambda: keeper.current, clock),
+            ),
         )
         if kubernetes is not None:
             facts = StoredFacts(
@@ -166,7 +143,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
                 clock=clock,
                 rng=rng,
                 nats=nats,
-                replica=writer,
+                replica=books.writer,
             )
             await part.start(kubernetes, settings, around, loops, stack)
         log.info("serving", extra={"health_port": health.port})
@@ -198,6 +175,23 @@ def _workloads(
     if settings.pod_folders is not None and settings.pod_source == "folders":
         return FolderWorkloads(settings.pod_folders)
     return ReportedPods(leases)
+
+
+def _parker(
+    settings: AllocatorSettings,
+    leases: LeaseStore,
+    steps: DurableSteps,
+    eni_manager: BusEniManager,
+    clock: Clock,
+) -> Parker:
+    return Parker(
+        leases,
+        steps,
+        eni_manager,
+        clock,
+        after=timedelta(seconds=settings.park_after_s),
+        timeout=timedelta(seconds=settings.park_timeout_s),
+    )
 
 
 def _limits(settings: AllocatorSettings) -> ReaperLimits:

@@ -18,7 +18,7 @@ from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudNotFound
 from shared.cloud.port import ADDRESSES_PER_CALL_MAX
 from shared.cloud.words import AddressPhase, Eni
-from shared.errors import SubnetFull
+from shared.errors import BerthError, SubnetFull
 from shared.ids import EniId
 
 
@@ -44,7 +44,11 @@ class AddressChanges:
         intent = self._book.begin(
             intent_id, IntentKind.ASSIGN, eni=eni, subnet=subnet, count=taken.count
         )
-        await self._book.write(put=[intent])
+        try:
+            await self._book.write(put=[intent])
+        except BerthError:
+            await self._tools.headroom.give_back(intent_id, taken.subnet)
+            raise
         await self.finish_assign(intent)
 
     async def finish_assign(self, intent: Intent) -> None:

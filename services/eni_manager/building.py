@@ -9,9 +9,16 @@ from datetime import timedelta
 from typing import Final
 
 from services.eni_manager.config import EniManagerSettings
-from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
-from services.eni_manager.domain.releases import ReleasePace
+from services.eni_manager.domain.ports import (
+    Agents,
+    Allocators,
+    Embargoes,
+    Events,
+    Headroom,
+    Leases,
+)
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
@@ -37,9 +44,11 @@ class Doors:
     record: FollowedCluster
     leases: Leases
     agents: Agents
+    allocators: Allocators
     events: Events
     headroom: Headroom
     embargoes: Embargoes
+    capacities: FollowedCapacities
 
 
 def build_tools(
@@ -68,15 +77,13 @@ def build_tools(
         embargoes=doors.embargoes,
         leases=doors.leases,
         agents=doors.agents,
+        allocators=doors.allocators,
         events=doors.events,
-        warmth=Watermarks(
-            warm_min=settings.warm_addresses_min, warm_max=settings.warm_addresses_max
-        ),
+        capacities=doors.capacities,
         record=doors.record,
         whole_marks=Watermarks(
             warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
         ),
-        release=ReleasePace(every_s=settings.release_every_s),
         security_groups=settings.security_groups,
         limits=_limits(settings),
         clock=clock,
@@ -92,5 +99,6 @@ def _limits(settings: EniManagerSettings) -> Limits:
         backoff_longest_s=_BACKOFF_LONGEST_S,
         in_flight_max=timedelta(seconds=settings.cloud_in_flight_max_s),
         eni_rest_s=settings.empty_eni_rest_s,
+        gone_after_s=settings.instance_gone_after_s,
         quota_every_s=settings.quota_interval_s,
     )

@@ -3,11 +3,13 @@ what is ours in each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.foreign_watch import ForeignBook
 from services.eni_manager.tools import Tools
-from shared.cloud.words import Subnet
+from shared.cloud.words import Subnet, UsedAddress
 from shared.clusters import ContainerSubnet
 
 
@@ -17,18 +19,21 @@ class ListedSubnet:
     options: ContainerSubnet
     enis: int
     addresses: int  # on them, their primary ones included
+    foreign: Sequence[UsedAddress]  # as of the last look
 
 
 class ClusterViews:
-    def __init__(self, tools: Tools, store: EniStore) -> None:
+    def __init__(self, tools: Tools, store: EniStore, foreign: ForeignBook) -> None:
         self._tools = tools
         self._store = store
+        self._foreign = foreign
 
     async def subnets(self) -> list[ListedSubnet]:
         """Those that exist at the cloud."""
         await self._tools.subnets.refresh()
         images = [await self._store.load(node) for node in await self._store.load_nodes()]
         options = {each.subnet: each for each in self._tools.record.container()}
+        foreign = await self._foreign.read()
         listed = []
         for subnet in self._tools.subnets.container():
             loads = [
@@ -43,6 +48,7 @@ class ClusterViews:
                     options=options[subnet.subnet],
                     enis=len(loads),
                     addresses=sum(loads) + len(loads),
+                    foreign=foreign.get(subnet.subnet, ()),
                 )
             )
         return listed

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.eni_manager.domain.orphans import SweepMode
+from shared.capacities import CapacityWish
 from shared.errors import InvalidInput
 from shared.settings import Seconds, StoreSettings
 
@@ -27,6 +29,8 @@ DOCUMENTED_RATES_PER_S: Final = {
     "AssignPrivateIpAddresses": 100.0,
     "UnassignPrivateIpAddresses": 100.0,
     "MigratePrivateIpAddress": 50.0,
+    "AssociateNetworkInterfaceSecurityGroups": 20.0,
+    "DisassociateNetworkInterfaceSecurityGroups": 20.0,
 }
 
 Count = Annotated[int, Field(ge=0, le=512)]
@@ -80,11 +84,24 @@ class EniManagerSettings(StoreSettings):
     """A signed call may still arrive so long after its owner ended: five minutes, and a minute
     by which clocks may differ."""
 
+    instance_gone_after_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """A node leaves once the cloud has not shown its instance for so long, twice or more."""
+
+    sweep: SweepMode = SweepMode.ON
+    """What becomes of ENIs that carry our tags and are in no book: off, dry_run (says what it
+    would do) or on."""
+
+    sweep_interval_s: Seconds = 60.0
+    """Between two looks for such ENIs."""
+
+    sweep_grace_s: Annotated[float, Field(ge=0, le=604_800)] = 600.0
+    """An ENI that was seen to be an orphan is treated as one after so long."""
+
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""
 
     security_groups: tuple[str, ...] = ()
-    """On the ENIs we make; none: those of the instance's own ENI."""
+    """On the ENIs we make, kept so by difference; none: those of the instance's own ENI."""
 
     warm_addresses_min: Count = 3
     """Idle addresses that a node has ready beyond what its pods wait for."""
@@ -112,6 +129,9 @@ class EniManagerSettings(StoreSettings):
 
     cluster_interval_s: Seconds = 0.5
     """The cluster's record is read this often: subnets come and go within this time."""
+
+    foreign_interval_s: Seconds = 60.0
+    """Addresses of the container subnets that are not ours are looked for this often."""
 
     subnets_interval_s: Seconds = 10.0
     """The subnets' free addresses are asked for this often."""
@@ -148,6 +168,14 @@ class EniManagerSettings(StoreSettings):
                     f"cloud_url {self.cloud_url!r}: http://HOST:PORT or https://HOST is allowed"
                 )
         return self
+
+    def capacity(self) -> CapacityWish:
+        """What counts where no operator has said anything."""
+        return CapacityWish(
+            warm_min=self.warm_addresses_min,
+            warm_max=self.warm_addresses_max,
+            release_every_s=self.release_every_s,
+        )
 
     def rates_per_s(self) -> dict[str, float]:
         return DOCUMENTED_RATES_PER_S | self.cloud_rates_per_s

@@ -19,7 +19,7 @@ from services.eni_manager.sighting import VISIBLE_AFTER_S, Sighting
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudNotFound, CloudTaken
 from shared.cloud.words import Eni, EniState, NewEni
-from shared.errors import SubnetFull
+from shared.errors import BerthError, SubnetFull
 from shared.ids import EniId, SubnetId
 
 
@@ -55,7 +55,11 @@ class EniAdditions:
             security_groups=self._security_groups(),
             purpose=purpose,
         )
-        await self._book.write(put=[intent])
+        try:
+            await self._book.write(put=[intent])
+        except BerthError:
+            await self._tools.headroom.give_back(intent_id, taken.subnet)
+            raise
         return await self._finish(intent, is_repeat=False)
 
     async def finish(self, intent: Intent) -> None:

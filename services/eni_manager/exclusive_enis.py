@@ -81,6 +81,8 @@ class ExclusiveEnis:
     async def take_back(self, count: int, eni: EniId | None = None) -> int:
         """Idle ones, by the agent's choice where none is named, and only those it struck off;
         how many."""
+        if not self._tools.capacities.gives_back:
+            return 0
         struck = await self._stock.begin_recall(count, eni, Purpose.EXCLUSIVE)
         idle = max(0, self.demand.idle - len(struck))
         self.demand = replace(self.demand, idle=idle)

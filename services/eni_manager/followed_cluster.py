@@ -54,6 +54,10 @@ class FollowedCluster:
         return known is None or known.state is SubnetState.DRAINING
 
     @property
+    def is_disabling(self) -> bool:
+        return self.current is not None and self.current.is_disabling
+
+    @property
     def is_disabled(self) -> bool:
         return self.current is not None and self.current.is_disabled
 
@@ -65,8 +69,10 @@ class FollowedCluster:
     def why_not_enabled(self) -> str:
         if self.current is None:
             return "the cluster is not enabled: `berth enable` names its subnets"
-        operation = self.current.operation
-        return (
-            f"the cluster is not enabled ({operation.verb}: {operation.progress},"
-            f" {operation.step}): `berth enable` comes first"
-        )
+        if self.current.is_disabling:
+            return "the cluster is not enabled: it is being disabled"
+        if self.current.is_disabled:
+            return "the cluster is not enabled: it was disabled; `berth enable` comes first"
+        if self.current.is_running:
+            return "the cluster is not enabled yet: its subnets are being checked"
+        return f"the cluster is not enabled: that failed: {self.current.operation.reason}"

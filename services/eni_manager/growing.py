@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.domain import watermarks
+from services.eni_manager.domain.breakers import Breaker
 from services.eni_manager.domain.placement import (
     AddEniStep,
     AssignStep,
@@ -27,7 +28,7 @@ from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudLimit
 from shared.cloud.words import Subnet
-from shared.errors import BerthError, Refused, SubnetFull
+from shared.errors import BerthError, QuotaReached, Refused, SubnetFull
 from shared.ids import Zone
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Growing:
         self._observer = observer
         self._stock = stock
         self._demand = demand
+        self._limit = Breaker()  # of refusals that the quota does not explain
 
     def rooms(self) -> list[EniRoom]:
         image = self._book.image
@@ -70,12 +72,15 @@ class Growing:
         """Until nothing is lacking, or nothing more can be had: then why. `offer` follows
         each step, so that nobody waits for the slowest."""
         for _ in range(_REPLANS_MAX):
+            if self._limit.is_open(self._tools.clock.monotonic_s()):
+                return self._refused()
             growth = self._plan()
             if not growth.steps:
                 return growth.shortage
 
             async def take(step: AssignStep | AddEniStep) -> None:
                 await self._apply(step)
+                self._limit = Breaker()
                 await offer()
 
             ended = await asyncio.gather(
@@ -94,9 +99,18 @@ class Growing:
         log.info("plan did not hold", extra={"error": str(failures[0])})
         if any(isinstance(error, SubnetFull) for error in failures):
             await self._tools.subnets.refresh_soon()
-        if any(isinstance(error, CloudLimit) for error in failures):
+        limits = [error for error in failures if isinstance(error, CloudLimit)]
+        if limits:
+            now_s = self._tools.clock.monotonic_s()
+            self._limit = self._limit.failed(now_s, str(limits[0]))
             self._observer.doubt_quota()
             await self._observer.observe()
+
+    def _refused(self) -> QuotaReached:
+        return QuotaReached(
+            f"node {self._book.node.node} lacks addresses: the cloud refuses what its quota"
+            f" seems to allow ({self._limit.reason}); it is asked again later"
+        )
 
     async def _apply(self, step: AssignStep | AddEniStep) -> None:
         if isinstance(step, AssignStep):
@@ -113,7 +127,7 @@ class Growing:
             self._demand.demand,
             coming=self._stock.coming(Purpose.SHARED),
             held=len(image.addresses),
-            marks=self._tools.marks,
+            marks=self._tools.marks(node),
         )
         return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
 
@@ -131,7 +145,7 @@ class Growing:
             usable,
             enis_max=max(0, (node.enis_max or 0) - self._observer.strangers),
             held=len(image.addresses) - len(image.whole()),
-            pods_max=self._tools.marks.pods_max,
+            pods_max=self._tools.record.pods_max,
         )
 
     def _room(self, zone: Zone) -> NodeRoom:

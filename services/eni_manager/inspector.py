@@ -17,7 +17,7 @@ from shared.cloud.words import Eni, Subnet, UsedAddress
 from shared.errors import EpochLost
 from shared.ids import SubnetId
 
-_NODES_SHOWN_MAX: Final = 3
+_SHOWN_MAX: Final = 3  # names in one sentence
 _FRESH_S: Final = 2.0  # a look at a subnet's uses serves whoever asks meanwhile
 
 
@@ -73,7 +73,7 @@ class Inspector:
             revision=self._tools.record.revision,
             subnets=tuple(sights),
             enis=len(ours) + len(making),
-            waits_for=_what_is_left(images),
+            waits_for=_what_is_left(images, ours),
         )
 
     async def _ours(self) -> list[Eni]:
@@ -113,17 +113,23 @@ def _making(images: Sequence[NodeImage], ours: Sequence[Eni]) -> list[Intent]:
     ]
 
 
-def _what_is_left(images: Sequence[NodeImage]) -> str | None:
-    """Addresses that are on ENIs still: they cool, or are in use, or their agent is away."""
+def _what_is_left(images: Sequence[NodeImage], ours: Sequence[Eni]) -> str | None:
+    """What stands in the way of the last ENIs: addresses that cool or are in use, an agent
+    that is away, an ENI that is yet to be swept."""
     left = {
         image.node.node: sum(len(image.on(eni)) for eni in image.ours()) for image in images
     }
     busy = [f"{count} on {node}" for node, count in sorted(left.items()) if count]
-    if not busy:
-        return None
-    more = len(busy) - _NODES_SHOWN_MAX
-    return (
-        "addresses that their agents have not given back: "
-        + ", ".join(busy[:_NODES_SHOWN_MAX])
-        + (f" and {more} nodes more" if more > 0 else "")
-    )
+    booked = {eni for image in images for eni in image.ours()}
+    lost = sorted(each.eni for each in ours if each.eni not in booked)
+    told = []
+    if busy:
+        told.append(f"addresses that their agents have not given back: {_first(busy)}")
+    if lost:
+        told.append(f"ENIs that are in no node's book: {_first(lost)}")
+    return "; ".join(told) or None
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN_MAX
+    return ", ".join(names[:_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")

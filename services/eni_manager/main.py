@@ -17,26 +17,36 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from services.eni_manager.adapters.bus_agents import BusAgents, BusEvents
+from services.eni_manager.adapters.bus_allocators import BusAllocators
+from services.eni_manager.adapters.capacity_endpoints import CapacityEndpoints
 from services.eni_manager.adapters.cluster_endpoints import ClusterEndpoints
 from services.eni_manager.adapters.endpoints import EniManagerEndpoints
+from services.eni_manager.adapters.pace import Pace
 from services.eni_manager.adapters.rate_limits import RedisPace
+from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
+from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
+from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.eni_tags import TAG_CLUSTER
+from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
+from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.inspector import Inspector
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
+from services.eni_manager.sweeper import Sweeper, SweepPolicy
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
@@ -78,9 +88,13 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(health.aclose)
         store = await _open_store(stack, settings, readiness)
         nats, event_log = await _open_bus(stack, settings, readiness)
+        capacities = FollowedCapacities(
+            RedisCapacities(store, cluster=settings.cluster), settings.capacity()
+        )
+        await capacities.refresh()
         pace = _open_pace(settings, store)
         stack.push_async_callback(pace.aclose)
-        cloud = _open_cloud(settings, pace)
+        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls))
         stack.push_async_callback(cloud.aclose)
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
@@ -92,9 +106,11 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             record=record,
             leases=leases,
             agents=BusAgents(bus, clock),
+            allocators=BusAllocators(bus, clock),
             events=BusEvents(event_log, clock),
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
+            capacities=capacities,
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
@@ -114,7 +130,8 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
-        _start_loops(loops, settings, tools, reconciler, store, readiness)
+        _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
+        cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -123,7 +140,8 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
-            | ClusterEndpoints(ClusterViews(tools, enis), Inspector(tools, enis)).handlers(),
+            | cluster.handlers()
+            | CapacityEndpoints(capacities).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
@@ -155,13 +173,15 @@ def _start_loops(
     loops: Loops,
     settings: EniManagerSettings,
     tools: Tools,
+    enis: EniStore,
     reconciler: Reconciler,
     store: Redis,
     readiness: Readiness,
 ) -> None:
+    sweep_now = asyncio.Event()
     loops.every(
         "cluster",
-        _follow_cluster(tools, reconciler),
+        _follow_cluster(tools, reconciler, sweep_now),
         interval_s=settings.cluster_interval_s,
     )
     loops.every(
@@ -174,11 +194,41 @@ def _start_loops(
         _watch_store(store, settings, readiness),
         interval_s=settings.round_interval_s,
     )
+    sweeper = Sweeper(
+        enis,
+        tools,
+        SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        reconciler.leading_right,
+    )
+    loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
 
 
-def _open_cloud(settings: EniManagerSettings, pace: RedisPace) -> CloudApi:
+def _watch_subnets(
+    loops: Loops,
+    settings: EniManagerSettings,
+    tools: Tools,
+    enis: EniStore,
+    reconciler: Reconciler,
+    store: Redis,
+) -> ClusterEndpoints:
+    """What in the container subnets is ours and what is not, looked for and told."""
+    inspector = Inspector(tools, enis)
+    foreign = RedisForeignBook(store, cluster=settings.cluster)
+    watch = ForeignWatch(
+        inspector,
+        tools,
+        foreign,
+        reconciler.leading_right,
+        every_s=settings.foreign_interval_s,
+    )
+    loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+
+
+def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
     secret_id, secret_key = settings.read_secrets()
     address = urlsplit(settings.cloud_url) if settings.cloud_url else None
     access = TencentAccess(
@@ -202,10 +252,14 @@ def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:
     )
 
 
-def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaitable[None]]:
-    """Subnets come and go while nodes are served."""
+def _follow_cluster(
+    tools: Tools, reconciler: Reconciler, sweep_now: asyncio.Event
+) -> Callable[[], Awaitable[None]]:
+    """Subnets come and go while nodes are served; whoever disables waits for the last ENI."""
 
     async def look() -> None:
+        if tools.record.is_disabling:
+            sweep_now.set()
         if not await tools.record.refresh():
             return
         log.info("cluster's record has changed", extra={"revision": tools.record.revision})
@@ -213,6 +267,8 @@ def _follow_cluster(tools: Tools, reconciler: Reconciler) -> Callable[[], Awaita
             await tools.subnets.refresh()
         finally:
             for worker in reconciler.workers():
+                if tools.record.is_disabling:  # an ENI that its book lacks is to go, too
+                    worker.observe_soon()
                 worker.wake.set()
 
     return look

@@ -7,7 +7,13 @@ own moving step authorises it, which is read before and again right before the c
 from __future__ import annotations
 
 from services.eni_manager.domain.errands import Urgency, urgent
-from services.eni_manager.domain.moves import Move, check_authorised, choose_eni, no_place
+from services.eni_manager.domain.moves import (
+    FixedLease,
+    Move,
+    check_authorised,
+    choose_eni,
+    no_place,
+)
 from services.eni_manager.domain.records import (
     AddressRecord,
     EniRecord,
@@ -16,6 +22,7 @@ from services.eni_manager.domain.records import (
     IntentKind,
 )
 from services.eni_manager.eni_tags import TAG_CLUSTER
+from services.eni_manager.held_enis import HeldEnis
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
@@ -32,17 +39,30 @@ class Mover:
         self._tools = tools
         self._cloud = tools.cloud
         self._whole = WholeMoves(tools)
+        self._held = HeldEnis(tools)
 
     async def move(self, worker: NodeWorker, move: Move) -> EniRecord:
         """The ENI of the target node on which the address works now."""
-        await self._check(move)
+        lease = await self._check(move)
         if not worker.book.node.has_joined:
             raise Unavailable(
                 f"node {move.to_node} has not joined yet: its agent was not heard"
             )
         async with worker.lock:
             with urgent(Urgency.POD):
+                if lease.is_exclusive:
+                    return await self._bring_whole(worker, move)
                 return await self._attempts(worker, move)
+
+    async def _bring_whole(self, worker: NodeWorker, move: Move) -> EniRecord:
+        holder = await self._holder(worker, move)
+        if holder is None or not self._whole.has_whole(holder, move):
+            raise CloudRefused(
+                f"the ENI of {move.address} of {move.identity} is no more at the cloud"
+                f" ({'nobody' if holder is None else holder.eni} has the address): end the"
+                " lease (berth lease release), and the pod gets another"
+            )
+        return await self._whole.bring(worker, move, holder)
 
     async def _attempts(self, worker: NodeWorker, move: Move) -> EniRecord:
         for _ in range(_ATTEMPTS_MAX):
@@ -54,13 +74,15 @@ class Mover:
         """None: the address is not where it was a moment ago, look again."""
         vpc = worker.book.node.vpc
         assert vpc is not None, "a node that has joined has a VPC"
-        holder = await self._holder(worker, vpc, move)
-        if holder is not None and self._whole.has_whole(holder, move):
-            return await self._whole.bring(worker, move, holder)
+        holder = await self._holder(worker, move)
         if holder is not None and holder.eni in worker.book.image.enis:
             return await self._arrive(worker, move, holder.eni)
         if holder is not None:
             self._check_ours(move, holder)
+            if await self._held.can_bring(worker, move, holder):
+                await self._check(move)
+                await self._held.bring(worker, move, holder)
+                return None
         destination = await self._place(worker, move)
         await self._end_earlier(worker, move)
         intent = worker.book.begin(
@@ -111,11 +133,13 @@ class Mover:
                 f" flight may take it off there until {until:%H:%M:%S} UTC"
             )
 
-    async def _check(self, move: Move) -> None:
-        check_authorised(move, await self._tools.leases.find(move.identity))
+    async def _check(self, move: Move) -> FixedLease:
+        return check_authorised(move, await self._tools.leases.find(move.identity))
 
-    async def _holder(self, worker: NodeWorker, vpc: VpcId, move: Move) -> Eni | None:
+    async def _holder(self, worker: NodeWorker, move: Move) -> Eni | None:
         """The ENI that has the address, once no other change of it is under way."""
+        vpc = worker.book.node.vpc
+        assert vpc is not None, "a node that has joined has a VPC"
         found = await self._tools.call(
             worker.book.check_term, lambda: self._cloud.find_eni_of(vpc, move.address)
         )

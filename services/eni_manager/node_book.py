@@ -96,6 +96,20 @@ class NodeBook:
         for record in drop:
             self._drop(record)
 
+    async def close(self) -> None:
+        """All records of the node go from the store: it has left. Memory is left as it is."""
+        image = self.image
+        await self._store.write(
+            self._holder.check(),
+            self.node.node,
+            drop=[
+                *image.intents.values(),
+                *image.addresses.values(),
+                *image.enis.values(),
+                image.node,
+            ],
+        )
+
     async def change_node(
         self,
         change: Callable[[NodeRecord], NodeRecord],

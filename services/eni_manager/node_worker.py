@@ -7,6 +7,8 @@ import logging
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
+from services.eni_manager.departures import Departure
+from services.eni_manager.domain.cluster_fit import quota_warning
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import TermEnded
@@ -14,14 +16,17 @@ from services.eni_manager.domain.records import Hold, IntentKind, NodeRecord, Pu
 from services.eni_manager.draining import Draining
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.exclusive_enis import ExclusiveEnis, is_idle
+from services.eni_manager.group_sync import GroupSync
 from services.eni_manager.growing import Growing
 from services.eni_manager.node_book import NodeBook
-from services.eni_manager.observer import Observer
+from services.eni_manager.observer import InstanceGone, Observer
 from services.eni_manager.releasing import Releasing
+from services.eni_manager.room import Room
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
+from shared.capacities import CloudCalls
 from shared.cloud.errors import RETRIED
-from shared.errors import BerthError, QuotaReached, Refused, TryLater
+from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,10 @@ _FINISHED_IN_ORDER = (  # by kind: what gives room before what takes it
     IntentKind.ADD_ENI,
     IntentKind.ASSIGN,
 )
+
+
+class NodeLeft(NotFound):
+    """Raised when the node's book was closed."""
 
 
 class NodeWorker:
@@ -42,8 +51,11 @@ class NodeWorker:
         self.checked = asyncio.Event()  # the first observation has ended, well or not
         self.changes = EniChanges(book, tools)
         self.stock = Stock(book, tools)
+        self._room = Room(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
+        self._departure = Departure(book, tools)
+        self._groups = GroupSync(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
@@ -75,6 +87,9 @@ class NodeWorker:
                 incarnation=record.incarnation,
                 demand=record.demand,
                 exclusive=record.exclusive,
+                group=record.group,
+                warm_min=record.warm_min,
+                warm_max=record.warm_max,
                 heard_at=record.heard_at,
                 has_joined=node.has_joined and record.instance == node.instance,
             )
@@ -87,25 +102,33 @@ class NodeWorker:
         self._observe_at_s = 0.0
         self.wake.set()
 
+    @property
+    def has_left(self) -> bool:
+        return self._departure.has_left
+
     async def round(self) -> None:
         async with self.lock:
+            if self.has_left:
+                return
             try:
                 with urgent(self._urgency()):
                     await self._round()
+            except NodeLeft:
+                return
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
                 await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
-                log.warning(
-                    "node cannot be served",
-                    extra={"node": self.book.node.node, "error": str(error)},
-                )
             finally:
                 self.checked.set()
 
     async def _round(self) -> None:
+        if self._tools.capacities.calls is CloudCalls.NONE:
+            await self.stock.free_reclaimed()
+            await self._offer_soon()
+            raise Unavailable("cloud calls are switched off: the node keeps what it has")
         if self.book.node.has_joined:
             for kind in _FINISHED_IN_ORDER:
                 await self._finish(kind)
@@ -113,6 +136,7 @@ class NodeWorker:
             await self.book.write(drop=list(self.book.image.intents.values()))
         if self._tools.clock.monotonic_s() >= self._observe_at_s:
             await self.observe()
+        await self._judge_fit()
         await self.stock.free_reclaimed()
         await self._answer_agent()
         await self._release()
@@ -130,6 +154,7 @@ class NodeWorker:
         shared = await self.growing.grow(self._offer_soon)
         while isinstance(shared, QuotaReached) and await self._make_way():
             shared = await self.growing.grow(self._offer_soon)
+        await self._room.ask(shared, self._demand.demand.waiting)
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         told = dict.fromkeys(str(each) for each in (*shortages, shared) if each)
@@ -156,7 +181,14 @@ class NodeWorker:
 
     async def observe(self) -> None:
         """Look at the cloud now. The caller holds the lock."""
-        await self._observer.observe()
+        try:
+            await self._observer.observe()
+        except InstanceGone as gone:
+            if await self._departure.is_gone():
+                raise NodeLeft(str(gone)) from gone
+            raise
+        self._departure.is_here()
+        await self._groups.sync()
         # What a move left is told by the cloud now: the allocator repeats the request.
         intents = self.book.image.intents.values()
         await self.changes.addresses.end_moves(
@@ -168,6 +200,8 @@ class NodeWorker:
             self._tools.events.node("joined", self.book.node, self.book.node.zone)
 
     async def _finish(self, kind: IntentKind) -> None:
+        if kind is IntentKind.UNASSIGN and not self._tools.capacities.gives_back:
+            return
         begun = [it for it in self.book.image.intents.values() if it.kind is kind]
         ended = await asyncio.gather(
             *(self.changes.finish(each) for each in begun), return_exceptions=True
@@ -195,6 +229,8 @@ class NodeWorker:
             self._let_be(error)
 
     async def _release(self) -> None:
+        if not self._tools.capacities.gives_back:
+            return
         try:
             if not self._demand.is_doubtful:
                 with urgent(Urgency.CLEAN_UP):
@@ -224,9 +260,24 @@ class NodeWorker:
             elif taken[Purpose.EXCLUSIVE]:
                 self._demand.is_doubtful = True
 
+    async def _judge_fit(self) -> None:
+        """A node below the cluster's pod maximum is told of, and served all the same."""
+        warning = quota_warning(self.book.node, self._tools.record.current)
+        if warning == self.book.node.warning:
+            return
+        await self.book.change_node(lambda node: replace(node, warning=warning))
+        if warning is not None:
+            log.warning("node is below the cluster's maximum", extra={"warning": warning})
+            self._tools.events.node("warned", self.book.node, warning)
+
     async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
         if problem == self.book.node.problem:
             return
         await self.book.change_node(lambda node: replace(node, problem=problem))
+        if is_refusal:
+            log.warning(
+                "node cannot be served",
+                extra={"node": self.book.node.node, "error": problem},
+            )
         if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)

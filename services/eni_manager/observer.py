@@ -15,9 +15,14 @@ from services.eni_manager.domain.records import EniRecord, Hold, IntentKind, Pur
 from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_PURPOSE
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import CloudNotFound
-from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance
-from shared.errors import CloudRefused, EpochLost, QuotaReached, Unavailable
+from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance, InstanceState
+from shared.errors import (
+    CloudRefused,
+    EpochLost,
+    NotFound,
+    QuotaReached,
+    Unavailable,
+)
 from shared.ids import EniId, InstanceId
 
 log = logging.getLogger(__name__)
@@ -30,6 +35,10 @@ class Sight:
     instance: Instance
     quota: EniQuota
     enis: list[Eni]
+
+
+class InstanceGone(NotFound):
+    """Raised when the cloud shows no such instance, or a terminated one."""
 
 
 class Observer:
@@ -70,10 +79,8 @@ class Observer:
         check = self._book.check_term
         instance = await self._tools.call(check, lambda: self._tools.instances.get(name))
         enis = await self._tools.call(check, lambda: self._tools.enis_on.get(name))
-        if instance is None:
-            raise CloudNotFound(
-                "DescribeInstances", "InvalidInstanceId.NotFound", f"no instance {name}"
-            )
+        if instance is None or instance.state is InstanceState.TERMINATED:
+            raise InstanceGone(f"instance {name} of node {self._book.node.node} does not exist")
         return Sight(
             instance=instance,
             quota=await self._known_quota(name),

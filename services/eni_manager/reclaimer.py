@@ -7,11 +7,12 @@ the allocator forgets the lease only after the answer.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.eni_manager.domain.ports import Leases
 from services.eni_manager.domain.reclaims import Reclaim, check_expired
-from services.eni_manager.domain.records import Hold
+from services.eni_manager.domain.records import Hold, NodeRecord
 from services.eni_manager.node_worker import NodeWorker
 from shared.errors import Unavailable
 
@@ -23,6 +24,13 @@ _OURS = (Hold.RECLAIMED, Hold.UNASSIGNING)
 class Reclaimer:
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
+
+    async def reclaim_from_gone(self, reclaim: Reclaim, nodes: Sequence[NodeRecord]) -> None:
+        """Of a node that has left: its ENIs are in no book, and the sweeper takes what no lease
+        names any more. So nothing is to be written down."""
+        if any(each.node == reclaim.node for each in nodes):
+            raise Unavailable(f"node {reclaim.node} is not looked after yet")
+        check_expired(reclaim, await self._leases.find(reclaim.identity))
 
     async def reclaim(self, worker: NodeWorker, reclaim: Reclaim) -> None:
         """Raises Stale for a lease that is not expired in this generation."""

@@ -32,6 +32,7 @@ class _Shard:
     holder: TermHolder
     loops: Loops
     workers: dict[NodeName, NodeWorker] = field(default_factory=dict)
+    rounds: dict[NodeName, asyncio.Task[None]] = field(default_factory=dict)
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -64,6 +65,7 @@ class Reconciler:
         while True:
             for number in range(self._pacing.shards):
                 await self._claim(number)
+            self._let_go()
             self._measure()
             await asyncio.sleep(self._pacing.term_ttl_s / _RENEWALS_PER_TERM)
 
@@ -82,14 +84,17 @@ class Reconciler:
 
     def worker(self, node: NodeName) -> NodeWorker | None:
         """Raises Busy when another replica looks after the node: the caller asks again."""
-        return self._shard(node).workers.get(node)
+        found = self._shard(node).workers.get(node)
+        return None if found is None or found.has_left else found
 
     async def open(self, record: NodeRecord) -> NodeWorker:
         """The worker of a node, made when it is first heard of."""
         shard = self._shard(record.node)
         async with shard.opening:
             found = shard.workers.get(record.node)
-            if found is None:
+            if found is None or found.has_left:
+                if found is not None:
+                    shard.rounds.pop(record.node).cancel()
                 await self._store.write(shard.holder.check(), record.node, put=[record])
                 found = self._start(shard, NodeImage(node=record))
         return found
@@ -105,6 +110,25 @@ class Reconciler:
         if shard is None:
             raise Busy(f"another replica looks after node {node}")
         return shard
+
+    def leading_right(self) -> Callable[[], None] | None:
+        """Of what one replica does for all: the one that holds the first shard."""
+        shard = self._shards.get(0)
+        if shard is None:
+            return None
+        holder = shard.holder
+
+        def check() -> None:
+            holder.check()
+
+        return check
+
+    def _let_go(self) -> None:
+        """Nodes that have left."""
+        for shard in self._shards.values():
+            for node in [name for name, it in shard.workers.items() if it.has_left]:
+                del shard.workers[node]
+                shard.rounds.pop(node).cancel()
 
     def _measure(self) -> None:
         images = [worker.book.image for worker in self.workers()]
@@ -157,7 +181,7 @@ class Reconciler:
             observe_every_s=self._pacing.observe_interval_s,
         )
         shard.workers[image.node.node] = worker
-        shard.loops.every(
+        shard.rounds[image.node.node] = shard.loops.every(
             f"node {image.node.node}",
             worker.round,
             interval_s=self._pacing.round_interval_s,

@@ -35,6 +35,8 @@ class Releasing:
 
     async def recall(self, count: int, eni: EniId | None = None) -> int:
         """Take idle addresses back from the agent and unassign them; how many."""
+        if not self._tools.capacities.gives_back:
+            return 0
         addresses = await self._stock.begin_recall(count, eni)
         self._demand.recalled(len(addresses))
         for intent in list(self._book.image.intents.values()):
@@ -54,11 +56,12 @@ class Releasing:
         spare = watermarks.excess(
             self._demand.demand,
             coming=self._stock.coming(Purpose.SHARED),
-            marks=self._tools.marks,
+            marks=self._tools.marks(self._book.node),
         )
         if not spare:
             return
-        pace, now_s = self._tools.release, self._tools.clock.monotonic_s()
+        pace = self._tools.capacities.release(self._book.node)
+        now_s = self._tools.clock.monotonic_s()
         if not pace.is_quick:
             if now_s < self._next_at_s:
                 return
@@ -78,7 +81,7 @@ class Releasing:
         chosen = unneeded(
             loads,
             ready=demand.idle + demand.cooling + self._stock.coming(Purpose.SHARED),
-            warm_max=self._tools.marks.warm_max,
+            warm_max=self._tools.marks(self._book.node).warm_max,
         )
         if chosen is None or demand.waiting:
             return

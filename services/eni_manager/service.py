@@ -31,6 +31,15 @@ class Heard:
     capacity: Capacity | None  # None: not known yet
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWarmth:
+    """A node's own word on how much it keeps ready, from its agent's settings."""
+
+    group: str | None = None
+    warm_min: int | None = None
+    warm_max: int | None = None
+
+
 class EniManager:
     """Each use case is safe to repeat."""
 
@@ -62,6 +71,7 @@ class EniManager:
         enis: frozenset[str],
         *,
         exclusive: Demand,
+        warmth: NodeWarmth,
         now: datetime,
     ) -> Heard:
         """Hear a node's demand. Offers follow by themselves. The first word waits until the
@@ -72,6 +82,9 @@ class EniManager:
             incarnation=incarnation,
             demand=demand,
             exclusive=exclusive,
+            group=warmth.group,
+            warm_min=warmth.warm_min,
+            warm_max=warmth.warm_max,
             heard_at=now,
         )
         worker = self._reconciler.worker(node) or await self._reconciler.open(record)
@@ -103,14 +116,20 @@ class EniManager:
 
     async def park(self, parking: Parking) -> None:
         """Take an ENI off its node, and keep it. Busy when another replica has the node."""
-        await self._whole.park(self._worker(parking.node), parking)
+        worker = self._reconciler.worker(parking.node)
+        if worker is None:
+            await self._whole.park_left(parking)
+        else:
+            await self._whole.park(worker, parking)
 
     async def reclaim(self, reclaim: Reclaim) -> None:
         """Take an expired lease's address. Busy when another replica has the node."""
         if reclaim.node is None:
             await self._whole.reclaim(reclaim)
+        elif worker := self._reconciler.worker(reclaim.node):
+            await self._reclaimer.reclaim(worker, reclaim)
         else:
-            await self._reclaimer.reclaim(self._worker(reclaim.node), reclaim)
+            await self._reclaimer.reclaim_from_gone(reclaim, await self._store.load_nodes())
 
     def _worker(self, node: NodeName) -> NodeWorker:
         worker = self._reconciler.worker(node)
@@ -127,7 +146,23 @@ class EniManager:
         found = await self._cloud.describe_instances([instance])
         return instance, found[0].state if found else InstanceState.TERMINATED
 
-    async def nodes(self) -> list[NodeImage]:
-        """Every node of the cluster, whichever replica looks after it."""
-        images = [await self._store.load(node) for node in await self._store.load_nodes()]
-        return sorted(images, key=lambda it: it.node.node)
+    async def nodes(
+        self, *, only: NodeName | None, after: NodeName | None, limit: int | None
+    ) -> tuple[list[NodeImage], bool]:
+        """A page of the cluster's nodes, whichever replica looks after them; whether it is
+        the last one."""
+        known = sorted(await self._store.load_nodes(), key=lambda it: it.node)
+        chosen = [
+            each
+            for each in known
+            if (only is None or each.node == only) and (after is None or each.node > after)
+        ]
+        images = [await self._store.load(node) for node in chosen[:limit]]
+        return images, len(images) == len(chosen)
+
+    def look(self, node: NodeName) -> None:
+        """Compare the node with the cloud soon. Busy when another replica has the node."""
+        worker = self._reconciler.worker(node)
+        if worker is None:
+            raise NotFound(f"node {node} was never heard of")
+        worker.observe_soon()

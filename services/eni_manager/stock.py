@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.records import AddressRecord, Hold, Intent, IntentKind, Purpose
+from services.eni_manager.domain.records import (
+    AddressRecord,
+    Hold,
+    Intent,
+    IntentKind,
+    Purpose,
+    Record,
+)
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
-from shared.errors import EpochLost
+from shared.errors import EpochLost, Unavailable
 from shared.ids import EniId
 
 log = logging.getLogger(__name__)
@@ -94,16 +102,6 @@ class Stock:
         )
         known = self._book.image.addresses
         struck = [known[each] for each in addresses if each in known]
-        leaving = [replace(each, hold=Hold.UNASSIGNING) for each in struck]
-        by_eni: dict[EniId, list[IPv4Address]] = {}
-        for each in struck:
-            by_eni.setdefault(each.eni, []).append(each.address)
-        unassign = [
-            self._book.begin(
-                f"{intent.intent}-{eni}", self._way_out(eni), eni=eni, addresses=group
-            )
-            for eni, group in by_eni.items()
-        ]
         await self._book.change_node(
             lambda node: replace(
                 node,
@@ -111,10 +109,21 @@ class Stock:
                     -_SETTLED_MAX:
                 ],
             ),
-            put=[*leaving, *unassign],
+            put=self._leave(intent.intent, struck),
             drop=[intent],
         )
         return addresses
+
+    def _leave(self, prefix: str, struck: Sequence[AddressRecord]) -> list[Record]:
+        """They are the eni_manager's, and are to go back to their subnets."""
+        by_eni: dict[EniId, list[IPv4Address]] = {}
+        for each in struck:
+            by_eni.setdefault(each.eni, []).append(each.address)
+        unassign = [
+            self._book.begin(f"{prefix}-{eni}", self._way_out(eni), eni=eni, addresses=group)
+            for eni, group in by_eni.items()
+        ]
+        return [*(replace(each, hold=Hold.UNASSIGNING) for each in struck), *unassign]
 
     def _way_out(self, eni: EniId) -> IntentKind:
         record = self._book.image.enis.get(eni)
@@ -122,7 +131,8 @@ class Stock:
         return IntentKind.REMOVE_ENI if is_whole else IntentKind.UNASSIGN
 
     async def free_reclaimed(self) -> None:
-        """What expired leases left is offered once the allocator has forgotten them."""
+        """What expired leases left is offered once the allocator has forgotten them; what a
+        full subnet lacks goes back to it, unless pods wait right here."""
         held = self._book.image.held(Hold.RECLAIMED)
         try:
             leased = await self._tools.leases.leased_among([each.address for each in held])
@@ -130,7 +140,25 @@ class Stock:
             log.info("leases cannot be asked", extra={"error": str(error)})
             return
         free = [each for each in held if each.address not in leased]
-        await self._book.write(put=[replace(each, hold=Hold.ASSIGNING) for each in free])
+        lacking = await self._unused([each for each in free if self._is_lacking(each)])
+        kept = [replace(each, hold=Hold.ASSIGNING) for each in free if each not in lacking]
+        await self._book.write(put=[*kept, *self._leave(self._tools.new_id(), lacking)])
+
+    async def _unused(self, lacking: list[AddressRecord]) -> list[AddressRecord]:
+        """Without those that a pod may still have: of a lease that was ended by force."""
+        if not lacking:
+            return []
+        try:
+            used = await self._tools.agents.inventory(self._book.node.node)
+        except Unavailable:
+            return []
+        return [each for each in lacking if each.address not in used]
+
+    def _is_lacking(self, record: AddressRecord) -> bool:
+        eni = self._book.image.enis.get(record.eni)
+        subnet = None if eni is None else self._tools.subnets.find(eni.subnet)
+        is_full = subnet is not None and subnet.free == 0
+        return is_full and not self._book.node.demand.waiting
 
     async def _judge(self, refused: list[AddressRecord]) -> list[AddressRecord]:
         """A refused address is a fixed lease's here, by the store's word or the agent's, which

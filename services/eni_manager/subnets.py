@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.eni_manager.domain.breakers import Breaker
+from services.eni_manager.domain.exhaustion import Decline
 from services.eni_manager.domain.ports import Headroom
 from services.eni_manager.followed_cluster import FollowedCluster
 from shared.clock import Clock
@@ -17,7 +18,7 @@ from shared.cloud.port import CloudApi
 from shared.cloud.words import Subnet
 from shared.errors import ClusterNotEnabled, WrongVpc
 from shared.ids import SubnetId, VpcId
-from shared.telemetry.metrics import SUBNET_FREE_ADDRESSES
+from shared.telemetry.metrics import SUBNET_FREE_ADDRESSES, SUBNET_LASTS_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class SubnetBook:
         self._headroom = headroom
         self._clock = clock
         self._breakers: dict[SubnetId, Breaker] = {}
+        self._declines: dict[SubnetId, Decline] = {}
         self._fresh_until_s = 0.0
         self._known: dict[SubnetId, Subnet] = {}
         self._was_told = False
@@ -44,8 +46,12 @@ class SubnetBook:
     async def refresh(self) -> None:
         async with self._refreshing:
             await self._refresh()
+        now_s = self._clock.monotonic_s()
         for each in self.container():
+            before = self._declines.get(each.subnet, Decline(free=each.free, at_s=now_s))
+            self._declines[each.subnet] = before.seen(each.free, now_s)
             SUBNET_FREE_ADDRESSES.labels(each.subnet).set(each.free)
+            SUBNET_LASTS_SECONDS.labels(each.subnet).set(self._declines[each.subnet].lasts_s)
 
     async def refresh_soon(self) -> None:
         """As `refresh`, unless the cloud was asked a moment ago."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
 from services.eni_manager.domain.errands import under_right
-from services.eni_manager.domain.ports import Agents, Embargoes, Events, Headroom, Leases
-from services.eni_manager.domain.releases import ReleasePace
+from services.eni_manager.domain.ports import (
+    Agents,
+    Allocators,
+    Embargoes,
+    Events,
+    Headroom,
+    Leases,
+)
+from services.eni_manager.domain.records import NodeRecord
 from services.eni_manager.domain.watermarks import Watermarks
+from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
@@ -37,6 +45,7 @@ class Limits:
     backoff_longest_s: float
     in_flight_max: timedelta  # a signed call may still arrive this long after its owner's end
     eni_rest_s: float  # an ENI is removed once it has been empty this long
+    gone_after_s: float  # an instance that the cloud no longer shows
     quota_every_s: float  # an instance's quota is asked for again
 
 
@@ -52,20 +61,19 @@ class Tools:
     embargoes: Embargoes
     leases: Leases
     agents: Agents
+    allocators: Allocators
     events: Events
-    warmth: Watermarks
+    capacities: FollowedCapacities
     record: FollowedCluster
     whole_marks: Watermarks  # of ENIs that one pod has as a whole
-    release: ReleasePace
     security_groups: tuple[str, ...]
     limits: Limits
     clock: Clock
     rng: random.Random
 
-    @property
-    def marks(self) -> Watermarks:
+    def marks(self, node: NodeRecord) -> Watermarks:
         """With the pod maximum that the cluster was enabled with."""
-        return replace(self.warmth, pods_max=self.record.pods_max)
+        return self.capacities.marks(node, pods_max=self.record.pods_max)
 
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
         """Repeat while the cloud says "later". `check` comes before each call's turn, and

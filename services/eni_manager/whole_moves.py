@@ -7,6 +7,7 @@ lease's own journaled step authorises it, which is read again right before each 
 from __future__ import annotations
 
 from contextlib import suppress
+from ipaddress import IPv4Address
 
 from services.eni_manager.domain.moves import (
     Move,
@@ -30,7 +31,7 @@ from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudLimit, CloudNotFound
 from shared.cloud.words import Eni, EniState
 from shared.errors import QuotaReached, Unavailable
-from shared.ids import InstanceId
+from shared.ids import EniId, InstanceId
 
 
 class WholeMoves:
@@ -46,13 +47,17 @@ class WholeMoves:
         """Onto the node that the lease names. A slot is made sure of before the ENI leaves
         the node that it is on. The caller holds the lock of the node."""
         instance = worker.book.node.instance
+        await self._end_earlier(worker, move.address)
+        await self._check_in_flight(move, eni.eni, instance)
         if not eni.is_ready_on(instance):
             subnet = await self._tools.subnets.get(move.subnet)
             if subnet.zone != worker.book.node.zone:
                 raise no_place(move, worker.book.node.zone, subnet.zone)
             if eni.instance != instance:
                 await self._make_room(worker, move)
-            intent = _intent(worker, move, eni)
+            intent = _intent(
+                worker, f"move-{move.generation}-{move.address}", move.address, eni
+            )
             await worker.book.write(put=[intent])
             if eni.instance not in (None, instance):
                 await self._check(move)
@@ -71,11 +76,38 @@ class WholeMoves:
             check_parking(parking, await leases.find(parking.identity))
             found = await worker.changes.sighting.describe(parking.eni)
             if found is not None and found.instance == worker.book.node.instance:
-                await worker.changes.removals.detach(parking.eni, f"park-{parking.generation}")
+                await self._end_earlier(worker, parking.address)
+                intent = _intent(worker, f"park-{parking.generation}", parking.address, found)
+                await worker.book.write(put=[intent])
+                await worker.changes.removals.detach(parking.eni, intent.intent)
+                await worker.book.write(drop=[intent])
             image = worker.book.image
             record = image.enis.get(parking.eni)
             addresses = image.on(parking.eni)
             await worker.book.write(drop=[*addresses, record] if record else addresses)
+
+    async def _end_earlier(self, worker: NodeWorker, address: IPv4Address) -> None:
+        """What was begun before is over: the cloud tells where the ENI is. A detachment that a
+        former owner may have left in flight is kept in mind."""
+        intents = worker.book.image.intents.values()
+        begun = [it for it in intents if it.kind is IntentKind.MOVE and address in it.addresses]
+        await worker.changes.addresses.end_moves(begun)
+
+    async def _check_in_flight(self, move: Move, eni: EniId, instance: InstanceId) -> None:
+        place = (_off(eni, instance), move.address)
+        if until := (await self._tools.embargoes.among([place])).get(place):
+            raise Unavailable(
+                f"{eni} of {move.identity} cannot go back to {instance}: a detachment that is"
+                f" still in flight may take it off there until {until:%H:%M:%S} UTC"
+            )
+
+    async def park_left(self, parking: Parking) -> None:
+        """The ENI's node is no more: no book has it, and its instance may have gone first."""
+        lease = await self._tools.leases.find(parking.identity)
+        check_parking(parking, lease)
+        found = await self._look(parking.eni)
+        if found is not None and found.instance is not None:
+            await self._detach(parking.eni, found.instance, f"park-{parking.generation}")
 
     async def reclaim(self, reclaim: Reclaim) -> None:
         """The lease of an ENI that is on no node has expired: the ENI is deleted. Its id is
@@ -83,24 +115,23 @@ class WholeMoves:
         assert reclaim.eni is not None, "a parked lease names its ENI"
         eni = reclaim.eni
         check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
-        found = await self._look(reclaim)
+        found = await self._look(eni)
         if found is None:
             return
         if found.primary_address != reclaim.address or not self._is_ours(found):
             raise Unavailable(f"{eni} is not the ENI of {reclaim.address}: it is left alone")
         with suppress(CloudNotFound):
             if found.instance is not None:  # a move to its node was called off
-                await self._detach(reclaim, found.instance)
+                await self._detach(eni, found.instance, f"reclaim-{reclaim.generation}")
             await self._tools.call(lambda: None, lambda: self._cloud.delete_eni(eni))
         await self._tools.follower.until(
             eni, lambda it: it is None, timeout_s=self._tools.limits.change_timeout_s
         )
 
-    async def _detach(self, reclaim: Reclaim, instance: InstanceId) -> None:
-        assert reclaim.eni is not None, "a parked lease names its ENI"
-        eni, token = reclaim.eni, f"reclaim-{reclaim.generation}-{self._tools.new_id()}"
+    async def _detach(self, eni: EniId, instance: InstanceId, token: str) -> None:
+        each_its_own = f"{token}-{self._tools.new_id()}"
         await self._tools.call(
-            lambda: None, lambda: self._cloud.detach_eni(eni, instance, token=token)
+            lambda: None, lambda: self._cloud.detach_eni(eni, instance, token=each_its_own)
         )
         await self._tools.follower.until(
             eni,
@@ -108,9 +139,7 @@ class WholeMoves:
             timeout_s=self._tools.limits.change_timeout_s,
         )
 
-    async def _look(self, reclaim: Reclaim) -> Eni | None:
-        assert reclaim.eni is not None, "a parked lease names its ENI"
-        eni = reclaim.eni
+    async def _look(self, eni: EniId) -> Eni | None:
         found = await self._tools.call(lambda: None, lambda: self._cloud.describe_enis([eni]))
         return found[0] if found else None
 
@@ -155,11 +184,17 @@ class WholeMoves:
         return is_whole and eni.tags.get(TAG_CLUSTER) == self._tools.cluster
 
 
-def _intent(worker: NodeWorker, move: Move, eni: Eni) -> Intent:
+def _intent(worker: NodeWorker, name: str, address: IPv4Address, eni: Eni) -> Intent:
     return worker.book.begin(
-        f"move-{move.generation}-{move.address}",
+        name,
         IntentKind.MOVE,
         eni=eni.eni,
-        addresses=(move.address,),
+        addresses=(address,),
+        source=None if eni.instance is None else _off(eni.eni, eni.instance),
         purpose=Purpose.EXCLUSIVE,
     )
+
+
+def _off(eni: EniId, instance: InstanceId) -> EniId:
+    """Whence an ENI itself goes: named among the sources of moves, of which no ENI is one."""
+    return EniId(f"{eni}@{instance}")

@@ -12,6 +12,7 @@ from shared.telemetry.health import Readiness
 
 from .bus import Bus, Signals
 from .config import NodeAgentSettings
+from .cooling import Cooling
 from .domain.ports import Book, ExclusiveKernel, Kernel, PodSource
 from .domain.wiring import WiringRules
 from .failures import Failures
@@ -19,6 +20,7 @@ from .fixed import FixedLeases
 from .heartbeat import Heartbeat
 from .ledger import Ledger
 from .links import NodeLinks
+from .mending import Mending
 from .orders import Orders
 from .outbox import Outbox
 from .registration import Registration, Self
@@ -48,6 +50,7 @@ class Agent:
 
     service: NodeAgent
     orders: Orders
+    mending: Mending
     ledger: Ledger
     links: NodeLinks
     repairer: Repairer
@@ -56,6 +59,7 @@ class Agent:
     outbox: Outbox
     heartbeat: Heartbeat
     unlinker: Unlinker
+    cooling: Cooling
     signals: Signals
     clock: Clock
 
@@ -79,16 +83,12 @@ class Agent:
             wake=self.signals.want,
         )
 
-        async def rest() -> None:
-            if self.ledger.rest(self.clock.now(), timedelta(seconds=settings.cooling_s)):
-                self.signals.give_all()
-
         async def greet() -> None:
             while True:
                 await self.registration.changed.wait(settings.want_interval_s)
                 self.signals.tell()
 
-        loops.every("rest", rest, interval_s=settings.rest_interval_s)
+        loops.every("rest", self.cooling.look, interval_s=settings.rest_interval_s)
         loops.keep("greet", greet)
 
 
@@ -156,17 +156,29 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         registration=registration,
         fixed=fixed,
     )
+    repairer = Repairer(kernel=world.kernel, ledger=ledger, links=links, clock=clock)
     return Agent(
         service=service,
         orders=orders,
+        mending=Mending(node=me.node, repairer=repairer, outbox=outbox, signals=signals),
         ledger=ledger,
         links=links,
-        repairer=Repairer(kernel=world.kernel, ledger=ledger, links=links, clock=clock),
+        repairer=repairer,
         registration=registration,
         fixed=fixed,
         outbox=outbox,
         heartbeat=heartbeat,
         unlinker=unlinker,
+        cooling=Cooling(
+            ledger=ledger,
+            kernel=world.kernel,
+            failures=failures,
+            usable=links,
+            clock=clock,
+            signals=signals,
+            span=timedelta(seconds=settings.cooling_s),
+            least=timedelta(seconds=settings.cooling_least_s),
+        ),
         signals=signals,
         clock=clock,
     )

@@ -30,6 +30,15 @@ class NodeAgentSettings(ServiceSettings):
     instance: InstanceId | None = None
     """The cloud's id of this machine (ins-…); none: asked of the metadata service."""
 
+    node_group: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The group of nodes whose capacity settings count for this node (`berth capacity`)."""
+
+    warm_addresses_min: Annotated[int, Field(ge=0, le=512)] | None = None
+    """Idle addresses that this node has ready; none: what its group or the cluster says."""
+
+    warm_addresses_max: Annotated[int, Field(ge=0, le=512)] | None = None
+    """Idle addresses above this are taken back from it; none: as its group or cluster says."""
+
     metadata_url: str = "http://169.254.0.23"
     """The instance metadata service, which needs no credentials."""
 
@@ -78,6 +87,10 @@ class NodeAgentSettings(ServiceSettings):
     cooling_s: Seconds = 130.0
     """How long a released address rests: connections and neighbours of its last pod die."""
 
+    cooling_least_s: Seconds = 10.0
+    """How long it rests at least when pods wait and nothing is idle; then the kernel is made to
+    forget its connections, and it is used again before `cooling_s` is over."""
+
     table_base: Annotated[int, Field(ge=256, le=1 << 20)] = 4000
     """The routing table of the pods; an ENI's is this plus its link's index (others claim 2004
     and 2005)."""
@@ -119,6 +132,9 @@ class NodeAgentSettings(ServiceSettings):
     def _folder_is_named(self) -> NodeAgentSettings:
         if self.pod_source is PodSourceKind.FOLDER and self.pod_folder is None:
             raise ValueError("pod_source folder needs pod_folder")
+        low, high = self.warm_addresses_min, self.warm_addresses_max
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"warm_addresses_min {low} is above warm_addresses_max {high}")
         if self.masquerade and not self.non_masquerade_cidrs:
             raise ValueError("masquerade needs non_masquerade_cidrs: the VPC's networks")
         return self

@@ -10,7 +10,7 @@ from shared.annotations import NetworkMode
 from shared.clock import Clock
 from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, WantRequest
 from shared.telemetry.health import Readiness
-from shared.telemetry.metrics import STOCK_ADDRESSES
+from shared.telemetry.metrics import EXCLUSIVE_ENIS, STOCK_ADDRESSES
 
 from .bus import Bus
 from .domain.devices import Capacity
@@ -54,8 +54,8 @@ class Heartbeat:
         self._problem: str | None = None
 
     async def beat(self) -> None:
-        counts = self.counts()
-        self._show(counts)
+        counts, exclusive = self.counts(), self._counted(NetworkMode.EXCLUSIVE)
+        self._show(counts, exclusive)
         row = self._registration.row
         if row is None:
             return
@@ -67,8 +67,11 @@ class Heartbeat:
                 instance=self._me.instance,
                 incarnation=row.incarnation,
                 counts=counts,
-                exclusive=self._counted(NetworkMode.EXCLUSIVE),
+                exclusive=exclusive,
                 enis=[str(eni) for eni in self._links.names],
+                group=self._me.group,
+                warm_min=self._me.warm_min,
+                warm_max=self._me.warm_max,
             ),
             self._me.node,
         )
@@ -93,9 +96,10 @@ class Heartbeat:
             waiting=self._failures.waiting(mode) + self._fixed.starving(mode),
         )
 
-    def _show(self, counts: StockCounts) -> None:
-        for state, value in counts.model_dump().items():
-            STOCK_ADDRESSES.labels(state).set(value)
+    def _show(self, counts: StockCounts, exclusive: StockCounts) -> None:
+        for gauge, counted in ((STOCK_ADDRESSES, counts), (EXCLUSIVE_ENIS, exclusive)):
+            for state, value in counted.model_dump().items():
+                gauge.labels(state).set(value)
         if self._registration.row is None:
             self._readiness.clear(REGISTERED_CONDITION, "no allocator has answered yet")
         else:

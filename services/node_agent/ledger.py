@@ -106,10 +106,19 @@ class Ledger:
         """What cooled long enough is stock again; returns how many."""
         rested = self.stock.rest(now, cooling)
         for holding in rested:
-            self._book.remove_cooling(holding.address)
-            self.users.pop(holding.address, None)
-            self.unreported.add(holding.address)
+            self._rested(holding.address)
         return len(rested)
+
+    def rest_early(self, addresses: Iterable[IPv4Address], now: datetime) -> None:
+        """Their connections are forgotten: they are stock again before their time."""
+        for address in addresses:
+            self.stock.rest_early(address, now)
+            self._rested(address)
+
+    def _rested(self, address: IPv4Address) -> None:
+        self._book.remove_cooling(address)
+        self.users.pop(address, None)
+        self.unreported.add(address)
 
     # fixed leases
 

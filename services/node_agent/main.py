@@ -43,7 +43,7 @@ from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.errors import Refused
 from shared.kubernetes.watching import ObjectWatch
-from shared.messages.nodes import AGENT_INVENTORY, STOCK_OFFER, STOCK_RECALL
+from shared.messages.nodes import AGENT_INVENTORY, AGENT_MEND, STOCK_OFFER, STOCK_RECALL
 from shared.runtime.lifecycle import service_main, version
 from shared.runtime.loops import Loops
 from shared.telemetry.health import HealthServer, Readiness
@@ -144,6 +144,7 @@ class Connected:
                 STOCK_OFFER: orders.offer,
                 STOCK_RECALL: orders.recall,
                 AGENT_INVENTORY: orders.inventory,
+                AGENT_MEND: self._agent.mending.mend,
             },
         )
         self._agent.signals.want.set()
@@ -174,7 +175,14 @@ async def _self(settings: NodeAgentSettings) -> Self:
         instance = await instance_id(
             settings.metadata_url, timeout_s=settings.metadata_timeout_s
         )
-    return Self(node=settings.node, instance=instance, version=version())
+    return Self(
+        node=settings.node,
+        instance=instance,
+        version=version(),
+        group=settings.node_group,
+        warm_min=settings.warm_addresses_min,
+        warm_max=settings.warm_addresses_max,
+    )
 
 
 def _install_plugin(settings: NodeAgentSettings) -> None:

@@ -7,6 +7,7 @@ cannot undo what its successor did.
 from __future__ import annotations
 
 import logging
+from ipaddress import IPv4Address
 from typing import Final
 
 from shared.addresses import AddressState
@@ -98,12 +99,16 @@ class Orders:
 
     async def inventory(self, request: InventoryRequest) -> Inventory:
         self._check_node(NodeName(request.node))
+        wires = self._wires() if request.with_kernel else {}
         return Inventory(
             node=self._me.node,
             instance=self._me.instance,
             incarnation=self._ledger.node.incarnation,
             enis=[_fields_of(eni) for eni in self._ledger.node.enis],
-            addresses=[self._entry(holding) for holding in self._ledger.stock],
+            addresses=[
+                self._entry(holding, wires.get(holding.address))
+                for holding in self._ledger.stock
+            ],
             waiting=tuple(
                 WaitingPod(
                     identity=IdentityFields.of(
@@ -154,7 +159,21 @@ class Orders:
             if holding.state is not AddressState.BOUND_FIXED:
                 self._ledger.evict(holding.address)
 
-    def _entry(self, holding: Holding) -> InventoryEntry:
+    def _wires(self) -> dict[IPv4Address, bool]:
+        """Of each attachment's address: whether the kernel has its wire, up and whole."""
+        observed = self._kernel.observe()
+        up = {(link.name, link.mac) for link in observed.links if link.is_up}
+        wires = {}
+        for attachment in self._ledger.attachments:
+            wire = self._links.wire_of(attachment)
+            wires[attachment.address] = (
+                (attachment.host_ifname, attachment.host_mac) in up
+                and observed.routes.issuperset(wire.routes)
+                and observed.rules.issuperset(wire.rules)
+            )
+        return wires
+
+    def _entry(self, holding: Holding, is_wired: bool | None) -> InventoryEntry:
         attachment = self._ledger.attachments.of_address(holding.address)
         claim = self._ledger.claim_on(holding.address)
         user = self._ledger.users.get(holding.address)
@@ -170,6 +189,7 @@ class Orders:
             attachment=None if holder is None else AttachmentFields.of(holder.key),
             generation=None if claim is None else claim.generation,
             since=holding.since,
+            is_wired=is_wired,
         )
 
 

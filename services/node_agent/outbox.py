@@ -68,6 +68,10 @@ class Outbox:
         self._in_flight_max = in_flight_max
         self._told_row: Row | None = None  # the row under which everything was told once
 
+    def tell_all(self) -> None:
+        """The next round tells everything once more, as the first of a life does."""
+        self._told_row = None
+
     async def deliver(self) -> None:
         """One round: every release once, then what has changed."""
         waiting = self._waiting()

@@ -40,6 +40,9 @@ class Self:
     node: NodeName
     instance: InstanceId
     version: str
+    group: str | None = None  # of nodes that share settings
+    warm_min: int | None = None  # idle addresses to keep ready, beside what operators say
+    warm_max: int | None = None
 
 
 class Row:

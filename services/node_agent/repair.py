@@ -56,10 +56,10 @@ class Repairer:
         self._remove_strangers()
         self.repair()
 
-    def round(self) -> None:
-        """Look for ENIs that came or went, then compare."""
+    def round(self) -> int:
+        """Look for ENIs that came or went, then compare; how many things were not as wanted."""
         self._links.refresh()
-        self.repair()
+        return self.repair()
 
     def repair(self) -> int:
         """One comparison; returns how many things were not as wanted."""

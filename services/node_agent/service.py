@@ -19,6 +19,7 @@ from shared.clock import Clock
 from shared.errors import (
     BerthError,
     Busy,
+    LeaseInUse,
     NotFound,
     PodUnknown,
     StockEmpty,
@@ -241,7 +242,12 @@ class NodeAgent:
             raise Busy(f"{request.key}: deleted while its address was acquired")
         assert claim.address is not None, "a bound claim names its address"
         assert claim.eni is not None, "a bound claim names its ENI"
-        await self._links.wait(claim.eni, deadline)
+        link = await self._links.wait(claim.eni, deadline)
+        if link.eni.is_exclusive is not (mode is NetworkMode.EXCLUSIVE):
+            raise LeaseInUse(
+                f"{request.key}: {claim.address} came on {claim.eni}, which is not an ENI for"
+                f" {mode}"
+            )
         return self._attachment(
             request, pod, mode, claim.address, claim.eni, generation=claim.generation
         )

@@ -7,7 +7,9 @@ again, and at the deadline it is Unavailable, which means *maybe done*.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+from collections import Counter
 from functools import cache
 from typing import Final, TypeVar
 
@@ -27,7 +29,7 @@ Out = TypeVar("Out", bound=Message)
 
 _FIRST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 0.5
-_ATTEMPT_S_MAX: Final = 3.0  # a request to a process just killed is lost: ask another
+_PING_S: Final = 0.3  # services answer a ping at once; nobody tells how many there are
 # Another replica may have room, or have the epoch open already.
 _RETRIED: Final = frozenset({ErrorCode.BUSY, ErrorCode.EPOCH_LOST})
 
@@ -54,7 +56,7 @@ class BusClient:
         while (left_s := self._left_s(request)) > 0:
             try:
                 answer = await self._nats.request(
-                    subject, body, timeout=min(left_s, _ATTEMPT_S_MAX)
+                    subject, body, timeout=min(left_s, endpoint.attempt_s)
                 )
             except nats.errors.NoRespondersError:
                 last = f"nobody serves {endpoint.name}"
@@ -74,6 +76,25 @@ class BusClient:
             await asyncio.sleep(min(next(waits), max(0.0, self._left_s(request))))
         BUS_CALLS_TOTAL.labels(endpoint.name, "unavailable").inc()
         raise Unavailable(last)
+
+    async def find_replicas(self, *, wait_s: float = _PING_S) -> dict[str, int]:
+        """How many of each service answer within that time, by the services' names."""
+        inbox = self._nats.new_inbox()
+        subscription = await self._nats.subscribe(inbox)
+        seen: set[tuple[str, str]] = set()
+        try:
+            await self._nats.publish("$SRV.PING", b"", reply=inbox)
+            async with asyncio.timeout(wait_s):
+                while True:
+                    answer = await subscription.next_msg(timeout=wait_s)
+                    told = json.loads(answer.data)
+                    seen.add((str(told["name"]), str(told["id"])))
+        except (TimeoutError, nats.errors.TimeoutError):
+            return dict(Counter(name for name, _ in seen))
+        except (nats.errors.Error, OSError) as error:
+            raise Unavailable(f"bus: {error or type(error).__name__}") from error
+        finally:
+            await subscription.unsubscribe()
 
     def _left_s(self, request: Request) -> float:
         return (request.deadline - self._clock.now()).total_seconds()

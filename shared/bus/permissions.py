@@ -15,6 +15,7 @@ from typing import Any, Final
 from shared.bus.connection import inbox_prefix
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
+from shared.messages.capacities import CAPACITY_SET, CAPACITY_SHOW
 from shared.messages.cluster_life import (
     CLUSTER_DISABLE,
     CLUSTER_ENABLE,
@@ -24,13 +25,14 @@ from shared.messages.cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
@@ -38,10 +40,18 @@ from shared.messages.leases import (
 from shared.messages.moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
 from shared.messages.nodes import (
     AGENT_INVENTORY,
+    AGENT_MEND,
     NODE_REGISTER,
     NODE_WANT,
     STOCK_OFFER,
     STOCK_RECALL,
+)
+from shared.messages.recovery import (
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVER,
+    RECOVERY_STATUS,
+    RECOVERY_TRIAL,
 )
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
 
@@ -68,13 +78,22 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_GET.name: _OPERATOR,
     LEASE_LIST.name: _OPERATOR,
     LEASE_FORGET.name: _OPERATOR,
+    LEASE_MAKE_ROOM.name: _ENI_MANAGER,
     LEASE_POLICY.name: _OPERATOR,
+    LEASE_BACKUP.name: _OPERATOR,
+    LEASE_RESTORE.name: _OPERATOR,
+    RECOVERY_TRIAL.name: _OPERATOR,
+    RECOVER.name: _OPERATOR,
+    RECOVERY_STATUS.name: _OPERATOR,
     ADDRESS_MOVE.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
+    NODE_LOOK.name: _OPERATOR,
     SUBNET_LIST.name: _OPERATOR,
+    CAPACITY_SET.name: _OPERATOR,
+    CAPACITY_SHOW.name: _OPERATOR,
     CLUSTER_ENABLE.name: _OPERATOR,
     CLUSTER_DISABLE.name: _OPERATOR,
     CLUSTER_STATUS.name: _OPERATOR,
@@ -85,6 +104,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),
+    AGENT_MEND.name: _OPERATOR,
 }
 
 EVENT_NOUNS: Final[dict[Role, tuple[str, ...]]] = {

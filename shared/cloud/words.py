@@ -143,3 +143,7 @@ class UsedAddress:
     address: IPv4Address
     kind: str
     resource: str = ""  # its id, where the cloud tells
+
+    @property
+    def what(self) -> str:
+        return f"({self.kind} {self.resource})" if self.resource else f"({self.kind})"

@@ -85,6 +85,8 @@ class Endpoint(Generic[Req, Out]):
     idempotency_key: str  # which fields make two requests the same one
     on_timeout: str  # what no answer means, and what the caller does
     timeout_s: float  # how long a caller waits when nothing else bounds it
+    # A request to a process just killed is lost: after this time another one is asked.
+    attempt_s: float = 3.0
 
     def subject(self, cluster: ClusterName, node: NodeName | None = None) -> str:
         """Where to publish: to or from this node, if the subject names one."""

@@ -13,6 +13,16 @@ from shared.clusters import SubnetState
 from .base import Endpoint, Message, Name, Request, ServiceName
 from .cluster_life import USES_SHOWN_MAX, ForeignUse
 
+NODES_MAX: Final = 64  # of one page: a node may hold several hundred addresses
+
+
+class HeldBack(Message):
+    """An address that is the eni_manager's own: on its way in or out, or in doubt."""
+
+    address: IPv4Address
+    hold: Name  # assigning, unassigning, reclaimed or quarantined
+    reason: str | None = None
+
 
 class EniView(Message):
     """One ENI with the addresses it carries."""
@@ -24,6 +34,7 @@ class EniView(Message):
     primary_address: IPv4Address
     addresses: list[IPv4Address]
     addresses_max: int  # secondary addresses that fit
+    held_back: tuple[HeldBack, ...] = ()  # those of `addresses` that nobody else has
 
 
 class NodeView(Message):
@@ -75,12 +86,32 @@ class NodeInstance(Message):
 
 
 class NodeListRequest(Request):
+    """A page of nodes in the order of their names: all at once would be too large a message."""
+
     type: Literal["berth.v1.node_list_request"] = "berth.v1.node_list_request"
+    node: Name | None = None  # this one alone
+    after: Name | None = None  # those that come after it
+    limit: Annotated[int, Field(ge=1, le=NODES_MAX)] | None = None  # none: all, if they fit
 
 
 class NodesListed(Message):
     type: Literal["berth.v1.nodes_listed"] = "berth.v1.nodes_listed"
     nodes: list[NodeView]
+    is_last: bool = True  # no node comes after these
+
+
+class NodeLookRequest(Request):
+    """Compare this node with the cloud now, and mend what differs."""
+
+    type: Literal["berth.v1.node_look_request"] = "berth.v1.node_look_request"
+    node: Name
+
+
+class NodeLooked(Message):
+    """Heard: the owner of the node's shard looks in its next round, which begins now."""
+
+    type: Literal["berth.v1.node_looked"] = "berth.v1.node_looked"
+    node: Name
 
 
 class SubnetListRequest(Request):
@@ -98,6 +129,15 @@ NODE_LIST: Final = Endpoint(
     request=NodeListRequest,
     outcome=NodesListed,
     idempotency_key="none: it reads",
+    on_timeout="ask again",
+    timeout_s=5.0,
+)
+NODE_LOOK: Final = Endpoint(
+    name="cluster.look",
+    server=ServiceName.ENI_MANAGER,
+    request=NodeLookRequest,
+    outcome=NodeLooked,
+    idempotency_key="none: it looks again",
     on_timeout="ask again",
     timeout_s=5.0,
 )

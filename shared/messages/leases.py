@@ -233,6 +233,22 @@ class LeasePolicySet(Message):
     lease: LeaseView
 
 
+class RoomRequest(Request):
+    """Pods wait on a node, and its subnets are full: retained leases may have to make way."""
+
+    type: Literal["berth.v1.room_request"] = "berth.v1.room_request"
+    node: Name
+    subnets: Annotated[tuple[Name, ...], Field(min_length=1, max_length=BATCH_MAX)]
+    count: Annotated[int, Field(ge=1, le=BATCH_MAX)]  # leases that may end
+
+
+class RoomMade(Message):
+    """Whose leases ended, the longest retained first; none where no subnet allows it."""
+
+    type: Literal["berth.v1.room_made"] = "berth.v1.room_made"
+    ended: tuple[IPv4Address, ...]
+
+
 LEASE_ACQUIRE: Final = Endpoint(
     name="node.<node>.lease.acquire",
     server=ServiceName.ALLOCATOR,
@@ -295,4 +311,13 @@ LEASE_POLICY: Final = Endpoint(
     idempotency_key="identity, expires_after, policy",
     on_timeout="maybe set: say it again",
     timeout_s=5.0,
+)
+LEASE_MAKE_ROOM: Final = Endpoint(
+    name="lease.make_room",
+    server=ServiceName.ALLOCATOR,
+    request=RoomRequest,
+    outcome=RoomMade,
+    idempotency_key="none: asked again, it ends more",
+    on_timeout="maybe ended: look whether room has come before asking again",
+    timeout_s=10.0,
 )

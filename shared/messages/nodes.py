@@ -68,6 +68,9 @@ class WantRequest(Request):
     counts: StockCounts  # of addresses that share their ENI
     enis: Annotated[list[Name], Field(max_length=BATCH_MAX)]  # that the agent has set up
     exclusive: StockCounts = _NO_STOCK  # of ENIs that one pod has, or may have, as a whole
+    group: Name | None = None  # of nodes, for settings that a group of nodes shares
+    warm_min: Annotated[int, Field(ge=0, le=BATCH_MAX)] | None = None  # the node's own word
+    warm_max: Annotated[int, Field(ge=0, le=BATCH_MAX)] | None = None
 
 
 class NodeCapacity(Message):
@@ -138,6 +141,7 @@ class StockRecalled(Message):
 class InventoryRequest(Request):
     type: Literal["berth.v1.inventory_request"] = "berth.v1.inventory_request"
     node: Name
+    with_kernel: bool = False  # look at the wires too, which costs a dump of routes and rules
 
 
 class InventoryEntry(Message):
@@ -151,6 +155,7 @@ class InventoryEntry(Message):
     attachment: AttachmentFields | None = None
     generation: int | None = None
     since: AwareDatetime
+    is_wired: bool | None = None  # whether the kernel has a pod's wire; None: not looked at
 
 
 class WaitingPod(Message):
@@ -173,6 +178,20 @@ class Inventory(Message):
     enis: list[EniFields]
     addresses: list[InventoryEntry]
     waiting: tuple[WaitingPod, ...] = ()
+
+
+class MendRequest(Request):
+    """Compare kernel and book now, put the kernel right, and tell the allocator everything."""
+
+    type: Literal["berth.v1.mend_request"] = "berth.v1.mend_request"
+    node: Name
+
+
+class Mended(Message):
+    """The kernel is as the book says; the report is on its way."""
+
+    type: Literal["berth.v1.mended"] = "berth.v1.mended"
+    repaired: Annotated[int, Field(ge=0)]  # links, routes, rules and settings put right
 
 
 NODE_REGISTER: Final = Endpoint(
@@ -219,4 +238,13 @@ AGENT_INVENTORY: Final = Endpoint(
     idempotency_key="none: it reads",
     on_timeout="the node is away: its own addresses stay its own",
     timeout_s=3.0,
+)
+AGENT_MEND: Final = Endpoint(
+    name="agent.<node>.mend",
+    server=ServiceName.NODE_AGENT,
+    request=MendRequest,
+    outcome=Mended,
+    idempotency_key="none: it looks again",
+    on_timeout="ask again",
+    timeout_s=5.0,
 )

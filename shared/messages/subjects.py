@@ -15,6 +15,7 @@ from typing import Any, Final
 from shared.ids import ClusterName, Identity, encode_token
 
 from .base import Endpoint, ServiceName, subject_root
+from .capacities import CAPACITY_SET, CAPACITY_SHOW
 from .cluster_life import (
     CLUSTER_DISABLE,
     CLUSTER_ENABLE,
@@ -24,18 +25,27 @@ from .cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from .clusters import NODE_INSTANCE, NODE_LIST, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
 )
 from .moves import ADDRESS_MOVE, ADDRESS_PARK, ADDRESS_RECLAIM
-from .nodes import AGENT_INVENTORY, NODE_REGISTER, NODE_WANT, STOCK_OFFER, STOCK_RECALL
+from .nodes import (
+    AGENT_INVENTORY,
+    AGENT_MEND,
+    NODE_REGISTER,
+    NODE_WANT,
+    STOCK_OFFER,
+    STOCK_RECALL,
+)
+from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_REGISTER,
@@ -45,14 +55,23 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     LEASE_REPORT,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_FORGET,
     LEASE_POLICY,
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVERY_TRIAL,
+    RECOVER,
+    RECOVERY_STATUS,
     ADDRESS_MOVE,
     ADDRESS_PARK,
     ADDRESS_RECLAIM,
     NODE_INSTANCE,
     NODE_LIST,
+    NODE_LOOK,
     SUBNET_LIST,
+    CAPACITY_SET,
+    CAPACITY_SHOW,
     CLUSTER_ENABLE,
     CLUSTER_DISABLE,
     CLUSTER_STATUS,
@@ -63,6 +82,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     STOCK_OFFER,
     STOCK_RECALL,
     AGENT_INVENTORY,
+    AGENT_MEND,
 )
 
 

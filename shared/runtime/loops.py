@@ -42,11 +42,13 @@ class Loops:
     ) -> None:
         await self.stop()
 
-    def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run for ever: when `run` fails it is logged and started again after a wait."""
+    def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Run for ever: when `run` fails it is logged and started again after a wait. Whoever
+        needs it no longer may cancel what is returned."""
         task = asyncio.create_task(self._supervise(name, run), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def every(
         self,
@@ -55,7 +57,7 @@ class Loops:
         *,
         interval_s: float,
         wake: asyncio.Event | None = None,
-    ) -> None:
+    ) -> asyncio.Task[None]:
         """Run now, then every `interval_s`, and at once when `wake` is set."""
 
         async def rounds() -> None:
@@ -65,7 +67,7 @@ class Loops:
                 await run()
                 await _wait(wake, interval_s)
 
-        self.keep(name, rounds)
+        return self.keep(name, rounds)
 
     async def stop(self) -> None:
         await cancel(self._tasks)

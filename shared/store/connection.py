@@ -19,6 +19,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from shared.errors import Refused, Unavailable
 from shared.settings import StoreSettings
 from shared.store.addresses import SentinelAddress, parse_store_url
+from shared.store.waiting import WaitingPool, WaitingSentinelPool
 
 STORE_CONDITION: Final = "store"
 _HEALTH_CHECK_S: Final = 10
@@ -32,13 +33,14 @@ def open_store(settings: StoreSettings) -> redis.Redis:
         "socket_timeout": settings.redis_timeout_s,
         "socket_connect_timeout": settings.redis_timeout_s,
         "max_connections": settings.redis_connections_max,
+        "wait_s": settings.redis_timeout_s,
         "health_check_interval": _HEALTH_CHECK_S,
         "retry": Retry(NoBackoff(), 0),
     }
     if sentinels is not None:
         return _behind(sentinels, settings, options)
     try:
-        return redis.Redis.from_url(settings.redis_url, **options)
+        return redis.Redis.from_pool(WaitingPool.from_url(settings.redis_url, **options))
     except ValueError as error:
         raise Refused(f"redis_url {settings.redis_url}: {error}") from error
 
@@ -59,7 +61,9 @@ def _behind(
     }
     sentinel = Sentinel(address.sentinels, sentinel_kwargs=told | tls)  # type: ignore[no-untyped-call] # redis-py's own
     options |= tls | {"username": address.user, "db": address.database}
-    store: redis.Redis = sentinel.master_for(address.service, **options)
+    store: redis.Redis = sentinel.master_for(
+        address.service, connection_pool_class=WaitingSentinelPool, **options
+    )
     return store
 
 

@@ -67,11 +67,31 @@ CLOUD_THROTTLE_WAIT_SECONDS: Final = Histogram(
     ["action"],
     buckets=_CLOUD_S,
 )
+SUBNET_LASTS_SECONDS: Final = Gauge(
+    "berth_eni_manager_subnet_exhausted_in_seconds",
+    "Time after which a subnet has no free address, as fast as they went lately.",
+    ["subnet"],
+)
+CLOUD_REFUSALS_TOTAL: Final = Counter(
+    "berth_eni_manager_cloud_refusals_total",
+    "Calls that the cloud refused for good, by its own code.",
+    ["action", "code"],
+)
 ENI_MANAGER_ADDRESSES: Final = Gauge(
     "berth_eni_manager_addresses_count", "Addresses on our ENIs, by state.", ["state"]
 )
 SUBNET_FREE_ADDRESSES: Final = Gauge(
     "berth_eni_manager_subnet_free_addresses_count", "Free addresses of a subnet.", ["subnet"]
+)
+SUBNET_FOREIGN_ADDRESSES: Final = Gauge(
+    "berth_eni_manager_subnet_foreign_addresses_count",
+    "Addresses of a container subnet that are not ours.",
+    ["subnet"],
+)
+ORPHANS: Final = Gauge(
+    "berth_eni_manager_tagged_enis_count",
+    "ENIs that carry our tags, by what they are to the books.",
+    ["found"],
 )
 MOVES_TOTAL: Final = Counter(
     "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]
@@ -85,6 +105,11 @@ CNI_SECONDS: Final = Histogram(
 )
 STOCK_ADDRESSES: Final = Gauge(
     "berth_node_agent_addresses_count", "Addresses of this node, by state.", ["state"]
+)
+EXCLUSIVE_ENIS: Final = Gauge(
+    "berth_node_agent_exclusive_enis_count",
+    "ENIs that one pod has, or may have, by state.",
+    ["state"],
 )
 SPOOL_DEPTH: Final = Gauge(
     "berth_node_agent_spool_depth_count", "Deletions spooled and not yet worked off."
@@ -101,6 +126,10 @@ GARBAGE_TOTAL: Final = Counter(
 TABLES_DISPLACED: Final = Gauge(
     "berth_node_agent_tables_displaced_count",
     "Our routing tables that have another number, because somebody else has routes in it.",
+)
+COOLING_SHORTENED_TOTAL: Final = Counter(
+    "berth_node_agent_cooling_shortened_total",
+    "Addresses used again before their rest was over, flushed, because pods waited.",
 )
 EVICTED_HOLDERS_TOTAL: Final = Counter(
     "berth_node_agent_evicted_holders_total",

@@ -27,13 +27,13 @@ import uvloop
 import yaml
 from nats.aio.client import Client
 
+from berth.commands.node import fetch_nodes
 from berth.enabling import EnableWords, enable_cluster
 from services.eni_manager.config import DOCUMENTED_RATES_PER_S
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.ids import SubnetId
-from shared.messages.clusters import NODE_LIST, NodeListRequest
 from tests.bench.allocators import connected, on_servers, program
 from tests.bench.figures import Family, Figure, Measured, median
 from tests.support.allocators import CLUSTER
@@ -228,9 +228,8 @@ async def _known(client: Client, nodes: list[WirelessNode]) -> None:
         await node.registered(_READY_S_MAX)
     bus = BusClient(client, cluster=CLUSTER, clock=SystemClock(), rng=random.Random(1))
     while True:
-        deadline = datetime.now(UTC) + timedelta(seconds=NODE_LIST.timeout_s)
-        listed = await bus.call(NODE_LIST, NodeListRequest(deadline=deadline))
-        if sum(each.enis_max is not None for each in listed.nodes) == len(nodes):
+        known = await fetch_nodes(bus)
+        if sum(each.enis_max is not None for each in known) == len(nodes):
             return
         await asyncio.sleep(_LOOK_S)
 

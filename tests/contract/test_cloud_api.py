@@ -416,3 +416,17 @@ async def test_every_used_address_of_a_subnet_is_told_with_what_has_it(cloud: Cl
     assert on_eni == {each.address for each in eni.addresses}
     [stranger] = [each for each in used if each.address == STRANGERS]
     assert stranger.kind == "CLB"
+
+
+async def test_security_groups_are_added_and_removed_by_name(cloud: CloudApi) -> None:
+    eni = await attached(cloud)
+    one, two = "sg-one00001", "sg-two00002"
+
+    await cloud.associate_groups([eni.eni], [one])
+    await cloud.associate_groups([eni.eni], [one, two])
+    [both] = await cloud.describe_enis([eni.eni])
+    await cloud.disassociate_groups([eni.eni], [one])
+    [left] = await cloud.describe_enis([eni.eni])
+
+    assert set(both.security_groups) == {one, two}
+    assert left.security_groups == (two,)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 import pytest
 
 from services.allocator.adapters.memory_leases import MemoryLeases
-from services.allocator.domain.leases import AcquireStatus
+from services.allocator.domain.leases import AcquireStatus, Lease, RetainStatus
 from services.allocator.domain.ports import ReportedView
 from shared.errors import EpochLost, NotRegistered, Stale
-from shared.ids import Incarnation, generation
-from tests.support.lease_requests import NodeVoice, identity
+from shared.ids import EniId, Incarnation, generation
+from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import (
     ONE,
     Store,
@@ -20,6 +22,34 @@ from tests.support.lease_steps import (
     reconnected,
     voice,
 )
+
+Step = Callable[[Store, NodeVoice, Lease], Awaitable[object]]
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+# What each asks of a lease that is bound; of an older epoch none may change it.
+STEPS: dict[str, Step] = {
+    "acquire": lambda store, by, it: store.acquire(by.claim("web-0", sandbox="s2")),
+    "arrive": lambda store, by, it: store.arrive(
+        it.identity, it.generation, by.node, EniId("eni-b")
+    ),
+    "expire": lambda store, by, it: store.expire(it.identity, NOW),
+    "forget": lambda store, by, it: store.forget(it.identity, it.generation),
+    "give_up": lambda store, by, it: store.give_up(it.identity, it.generation, force=True),
+    "park": lambda store, by, it: store.park(it.identity, NOW),
+    "parked": lambda store, by, it: store.parked(it.identity, it.generation),
+    "put_back": lambda store, by, it: store.put_back(it, replace=True, is_trial=False),
+    "register": lambda store, by, it: store.register(ONE, last=Incarnation(1), nonce="b"),
+    "report": lambda store, by, it: store.report(by.fence(), [], [], is_whole=True),
+    "retain": lambda store, by, it: store.retain(
+        by.fence(), it.identity, str(attachment("s1")), it.generation
+    ),
+    "set_policy": lambda store, by, it: store.set_policy(it.identity, None),
+    "take_due": lambda store, by, it: store.take_due(
+        NOW, limit=1, retry=timedelta(0), look=timedelta(0)
+    ),
+    "take_over": lambda store, by, it: store.take_over(
+        it.identity, it.generation, NodeVoice("node-9", Incarnation(1)).claim("web-0")
+    ),
+}
 
 
 async def test_a_second_start_with_the_nonce_is_the_same_start(store: Store) -> None:
@@ -65,6 +95,62 @@ async def test_what_is_unsettled_is_heard_out_of_order(store: Store, one: NodeVo
     assert step.status is AcquireStatus.BOUND
 
 
+async def test_the_mark_stops_below_what_is_unsettled(store: Store, one: NodeVoice) -> None:
+    settled, unsettled = one.fence(), one.fence()
+    await store.acquire(
+        one.claim("web-1", fence=one.fence(lowest_unsettled=unsettled.sequence))
+    )
+
+    with pytest.raises(Stale):
+        await store.acquire(one.claim("web-0", candidate="10.0.0.9", fence=settled))
+    step = await store.acquire(one.claim("web-0", candidate="10.0.0.9", fence=unsettled))
+
+    assert step.status is AcquireStatus.BOUND
+
+
+@pytest.mark.parametrize("late", ["below the mark", "of an earlier life"])
+async def test_a_late_release_is_refused(store: Store, one: NodeVoice, late: str) -> None:
+    lease = await bound(store, one)
+    fence = one.fence()
+    if late == "below the mark":
+        await store.acquire(one.claim("web-1"))
+    else:
+        await voice(store, ONE, nonce="again")
+
+    with pytest.raises(Stale):
+        await store.retain(fence, lease.identity, str(attachment("s1")), lease.generation)
+
+    assert await store.find(lease.identity) == lease
+
+
+async def test_a_release_that_overtakes_its_acquire_ends_nothing(
+    store: Store, one: NodeVoice
+) -> None:
+    claim = one.claim("web-0", candidate="10.0.0.9", fence=one.fence(lowest_unsettled=1))
+
+    early = await store.retain(
+        one.fence(lowest_unsettled=1), claim.identity, str(claim.attachment), generation(1, 1)
+    )
+    step = await store.acquire(claim)
+
+    assert early.status is RetainStatus.UNKNOWN
+    assert step.status is AcquireStatus.BOUND
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+async def test_no_step_of_an_older_epoch_is_heard(
+    store: Store, one: NodeVoice, name: str
+) -> None:
+    lease = await bound(store, one)
+    await opened(store, 2)
+    store.use_epoch(1)
+
+    with pytest.raises(EpochLost):
+        await STEPS[name](store, one, lease)
+
+    assert await store.find(lease.identity) == lease
+
+
 async def test_the_newest_report_of_an_address_counts(store: Store, one: NodeVoice) -> None:
     nine, ten = IPv4Address("10.0.0.9"), IPv4Address("10.0.0.10")
     late = one.fence(lowest_unsettled=1)
@@ -76,6 +162,29 @@ async def test_the_newest_report_of_an_address_counts(store: Store, one: NodeVoi
         await store.report(late, views, [], is_whole=True)
 
     assert [view.address for view in await store.reported(ONE)] == [ten]
+
+
+async def test_a_whole_report_is_all_there_is(store: Store, one: NodeVoice) -> None:
+    nine, ten = IPv4Address("10.0.0.9"), IPv4Address("10.0.0.10")
+
+    await store.report(one.fence(), [ReportedView(address=nine, body="{}")], [], is_whole=True)
+    await store.report(one.fence(), [ReportedView(address=ten, body="{}")], [], is_whole=True)
+
+    assert [view.address for view in await store.reported(ONE)] == [ten]
+
+
+async def test_a_report_of_an_earlier_life_changes_nothing(
+    store: Store, one: NodeVoice
+) -> None:
+    late = one.fence()
+    await voice(store, ONE, nonce="again")
+
+    with pytest.raises(Stale):
+        await store.report(
+            late, [ReportedView(address=IPv4Address("10.0.0.9"), body="{}")], [], is_whole=True
+        )
+
+    assert await store.reported(ONE) == []
 
 
 async def test_no_step_is_heard_before_an_epoch_is_open(closed: Store) -> None:

@@ -188,3 +188,21 @@ async def test_a_lease_on_its_way_or_at_its_end_keeps_its_policy(
         PolicyStatus.EXPIRED,
         PolicyStatus.UNKNOWN,
     ]
+
+
+@pytest.mark.parametrize("end", ["release", "force"])
+async def test_what_a_release_must_name_goes_with_the_bind(
+    store: Store, one: NodeVoice, end: str
+) -> None:
+    lease = await bound(store, one)
+    changed = await store.set_policy(lease.identity, SPAN)
+    assert changed.lease is not None
+
+    if end == "release":
+        await store.retain(one.fence(), lease.identity, str(attachment("s1")), lease.generation)
+    else:
+        await store.give_up(lease.identity, changed.lease.generation, force=True)
+
+    ended = await store.find(lease.identity)
+    assert ended is not None
+    assert (changed.lease.bound_generation, ended.bound_generation) == (lease.generation, None)

@@ -133,18 +133,28 @@ async def test_a_pool_without_a_candidate_waits_for_stock_while_it_has_room(
 async def test_a_slot_that_moves_is_kept_for_the_pod_that_asked(
     store: Store, one: NodeVoice, two: NodeVoice
 ) -> None:
-    await end(store, one, await pooled(store, one, "web-a", "10.0.0.9"))
-    moving = await ask(store, two, "web-b")
+    await end(store, one, await pooled(store, one, "web-a", "10.0.0.9", size=4))
+    moving = await ask(store, two, "web-b", size=4)
     assert moving.lease is not None
-    other = await pooled(store, two, "web-c", "10.0.0.10")
+    while_moving = await pooled(store, two, "web-c", "10.0.0.10", size=4)
 
-    repeated = await ask(store, two, "web-b", at="10.0.0.11")
+    repeated = await ask(store, two, "web-b", at="10.0.0.11", size=4)
     await store.arrive(slot(0), moving.lease.generation, two.node, EniId("eni-b"))
-    bound = await pooled(store, two, "web-b", "10.0.0.11")
+    once_there = await pooled(store, two, "web-d", "10.0.0.12", size=4)
+    bound = await pooled(store, two, "web-b", "10.0.0.11", size=4)
 
     assert (repeated.status, repeated.lease) == (AcquireStatus.MUST_MOVE, moving.lease)
-    assert other.identity == slot(1)
+    assert [while_moving.identity, once_there.identity] == [slot(1), slot(2)]
     assert (bound.identity, bound.reserved_for) == (slot(0), None)
+
+
+async def test_a_slot_that_ended_makes_room_at_once(store: Store, one: NodeVoice) -> None:
+    ended = await end(store, one, await pooled(store, one, "web-a", "10.0.0.9", size=1))
+    await store.give_up(ended.identity, ended.generation, force=False)
+
+    heir = await pooled(store, one, "web-b", "10.0.0.10", size=1)
+
+    assert heir.identity == slot(1)
 
 
 async def test_what_was_moved_for_a_pod_that_never_came_is_another_pods_at_last(

@@ -108,6 +108,31 @@ async def test_parking_moves_nowhere_and_keeps_the_moment_at_which_the_pod_went(
     assert repeated.status is ArriveStatus.SUPERSEDED
 
 
+async def test_an_eni_whose_pod_is_there_stays(store: Store, one: NodeVoice) -> None:
+    step = await store.acquire(one.claim("web-0", candidate="10.0.0.9", is_exclusive=True))
+    assert step.lease is not None
+
+    asked = await store.park(WEB_0, step.lease.since + SPAN)
+
+    assert (asked.status, asked.lease) == (ParkStatus.KEPT, step.lease)
+
+
+async def test_an_older_parking_parks_nothing(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await left(store, one)
+    older = await store.park(WEB_0, lease.since)
+    assert older.lease is not None
+    await store.parked(WEB_0, older.lease.generation)
+    moving = await store.acquire(
+        two.claim("web-0", uid="uid-2", sandbox="s2", is_exclusive=True)
+    )
+
+    late = await store.parked(WEB_0, older.lease.generation)
+
+    assert (late.status, late.lease) == (ArriveStatus.SUPERSEDED, moving.lease)
+
+
 async def test_while_its_eni_leaves_a_pod_waits_wherever_it_is(
     store: Store, one: NodeVoice, two: NodeVoice
 ) -> None:

@@ -124,13 +124,23 @@ async def test_kept_up_it_can_be_asked_and_taken_down(berth: Berth, run_dir: Pat
     status, told, said = await berth.run("demo", "--keep")
     _, pods, _ = await berth.run("pod", "list", "--json")
     _, why, _ = await berth.run("pod", "why", "default/busybox-1")
+    clean, compared, _ = await berth.run("doctor", "--json")
+    agent = next(it for it in read_state(run_dir).children if it.name == "agent-node-1")
+    os.kill(agent.pid, signal.SIGSTOP)
+    unread, _, unread_why = await berth.run("doctor", "--settle", "0")
+    os.kill(agent.pid, signal.SIGCONT)
     down, _, _ = await berth.run("down")
+    away, _, away_why = await berth.run("doctor")
 
     assert (status, said) == (0, "")
     assert "berth down" in told
     named = [pod["pod"] for pod in json.loads(pods)]
     assert {"default/busybox-0", "default/busybox-1", "default/busybox-2"} <= set(named)
     assert "default/busybox-1 has 10.0." in why
+    assert (clean, json.loads(compared)["findings"]) == (0, [])
+    assert (unread, away) == (2, 2)
+    assert "could not read the agent of node node-1" in unread_why
+    assert "could not look" in away_why
     assert down == 0
     assert traces_of(run_dir) == before
 

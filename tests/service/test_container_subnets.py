@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nats.aio.subscription import Subscription
+from prometheus_client import REGISTRY
 
 from shared.clusters import SubnetState
 from shared.errors import ClusterChanging, NotFound, SubnetInUse
 from tests.support.allocator_beside import allocator
 from tests.support.allocators import Agent
 from tests.support.cluster_topology import apart
-from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
 from tests.support.operators import Operator
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
@@ -37,6 +39,7 @@ async def world(
             subnets=[],
             change=apart,
             cluster_interval_s=0.05,
+            foreign_interval_s=0.2,
             warm_addresses_min=2,
             warm_addresses_max=2,
         ) as found,
@@ -138,7 +141,11 @@ async def test_a_drained_subnet_is_left_by_all_but_its_pods_and_then_removed(
 
     await eventually(is_empty)
     await eventually(lambda: removed(operator, "subnet-pods"))
-    assert list(await operator.subnets()) == ["subnet-more"]
+
+    async def is_gone() -> bool:
+        return list(await operator.subnets()) == ["subnet-more"]
+
+    await eventually(is_gone)
     assert {each.subnet for each in agent.enis.values() if not each.is_primary} == {
         "subnet-more"
     }
@@ -235,3 +242,54 @@ async def enis_in(world: EniWorld, subnet: str) -> list[str]:
     filters = [{"Name": "subnet-id", "Values": [subnet]}]
     found = await world.cloud.call("DescribeNetworkInterfaces", Filters=filters)
     return [each.NetworkInterfaceId for each in found.NetworkInterfaceSet]  # type: ignore[attr-defined]
+
+
+async def test_a_foreign_address_that_comes_later_is_named(world: EniWorld) -> None:
+    operator = Operator(world.bus)
+    watched = await events_of(world, "subnet")
+
+    status, _ = await world.cloud.admin(
+        "POST",
+        "foreign-addresses",
+        {"subnet": "subnet-pods", "address": "10.0.4.77", "type": "CLB"},
+    )
+
+    async def is_listed() -> bool:
+        return (await operator.subnets())["subnet-pods"].foreign_count == 1
+
+    assert status < 300
+    await eventually(is_listed)
+    [foreign] = (await operator.subnets())["subnet-pods"].foreign
+    assert (str(foreign.address), foreign.kind) == ("10.0.4.77", "CLB")
+    event = await watched.next_msg(timeout=5)
+    assert event.subject.endswith("event.subnet.foreign_found")
+    assert b"10.0.4.77 (CLB)" in event.data
+    assert sample("berth_eni_manager_subnet_foreign_addresses_count") == 1
+
+
+async def test_a_node_below_the_pod_maximum_is_told_of_and_served(world: EniWorld) -> None:
+    operator = Operator(world.bus)
+    watched = await events_of(world, "node")
+    await operator.disable()
+    await operator.enable("subnet-pods", pods_max=11)
+
+    agent = await world.agent("node-1", "ins-one")
+    await agent.want_until(idle=2)
+
+    node = await operator.node("node-1")
+    assert node.problem is None
+    assert node.warning is not None
+    assert "node-1 takes 10 pods, below the cluster's maximum of 11" in node.warning
+    told = [(await watched.next_msg(timeout=5)).subject.rpartition(".")[2] for _ in range(2)]
+    assert "warned" in told
+
+
+async def events_of(world: EniWorld, noun: str) -> Subscription:
+    """Those that are told from now on."""
+    subscription = await world.nats.subscribe(f"berth.v1.{CLUSTER}.event.{noun}.*")
+    await world.nats.flush()
+    return subscription
+
+
+def sample(name: str) -> float | None:
+    return REGISTRY.get_sample_value(name, {"subnet": "subnet-pods"})

@@ -11,10 +11,13 @@ from shared.errors import NotFound
 from shared.messages.clusters import (
     NODE_INSTANCE,
     NODE_LIST,
+    NODE_LOOK,
     SUBNET_LIST,
     InstanceCondition,
     NodeInstanceRequest,
     NodeListRequest,
+    NodeLookRequest,
+    NodesListed,
     SubnetListRequest,
 )
 from tests.support.eni_world import EniWorld, eni_world, eventually
@@ -44,6 +47,31 @@ async def test_a_node_is_told_how_many_it_may_have_and_how_many_could_still_come
     assert told is not None
     assert (told.addresses_max, told.addresses_free) == (5, 2)
     assert (told.enis_max, told.enis_free) == (1, 0)
+
+
+async def test_a_node_is_compared_with_the_cloud_as_soon_as_a_person_asks(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    await agent.want_until(idle=3)
+    [eni] = agent.secondary
+    gone = sorted(agent.idle)[0]
+    await world.cloud.call(
+        "UnassignPrivateIpAddresses",
+        NetworkInterfaceId=eni,
+        PrivateIpAddresses=[{"PrivateIpAddress": str(gone)}],
+    )
+    request = NodeLookRequest(deadline=datetime.now(UTC) + timedelta(seconds=5), node="node-1")
+
+    await world.bus.call(NODE_LOOK, request)
+
+    async def is_seen() -> bool:
+        listed = await world.bus.call(
+            NODE_LIST, NodeListRequest(deadline=datetime.now(UTC) + timedelta(seconds=5))
+        )
+        return gone not in [it for each in listed.nodes[0].enis for it in each.addresses]
+
+    await eventually(is_seen)
 
 
 async def test_stock_grows_in_one_shot_to_what_pods_wait_for(world: EniWorld) -> None:
@@ -176,6 +204,24 @@ async def test_an_instance_that_does_not_exist_is_told(world: EniWorld) -> None:
     assert "ins-nine" in answer.problem
 
 
+async def test_nodes_are_listed_page_by_page_in_the_order_of_their_names(
+    world: EniWorld,
+) -> None:
+    for name in ("node-2", "node-1", "node-3"):
+        await (await world.agent(name, "ins-one")).want()
+
+    pages: list[NodesListed] = []
+    after = None
+    while not pages or not pages[-1].is_last:
+        deadline = datetime.now(UTC) + timedelta(seconds=5)
+        request = NodeListRequest(after=after, limit=2, deadline=deadline)
+        pages.append(await world.bus.call(NODE_LIST, request))
+        after = pages[-1].nodes[-1].node
+
+    names = [[each.node for each in page.nodes] for page in pages]
+    assert names == [["node-1", "node-2"], ["node-3"]]
+
+
 async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     await agent.want_until(idle=3)
@@ -189,6 +235,7 @@ async def test_nodes_and_subnets_are_listed(world: EniWorld) -> None:
     listed = [each.addresses for each in node.enis if each.eni == agent.secondary[0]]
     assert listed == [sorted(agent.owned)]
     [subnet] = subnets.subnets
+    assert nodes.is_last
     assert (subnet.subnet, subnet.free) == ("subnet-a", subnet.total - 2 - 1 - 3)
 
 

@@ -85,6 +85,11 @@ async def shrinks(cast: Cast) -> None:
 
     await agent.want_so(is_small, timeout_s=_WAIT_S)
 
+    async def is_one_left() -> bool:
+        return len(await cloud_enis(cast.world)) == 1
+
+    await eventually(is_one_left, timeout_s=_WAIT_S)
+
 
 async def has_a_lease(cast: Cast) -> None:
     await joins(cast)

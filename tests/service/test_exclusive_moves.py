@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared.addresses import AddressState
-from shared.errors import QuotaReached, Stale, WrongSubnet
+from shared.errors import CloudRefused, QuotaReached, Stale, Unavailable, WrongSubnet
 from shared.ids import Identity
 from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_PARK, ADDRESS_RECLAIM, ParkRequest, ReclaimRequest
@@ -66,6 +66,7 @@ async def lease(
         to_node=to_node or "",
         generation=generation,
         state=state,
+        is_exclusive=True,
     )
 
 
@@ -75,7 +76,14 @@ async def placed(world: EniWorld) -> str | None:
     return instance
 
 
-def park(world: EniWorld, address: IPv4Address, eni: str, *, generation: int = 7) -> Any:
+def park(
+    world: EniWorld,
+    address: IPv4Address,
+    eni: str,
+    *,
+    generation: int = 7,
+    node: str = "node-1",
+) -> Any:
     return world.bus.call(
         ADDRESS_PARK,
         ParkRequest(
@@ -83,7 +91,7 @@ def park(world: EniWorld, address: IPv4Address, eni: str, *, generation: int = 7
             identity=IdentityFields.of(DB_0),
             address=address,
             eni=eni,
-            node="node-1",
+            node=node,
             generation=generation,
         ),
     )
@@ -225,6 +233,40 @@ async def test_an_idle_eni_gives_its_slot_to_one_that_must_come(world: EniWorld)
         assert len(two.whole) == 1
 
 
+async def test_a_lease_whose_eni_was_lost_is_refused_and_never_shares_another(
+    world: EniWorld,
+) -> None:
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    async with world.manager():
+        await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
+        address = await left_on(world, one)
+        (eni,) = await enis_of(world, "exclusive")
+        await lease(world, address, AddressState.MOVING, generation=6)
+        await park(world, address, eni, generation=6)
+        gone = await world.cloud.call("DeleteNetworkInterface", NetworkInterfaceId=eni)
+        assert await world.cloud.settled(gone) == "SUCCESS"
+        await lease(world, address, AddressState.MOVING, generation=7, to_node="node-2")
+
+        with pytest.raises(CloudRefused, match=f"the ENI of {address} .* is no more"):
+            await world.move(DB_0, address, **TO_TWO)
+
+        for shared in two.secondary:
+            assert str(address) not in await world.cloud.addresses(shared)
+
+
+async def test_an_eni_of_a_node_that_is_no_more_can_be_parked(world: EniWorld) -> None:
+    one = await world.agent("node-1", "ins-one")
+    async with world.manager():
+        await one.want_until(idle=3)
+        address = await left_on(world, one)
+        (eni,) = await enis_of(world, "exclusive")
+        await lease(world, address, AddressState.MOVING, generation=7)
+
+        await park(world, address, eni, node="node-that-left")
+
+        assert await enis_of(world, "exclusive") == {eni: None}
+
+
 async def test_an_eni_cannot_follow_its_pod_to_another_zone(
     nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -294,6 +336,17 @@ async def test_a_parking_that_was_killed_is_finished_by_the_next_manager(
 
     assert await enis_of(world, "exclusive") == {eni: None}
     await one.want_so(lambda: eni not in one.enis)
+    # The killed one may have left a detachment in flight: back on that node it would lose it.
+    await lease(world, address, AddressState.MOVING, generation=8, to_node="node-1")
+    with pytest.raises(Unavailable, match="a detachment that is still in flight"):
+        await world.move(
+            DB_0, address, subnet="subnet-a", to_node="node-1", generation=8, timeout_s=1.0
+        )
+    two = await world.agent("node-2", "ins-two")
+    await two.want_until(idle=3)
+    await lease(world, address, AddressState.MOVING, generation=9, to_node="node-2")
+    await world.move(DB_0, address, **(TO_TWO | {"generation": 9}))
+    assert await placed(world) == "ins-two"
 
 
 async def shown(world: EniWorld, address: IPv4Address) -> Any:

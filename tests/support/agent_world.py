@@ -16,7 +16,7 @@ from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings
 from services.node_agent.domain.ports import Book, ExclusiveKernel, Kernel
 from services.node_agent.registration import Self
-from shared.annotations import DELETE_POLICY
+from shared.annotations import DELETE_POLICY, NETWORKS
 from shared.clock import SystemClock
 from shared.errors import Unavailable
 from shared.ids import AttachmentKey, InstanceId, NodeName, PodName, PodUid
@@ -126,14 +126,16 @@ def write_pod(
     uid: str,
     *,
     policy: str | None = None,
+    network: str | None = None,
     replicas: int | None = None,
 ) -> PodName:
     """A Pod object as the folder source reads it; with `replicas`, one of a ReplicaSet."""
+    asked = {DELETE_POLICY: policy, NETWORKS: network}
     metadata: dict[str, object] = {
         "namespace": "shop",
         "name": name,
         "uid": uid,
-        "annotations": {} if policy is None else {DELETE_POLICY: policy},
+        "annotations": {key: value for key, value in asked.items() if value is not None},
     }
     folder = tmp_path / "pods"
     folder.mkdir(exist_ok=True)

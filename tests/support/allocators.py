@@ -90,6 +90,7 @@ class Agent:
         self.client = client
         self.node = NodeName(node)
         self.incarnation = 0
+        self.subnet = SUBNET  # of its candidates
         self._sequence = itertools.count(1)
 
     async def register(self, nonce: str = "start", last: int = 0) -> int:
@@ -130,7 +131,7 @@ class Agent:
             attachment=AttachmentFields.of(AttachmentKey("berth", sandbox, "eth0")),
             pod_uid=uid,
             candidate=Candidate(
-                address=IPv4Address(candidate), eni=f"eni-{self.node}", subnet=SUBNET
+                address=IPv4Address(candidate), eni=f"eni-{self.node}", subnet=self.subnet
             )
             if candidate is not None
             else None,

@@ -20,18 +20,23 @@ async def images(world: EniWorld) -> list[NodeImage]:
 
 async def cloud_enis(world: EniWorld) -> dict[str, tuple[str | None, frozenset[str]]]:
     """Secondary ENIs of ours: the instance, and the pod addresses."""
-    found = await world.cloud.call(
-        "DescribeNetworkInterfaces",
-        Filters=[{"Name": "tag:berth-cluster", "Values": [CLUSTER]}],
-        Limit=100,
-    )
-    return {
-        each.NetworkInterfaceId: (
-            each.Attachment.InstanceId if each.Attachment else None,
-            frozenset(it.PrivateIpAddress for it in each.PrivateIpAddressSet if not it.Primary),
+    enis: dict[str, tuple[str | None, frozenset[str]]] = {}
+    while True:
+        found = await world.cloud.call(
+            "DescribeNetworkInterfaces",
+            Filters=[{"Name": "tag:berth-cluster", "Values": [CLUSTER]}],
+            Limit=100,
+            Offset=len(enis),
         )
-        for each in found.NetworkInterfaceSet  # type: ignore[attr-defined]
-    }
+        for each in found.NetworkInterfaceSet:  # type: ignore[attr-defined]
+            enis[each.NetworkInterfaceId] = (
+                each.Attachment.InstanceId if each.Attachment else None,
+                frozenset(
+                    it.PrivateIpAddress for it in each.PrivateIpAddressSet if not it.Primary
+                ),
+            )
+        if len(enis) >= found.TotalCount:  # type: ignore[attr-defined]
+            return enis
 
 
 async def disagreements(

@@ -71,8 +71,12 @@ class EniWorld:
         self.nats = nats
         self._stack = stack
 
+    def standin(self, node: str, instance: str) -> StandInAgent:
+        """One that the test starts and stops itself."""
+        return StandInAgent(self.nats, CLUSTER, node, instance)
+
     async def agent(self, node: str, instance: str) -> StandInAgent:
-        agent = StandInAgent(self.nats, CLUSTER, node, instance)
+        agent = self.standin(node, instance)
         await agent.start()
         self._stack.push_async_callback(agent.stop)
         return agent
@@ -86,6 +90,7 @@ class EniWorld:
         to_node: str,
         generation: int,
         state: AddressState = AddressState.MOVING,
+        is_exclusive: bool = False,
     ) -> None:
         """Write the lease as the allocator does before it asks for a move."""
         record = LeaseRecord(
@@ -95,6 +100,7 @@ class EniWorld:
             subnet=subnet,
             moving_to=to_node,
             since_ms=1,
+            is_exclusive=is_exclusive,
         )
         for noun, field, value in (
             ("fixed", identity.token, record.write()),

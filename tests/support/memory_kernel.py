@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from services.node_agent.domain.exclusive import SandboxEni
 from services.node_agent.domain.ports import Link, Observed
@@ -21,6 +22,8 @@ class MemoryKernel:
         self.addresses: set[LinkAddress] = set()
         self.ingress: Ingress | None = None
         self.failure: BerthError | None = None
+        self.forgotten: list[IPv4Address] = []  # whose connections were dropped
+        self.conntrack_failure: BerthError | None = None
 
     def plug_in(self, link: Link) -> None:
         self._links[link.name] = link
@@ -100,6 +103,11 @@ class MemoryKernel:
 
     def keep_setting(self, setting: Sysctl) -> bool:
         return False
+
+    def forget_connections(self, addresses: Collection[IPv4Address]) -> None:
+        if self.conntrack_failure is not None:
+            raise self.conntrack_failure
+        self.forgotten.extend(addresses)
 
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         was, self.ingress = self.ingress, ingress

@@ -102,8 +102,8 @@ class Operator:
         return {each.subnet: each for each in found.subnets}
 
     async def node(self, name: str) -> NodeView:
-        found = await self._bus.call(NODE_LIST, NodeListRequest(deadline=_soon()))
-        return next(each for each in found.nodes if each.node == name)
+        found = await self._bus.call(NODE_LIST, NodeListRequest(node=name, deadline=_soon()))
+        return found.nodes[0]
 
 
 def _soon() -> datetime:

@@ -5,4 +5,5 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-EXAMPLE: Final = Path(__file__).resolve().parents[2] / "deploy/examples/statefulset.yaml"
+ROOT: Final = Path(__file__).resolve().parents[2]
+EXAMPLE: Final = ROOT / "deploy/examples/statefulset.yaml"

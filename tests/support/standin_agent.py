@@ -50,6 +50,8 @@ class StandInAgent:
         self.bound: set[IPv4Address] = set()
         self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
         self.waiting = 0
+        self.group: str | None = None
+        self.warm: tuple[int, int] | None = None  # its own word: minimum and maximum
         self.whole_waiting = 0  # pods that wait for an ENI of their own
         self.recalled: dict[str, StockRecalled] = {}
         self.orders: list[tuple[int, int]] = []
@@ -125,6 +127,9 @@ class StandInAgent:
             counts=self._counts(is_exclusive=False),
             exclusive=self._counts(is_exclusive=True),
             enis=sorted(self.enis),
+            group=self.group,
+            warm_min=self.warm[0] if self.warm else None,
+            warm_max=self.warm[1] if self.warm else None,
         )
         return await self._bus.call(NODE_WANT, request, self.node)
 
@@ -136,6 +141,17 @@ class StandInAgent:
     async def want_until(self, idle: int, *, timeout_s: float = 20.0) -> None:
         """Say what is wanted until that many addresses are idle, as the heartbeat does."""
         await self.want_so(lambda: len(self.idle) == idle, timeout_s=timeout_s)
+
+    async def beat_until(self, idle: int, *, every_s: float, timeout_s: float) -> None:
+        """As `want_until`, one of so many agents that it must not ask too often."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.idle) != idle:
+                await self.want_quietly()
+                self.changed.clear()
+                if len(self.idle) != idle:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(every_s):
+                            await self.changed.wait()
 
     async def want_so(self, is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):

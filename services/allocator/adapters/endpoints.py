@@ -8,6 +8,8 @@ from typing import Any
 from services.allocator.cluster_life import ClusterLife
 from services.allocator.domain.leases import Lease
 from services.allocator.operations import LeaseOperations
+from services.allocator.pressure import Pressure
+from services.allocator.recovery import RecoveryOperations
 from services.allocator.service import Allocator
 from shared.bus.client import BusClient
 from shared.bus.server import Handler
@@ -25,6 +27,7 @@ from shared.messages.leases import (
     LEASE_FORGET,
     LEASE_GET,
     LEASE_LIST,
+    LEASE_MAKE_ROOM,
     LEASE_POLICY,
     LEASE_RELEASE,
     LEASE_REPORT,
@@ -38,10 +41,21 @@ from shared.messages.moves import (
     ReclaimRequest,
 )
 from shared.messages.nodes import NODE_REGISTER
+from shared.messages.recovery import (
+    LEASE_BACKUP,
+    LEASE_RESTORE,
+    RECOVER,
+    RECOVERY_STATUS,
+    RECOVERY_TRIAL,
+)
 
 
 def handlers(
-    allocator: Allocator, operations: LeaseOperations, cluster: ClusterLife
+    allocator: Allocator,
+    operations: LeaseOperations,
+    cluster: ClusterLife,
+    recovery: RecoveryOperations,
+    pressure: Pressure,
 ) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
     """Which use case answers which subject."""
     return {
@@ -53,6 +67,12 @@ def handlers(
         LEASE_LIST: allocator.page,
         LEASE_FORGET: operations.forget,
         LEASE_POLICY: operations.set_policy,
+        LEASE_MAKE_ROOM: pressure.make_room,
+        LEASE_BACKUP: recovery.backup,
+        LEASE_RESTORE: recovery.restore,
+        RECOVERY_TRIAL: recovery.try_recovery,
+        RECOVER: recovery.recover,
+        RECOVERY_STATUS: recovery.status,
         CLUSTER_ENABLE: cluster.enable,
         CLUSTER_DISABLE: cluster.disable,
         CLUSTER_STATUS: cluster.status,

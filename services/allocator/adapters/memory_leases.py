@@ -27,12 +27,13 @@ from shared.addresses import AddressState
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName
 from shared.policies import LeasePolicy
 
+from .memory_backups import MemoryBackups
 from .memory_books import Mark, refusal
 from .memory_ends import MemoryEnds
 from .memory_epochs import MemoryEpochs
 
 
-class MemoryLeases(MemoryEnds, MemoryEpochs):
+class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
     """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:

@@ -27,12 +27,13 @@ from shared.policies import LeasePolicy
 from shared.store.lease_records import pack_attachment
 
 from .lease_codec import decode_lease
+from .redis_backups import RedisBackups
 from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
 
 
-class RedisLeases(RedisEnds, RedisEpochs):
+class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
     """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:

@@ -17,7 +17,9 @@ from shared.errors import (
 )
 from shared.ids import SubnetId
 
-from .cluster import SubnetLook
+from .cluster_checks import (
+    SubnetLook,
+)
 
 # Every eni_manager has read the record by then: none makes an ENI in the subnet any more.
 DRAIN_SETTLES: Final = timedelta(seconds=3)
@@ -124,6 +126,8 @@ def find(current: Cluster, subnet: SubnetId) -> ContainerSubnet:
 
 def notes_on(current: Cluster) -> list[str]:
     """What a person should know of the subnets as they are."""
-    if all(each.state is not SubnetState.OPEN for each in current.subnets):
+    if current.is_enabled and all(
+        each.state is not SubnetState.OPEN for each in current.subnets
+    ):
         return ["no subnet is open: no node gets new addresses"]
     return []

@@ -217,6 +217,16 @@ class PolicyStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class PutBackStatus(StrEnum):
+    """What became of a lease of a backup."""
+
+    RESTORED = "restored"
+    SAME = "same"  # it is there
+    LIVE = "live"  # the identity has another lease
+    MOVING = "moving"
+    ADDRESS_TAKEN = "address_taken"
+
+
 class ForgetStatus(StrEnum):
     """What became of a lease that was handed over."""
 

@@ -31,6 +31,7 @@ from .leases import (
     Lease,
     ParkStatus,
     PolicyStatus,
+    PutBackStatus,
     RetainStatus,
     Step,
     TakeOverStatus,
@@ -148,11 +149,27 @@ class LeaseStore(Protocol):
 
     async def find(self, identity: Identity) -> Lease | None: ...
 
+    async def found_of(self, identities: Sequence[Identity]) -> list[Lease | None]:
+        """Of each in turn."""
+        ...
+
+    async def count(self) -> int: ...
+
+    async def put_back(
+        self, lease: Lease, *, replace: bool, is_trial: bool
+    ) -> Step[PutBackStatus]:
+        """A lease of a backup; on trial, only what would become of it."""
+        ...
+
     async def leases(self, cursor: int, limit: int) -> tuple[int, list[Lease]]:
         """A page and the next cursor; 0 begins and ends."""
         ...
 
     async def nodes(self) -> list[NodeName]: ...
+
+    async def knows(self, node: NodeName) -> bool:
+        """Whether its agent has registered since these books were begun."""
+        ...
 
     async def reported(self, node: NodeName) -> list[ReportedView]: ...
 

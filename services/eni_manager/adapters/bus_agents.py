@@ -14,7 +14,7 @@ from shared.bus.events import EventLog
 from shared.clock import Clock
 from shared.ids import EniId, NodeName, SubnetId
 from shared.messages.base import Endpoint, EniFields
-from shared.messages.events import AddressEvent, EniEvent, NodeEvent
+from shared.messages.events import AddressEvent, EniEvent, NodeEvent, SubnetEvent
 from shared.messages.nodes import (
     AGENT_INVENTORY,
     STOCK_OFFER,
@@ -128,3 +128,8 @@ class BusEvents:
         self._log.tell(
             event, message_id=f"node-{node.node}-{verb}-{node.incarnation}-{now.timestamp()}"
         )
+
+    def subnet(self, verb: str, subnet: SubnetId, detail: str) -> None:
+        now = self._clock.now()
+        event = SubnetEvent(verb=verb, subnet=subnet, detail=detail, at=now)
+        self._log.tell(event, message_id=f"subnet-{subnet}-{verb}-{detail}-{now.timestamp()}")

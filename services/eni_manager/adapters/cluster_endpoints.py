@@ -58,6 +58,8 @@ def _view(listed: ListedSubnet) -> SubnetView:
         reclaims_under_pressure=listed.options.reclaims_under_pressure,
         enis=listed.enis,
         addresses=listed.addresses,
+        foreign=_shown(listed.foreign),
+        foreign_count=len(listed.foreign),
     )
 
 

@@ -8,8 +8,8 @@ from services.eni_manager.adapters.bus_agents import eni_fields
 from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.reclaims import Reclaim
-from services.eni_manager.domain.records import Demand, NodeImage
-from services.eni_manager.service import EniManager
+from services.eni_manager.domain.records import Demand, Hold, NodeImage
+from services.eni_manager.service import EniManager, NodeWarmth
 from shared.bus.server import Handler
 from shared.clock import Clock
 from shared.cloud.words import InstanceState
@@ -18,11 +18,15 @@ from shared.messages.base import Endpoint
 from shared.messages.clusters import (
     NODE_INSTANCE,
     NODE_LIST,
+    NODE_LOOK,
     EniView,
+    HeldBack,
     InstanceCondition,
     NodeInstance,
     NodeInstanceRequest,
     NodeListRequest,
+    NodeLooked,
+    NodeLookRequest,
     NodesListed,
     NodeView,
 )
@@ -59,6 +63,7 @@ class EniManagerEndpoints:
             ADDRESS_RECLAIM: self._reclaim,
             NODE_INSTANCE: self._instance,
             NODE_LIST: self._list_nodes,
+            NODE_LOOK: self._look,
         }
 
     async def _want(self, request: WantRequest) -> Wanted:
@@ -69,6 +74,11 @@ class EniManagerEndpoints:
             _demand(request.counts),
             frozenset(request.enis),
             exclusive=_demand(request.exclusive),
+            warmth=NodeWarmth(
+                group=request.group,
+                warm_min=request.warm_min,
+                warm_max=request.warm_max,
+            ),
             now=self._clock.now(),
         )
         return Wanted(
@@ -118,7 +128,16 @@ class EniManagerEndpoints:
         return NodeInstance(instance=instance, condition=condition)
 
     async def _list_nodes(self, request: NodeListRequest) -> NodesListed:
-        return NodesListed(nodes=[_node_view(each) for each in await self._service.nodes()])
+        images, is_last = await self._service.nodes(
+            only=None if request.node is None else NodeName(request.node),
+            after=None if request.after is None else NodeName(request.after),
+            limit=request.limit,
+        )
+        return NodesListed(nodes=[_node_view(each) for each in images], is_last=is_last)
+
+    async def _look(self, request: NodeLookRequest) -> NodeLooked:
+        self._service.look(NodeName(request.node))
+        return NodeLooked(node=request.node)
 
 
 def _demand(counts: StockCounts) -> Demand:
@@ -155,6 +174,11 @@ def _node_view(image: NodeImage) -> NodeView:
                 primary_address=each.primary_address,
                 addresses=sorted(it.address for it in image.on(each.eni)),
                 addresses_max=node.addresses_max or 0,
+                held_back=tuple(
+                    HeldBack(address=it.address, hold=it.hold, reason=it.reason)
+                    for it in image.on(each.eni)
+                    if it.hold is not Hold.GIVEN
+                ),
             )
             for each in image.enis.values()
         ],

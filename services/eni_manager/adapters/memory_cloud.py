@@ -194,6 +194,19 @@ class MemoryCloud:
         await self.unassign(source, [address])
         self._add(self._enis[destination], [address])
 
+    async def associate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:
+        for each in enis:
+            found = self._eni("AssociateNetworkInterfaceSecurityGroups", each)
+            fresh = tuple(it for it in groups if it not in found.security_groups)
+            kept = replace(found, security_groups=(*found.security_groups, *fresh))
+            self._enis[each] = kept
+
+    async def disassociate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:
+        for each in enis:
+            found = self._eni("DisassociateNetworkInterfaceSecurityGroups", each)
+            kept = tuple(it for it in found.security_groups if it not in groups)
+            self._enis[each] = replace(found, security_groups=kept)
+
     def _instance(self, instance: InstanceId) -> tuple[Instance, EniQuota]:
         if instance not in self._instances:
             raise _not_found("DescribeInstances", instance)

@@ -37,6 +37,7 @@ class RedisLeases:
             state=record.state,
             generation=record.generation,
             moving_to=NodeName(record.moving_to) if record.moving_to else None,
+            is_exclusive=record.is_exclusive,
         )
 
     async def leased_among(self, addresses: Collection[IPv4Address]) -> set[IPv4Address]:

@@ -1,42 +1,16 @@
-"""CloudApi over Tencent Cloud's official SDK, its asynchronous clients.
-
-The SDK sees an API error only when the Content-Type is exactly ``application/json``; with any
-other an error would look like an empty success, so those answers are refused here.
-"""
+"""CloudApi over Tencent Cloud's official SDK."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import httpx
-from pydantic import ValidationError
-from tencentcloud.common.common_client_async import CommonClient
-from tencentcloud.common.credential import Credential
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.vpc.v20170312 import models
-from tencentcloud.vpc.v20170312.vpc_client_async import VpcClient
 
 from services.eni_manager.adapters import tencent_shapes as shapes
-from services.eni_manager.adapters.pace import Pace
-from services.eni_manager.adapters.tencent_access import (
-    TencentAccess,
-    profile,
-    refuse_other_types,
-)
-from services.eni_manager.adapters.tencent_errors import error_of_code
-from services.eni_manager.domain.errands import check_right
-from shared.cloud.errors import (
-    CloudAway,
-    CloudDenied,
-    CloudError,
-    CloudNotFound,
-    CloudThrottled,
-)
+from services.eni_manager.adapters.tencent_calls import TencentCalls, each_word, one_word
+from shared.cloud.errors import CloudBusy, CloudDenied, CloudNotFound
 from shared.cloud.port import (
     ADDRESSES_PER_CALL_MAX,
     ENIS_PER_DESCRIBE_MAX,
@@ -44,36 +18,13 @@ from shared.cloud.port import (
 )
 from shared.cloud.words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddress
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
-from shared.telemetry.metrics import CLOUD_CALL_SECONDS, CLOUD_THROTTLE_WAIT_SECONDS
-
-T = TypeVar("T")
 
 USED_PER_PAGE_MAX: Final = 100
-
-_CVM_VERSION: Final = "2017-03-12"
 _PAGES_MAX: Final = 1000  # of 100 objects: more than a subnet or a cluster has
 
 
-class TencentCloud:
-    """Implements CloudApi. One pair of clients, connections kept alive."""
-
-    def __init__(self, access: TencentAccess, pace: Pace) -> None:
-        credential = Credential(access.secret_id, access.secret_key)
-        self._vpc = VpcClient(credential, access.region, profile(access))
-        self._cvm = CommonClient(
-            "cvm", _CVM_VERSION, credential, access.region, profile(access)
-        )
-        for client in (self._vpc, self._cvm):
-            client.http_client.event_hooks = {
-                "request": [_check_right],
-                "response": [refuse_other_types],
-            }
-        self._timeout_s = access.timeout_s
-        self._pace = pace
-
-    async def aclose(self) -> None:
-        await self._vpc.close()
-        await self._cvm.close()
+class TencentCloud(TencentCalls):
+    """Implements CloudApi."""
 
     async def describe_subnets(self, subnets: Sequence[SubnetId]) -> list[Subnet]:
         if not subnets:
@@ -86,8 +37,8 @@ class TencentCloud:
                 _filter("subnet-id", list(subnets[start : start + ENIS_PER_DESCRIBE_MAX]))
             ]
             request.Offset, request.Limit = "0", str(ENIS_PER_DESCRIBE_MAX)
-            answer = await self._call("DescribeSubnets", self._vpc.DescribeSubnets, request)
-            found += _each(shapes.SubnetShape, answer.SubnetSet, "DescribeSubnets")
+            answer = await self.call("DescribeSubnets", self.vpc.DescribeSubnets, request)
+            found += each_word(shapes.SubnetShape, answer.SubnetSet, "DescribeSubnets")
         return found
 
     async def describe_instances(self, instances: Sequence[InstanceId]) -> list[Instance]:
@@ -95,11 +46,11 @@ class TencentCloud:
         action = "DescribeInstances"
 
         async def ask(parameters: dict[str, object]) -> Any:
-            return await self._cvm.call_and_deserialize(action, parameters)
+            return await self.cvm.call_and_deserialize(action, parameters)
 
         asked = {"InstanceIds": list(instances), "Limit": INSTANCES_PER_DESCRIBE_MAX}
         try:
-            answer = await self._call(action, ask, asked)
+            answer = await self.call(action, ask, asked)
         except (CloudNotFound, CloudDenied) as error:
             if not error.cloud_code.startswith("InvalidInstanceId"):
                 raise
@@ -111,14 +62,14 @@ class TencentCloud:
                 *await self.describe_instances(instances[:middle]),
                 *await self.describe_instances(instances[middle:]),
             ]
-        return _each(shapes.InstanceShape, answer["Response"].get("InstanceSet"), action)
+        return each_word(shapes.InstanceShape, answer["Response"].get("InstanceSet"), action)
 
     async def describe_quota(self, instance: InstanceId) -> EniQuota:
         action = "DescribeNetworkInterfaceLimit"
         request = models.DescribeNetworkInterfaceLimitRequest()
         request.InstanceId = instance
-        answer = await self._call(action, self._vpc.DescribeNetworkInterfaceLimit, request)
-        return _one(shapes.QuotaShape, answer, action)
+        answer = await self.call(action, self.vpc.DescribeNetworkInterfaceLimit, request)
+        return one_word(shapes.QuotaShape, answer, action)
 
     async def describe_enis(self, enis: Sequence[EniId]) -> list[Eni]:
         assert len(enis) <= ENIS_PER_DESCRIBE_MAX, f"{len(enis)} ENIs in one call"
@@ -143,8 +94,8 @@ class TencentCloud:
         action = "DescribeVpcPrivateIpAddresses"
         request = models.DescribeVpcPrivateIpAddressesRequest()
         request.VpcId, request.PrivateIpAddresses = vpc, [str(address)]
-        answer = await self._call(action, self._vpc.DescribeVpcPrivateIpAddresses, request)
-        found = _each(shapes.UsedShape, answer.VpcPrivateIpAddressSet, action)
+        answer = await self.call(action, self.vpc.DescribeVpcPrivateIpAddresses, request)
+        found = each_word(shapes.UsedShape, answer.VpcPrivateIpAddressSet, action)
         return found[0] if found else None
 
     async def find_used_in(self, vpc: VpcId, subnet: SubnetId) -> list[UsedAddress]:
@@ -154,8 +105,8 @@ class TencentCloud:
             request = models.DescribeUsedIpAddressRequest()
             request.VpcId, request.SubnetId = vpc, subnet
             request.Offset, request.Limit = page * USED_PER_PAGE_MAX, USED_PER_PAGE_MAX
-            answer = await self._call(action, self._vpc.DescribeUsedIpAddress, request)
-            shown = _each(shapes.UsedInShape, answer.IpAddressStates, action)
+            answer = await self.call(action, self.vpc.DescribeUsedIpAddress, request)
+            shown = each_word(shapes.UsedInShape, answer.IpAddressStates, action)
             found += shown
             if not shown or len(found) >= (answer.TotalCount or 0):
                 return found
@@ -172,50 +123,48 @@ class TencentCloud:
             request.SecurityGroupIds = list(new.security_groups)
         request.Tags = [_tag(key, value) for key, value in sorted(new.tags.items())]
         request.ClientToken = new.token
-        answer = await self._call(action, self._vpc.CreateNetworkInterface, request)
-        return _one(shapes.EniShape, answer.NetworkInterface, action)
+        answer = await self.call(action, self.vpc.CreateNetworkInterface, request)
+        return one_word(shapes.EniShape, answer.NetworkInterface, action)
 
     async def attach_eni(self, eni: EniId, instance: InstanceId, *, token: str) -> None:
         request = models.AttachNetworkInterfaceRequest()
         request.NetworkInterfaceId, request.InstanceId = eni, instance
         request.ClientToken = token
-        await self._call("AttachNetworkInterface", self._vpc.AttachNetworkInterface, request)
+        await self.call("AttachNetworkInterface", self.vpc.AttachNetworkInterface, request)
 
     async def detach_eni(self, eni: EniId, instance: InstanceId, *, token: str) -> None:
         request = models.DetachNetworkInterfaceRequest()
         request.NetworkInterfaceId, request.InstanceId = eni, instance
         request.ClientToken = token
-        await self._call("DetachNetworkInterface", self._vpc.DetachNetworkInterface, request)
+        await self.call("DetachNetworkInterface", self.vpc.DetachNetworkInterface, request)
 
     async def delete_eni(self, eni: EniId) -> None:
         request = models.DeleteNetworkInterfaceRequest()
         request.NetworkInterfaceId = eni
-        await self._call("DeleteNetworkInterface", self._vpc.DeleteNetworkInterface, request)
+        await self.call("DeleteNetworkInterface", self.vpc.DeleteNetworkInterface, request)
 
     async def assign_count(self, eni: EniId, count: int, *, token: str) -> list[IPv4Address]:
         request = models.AssignPrivateIpAddressesRequest()
         request.NetworkInterfaceId, request.ClientToken = eni, token
         request.SecondaryPrivateIpAddressCount = count
         action = "AssignPrivateIpAddresses"
-        answer = await self._call(action, self._vpc.AssignPrivateIpAddresses, request)
-        found = _each(shapes.AddressShape, answer.PrivateIpAddressSet, action)
+        answer = await self.call(action, self.vpc.AssignPrivateIpAddresses, request)
+        found = each_word(shapes.AddressShape, answer.PrivateIpAddressSet, action)
         return [each.address for each in found]
 
     async def assign_address(self, eni: EniId, address: IPv4Address, *, token: str) -> None:
         request = models.AssignPrivateIpAddressesRequest()
         request.NetworkInterfaceId, request.ClientToken = eni, token
         request.PrivateIpAddresses = [_address(address)]
-        await self._call(
-            "AssignPrivateIpAddresses", self._vpc.AssignPrivateIpAddresses, request
-        )
+        await self.call("AssignPrivateIpAddresses", self.vpc.AssignPrivateIpAddresses, request)
 
     async def unassign(self, eni: EniId, addresses: Sequence[IPv4Address]) -> None:
         assert 0 < len(addresses) <= ADDRESSES_PER_CALL_MAX, f"{len(addresses)} in one call"
         request = models.UnassignPrivateIpAddressesRequest()
         request.NetworkInterfaceId = eni
         request.PrivateIpAddresses = [_address(each) for each in addresses]
-        await self._call(
-            "UnassignPrivateIpAddresses", self._vpc.UnassignPrivateIpAddresses, request
+        await self.call(
+            "UnassignPrivateIpAddresses", self.vpc.UnassignPrivateIpAddresses, request
         )
 
     async def migrate(self, source: EniId, destination: EniId, address: IPv4Address) -> None:
@@ -223,62 +172,44 @@ class TencentCloud:
         request.SourceNetworkInterfaceId = source
         request.DestinationNetworkInterfaceId = destination
         request.PrivateIpAddress = str(address)
-        await self._call("MigratePrivateIpAddress", self._vpc.MigratePrivateIpAddress, request)
+        await self.call("MigratePrivateIpAddress", self.vpc.MigratePrivateIpAddress, request)
+
+    async def associate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:
+        action = "AssociateNetworkInterfaceSecurityGroups"
+        request = models.AssociateNetworkInterfaceSecurityGroupsRequest()
+        request.NetworkInterfaceIds, request.SecurityGroupIds = list(enis), list(groups)
+        await self.call(action, self.vpc.AssociateNetworkInterfaceSecurityGroups, request)
+
+    async def disassociate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:
+        action = "DisassociateNetworkInterfaceSecurityGroups"
+        request = models.DisassociateNetworkInterfaceSecurityGroupsRequest()
+        request.NetworkInterfaceIds, request.SecurityGroupIds = list(enis), list(groups)
+        await self.call(action, self.vpc.DisassociateNetworkInterfaceSecurityGroups, request)
 
     async def _find(self, name: str, values: list[str]) -> list[Eni]:
         return await self._find_all([_filter(name, values)])
 
     async def _find_all(self, filters: list[Any]) -> list[Eni]:
         action = "DescribeNetworkInterfaces"
-        found: list[Eni] = []
+        found: dict[EniId, Eni] = {}
+        total: int | None = None
         for page in range(_PAGES_MAX):
             request = models.DescribeNetworkInterfacesRequest()
             request.Filters = filters
             request.Offset = page * ENIS_PER_DESCRIBE_MAX
             request.Limit = ENIS_PER_DESCRIBE_MAX
-            answer = await self._call(action, self._vpc.DescribeNetworkInterfaces, request)
-            found += _each(shapes.EniShape, answer.NetworkInterfaceSet, action)
-            if len(found) >= (answer.TotalCount or 0):
-                return found
+            answer = await self.call(action, self.vpc.DescribeNetworkInterfaces, request)
+            shown = each_word(shapes.EniShape, answer.NetworkInterfaceSet, action)
+            found |= {each.eni: each for each in shown}
+            if total not in (None, answer.TotalCount):
+                # ENIs came or went between two pages: one may have slipped from page to page.
+                raise CloudBusy(
+                    action, "ListChanged", "the ENIs changed while they were listed"
+                )
+            total = answer.TotalCount or 0
+            if len(found) >= total:
+                return list(found.values())
         raise CloudDenied(action, "TooMany", f"more than {len(found)} ENIs match {filters}")
-
-    async def _call(
-        self, action: str, send: Callable[[Any], Awaitable[Any]], request: object
-    ) -> Any:
-        asked_s = time.monotonic()
-        await self._pace.turn(action)
-        began_s = time.monotonic()
-        CLOUD_THROTTLE_WAIT_SECONDS.labels(action).observe(began_s - asked_s)
-        outcome = "unsent"
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await send(request)
-            outcome = "ok"
-            return answer
-        except (TencentCloudSDKException, httpx.HTTPError, OSError, TimeoutError) as error:
-            failure = _failure(action, error)
-            outcome = type(failure).__name__
-            if isinstance(failure, CloudThrottled):
-                await self._pace.throttled(action)
-            raise failure from error
-        except (ValueError, KeyError, TypeError) as error:
-            outcome = "unreadable"
-            raise CloudAway(action, "Unreadable", f"not the API's shape: {error}") from error
-        finally:
-            CLOUD_CALL_SECONDS.labels(action, outcome).observe(time.monotonic() - began_s)
-
-
-async def _check_right(_: httpx.Request) -> None:
-    """Right before it is sent, and after it was signed: see `check_right`."""
-    check_right()
-
-
-def _failure(action: str, error: Exception) -> CloudError:
-    if isinstance(error, TencentCloudSDKException):
-        message = error.message
-        text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
-        return error_of_code(action, str(error.code), text[:300], str(error.requestId or ""))
-    return CloudAway(action, "NoAnswer", str(error) or type(error).__name__)
 
 
 def _filter(name: str, values: list[str]) -> Any:
@@ -297,19 +228,3 @@ def _address(address: IPv4Address) -> Any:
     made = models.PrivateIpAddressSpecification()
     made.PrivateIpAddress = str(address)
     return made
-
-
-def _one(shape: type[shapes.Shape[T]], found: object, action: str) -> T:
-    try:
-        return shape.model_validate(_plain(found)).to_word()
-    except ValidationError as error:
-        raise CloudAway(action, "Unreadable", f"not the API's shape: {error}") from error
-
-
-def _each(shape: type[shapes.Shape[T]], found: Any, action: str) -> list[T]:
-    return [_one(shape, each, action) for each in found or ()]
-
-
-def _plain(found: Any) -> object:
-    """The SDK's models as the JSON they came from; CVM's answers are that already."""
-    return found if isinstance(found, dict) else json.loads(found.to_json_string())

@@ -1,4 +1,4 @@
-"""A subnet that keeps refusing is left alone for a while, longer each time (pure)."""
+"""What keeps refusing is left alone for a while, longer each time (pure)."""
 
 from __future__ import annotations
 

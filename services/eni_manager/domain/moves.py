@@ -31,6 +31,7 @@ class FixedLease:
     state: AddressState
     generation: int
     moving_to: NodeName | None  # None: not moving, or nowhere
+    is_exclusive: bool = False  # the address is an ENI's own: they are never parted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

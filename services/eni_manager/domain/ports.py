@@ -8,10 +8,12 @@ from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from shared.capacities import CapacityWish, CloudCalls
 from shared.clusters import Cluster
 from shared.errors import Busy
 from shared.ids import EniId, Identity, NodeName, SubnetId
 
+from .capacities import Capacities
 from .moves import FixedLease
 from .records import AddressRecord, EniRecord, NodeImage, NodeRecord, Record
 
@@ -111,6 +113,18 @@ class Embargoes(Protocol):
         ...
 
 
+class CapacityStore(Protocol):
+    """What operators have set, kept where every replica reads it."""
+
+    async def read(self) -> Capacities: ...
+
+    async def put(self, scope: str, wish: CapacityWish) -> None:
+        """In place of what the scope said; an empty wish says nothing any more."""
+        ...
+
+    async def put_calls(self, calls: CloudCalls) -> None: ...
+
+
 class Leases(Protocol):
     """A read-only look at the allocator's leases."""
 
@@ -165,6 +179,16 @@ class Agents(Protocol):
         ...
 
 
+class Allocators(Protocol):
+    """What is asked of those who decide whose an address is."""
+
+    async def make_room(
+        self, node: NodeName, subnets: Sequence[SubnetId], count: int
+    ) -> Sequence[IPv4Address]:
+        """The addresses of retained leases that make way. Raises Busy, Unavailable."""
+        ...
+
+
 class Events(Protocol):
     """What has happened, for whoever listens; never in the way of the work."""
 
@@ -175,3 +199,5 @@ class Events(Protocol):
     ) -> None: ...
 
     def node(self, verb: str, node: NodeRecord, detail: str | None) -> None: ...
+
+    def subnet(self, verb: str, subnet: SubnetId, detail: str) -> None: ...

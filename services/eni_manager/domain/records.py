@@ -67,6 +67,9 @@ class NodeRecord:
     problem: str | None = None
     warning: str | None = None  # served, but not as the cluster was enabled
     settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
+    group: str | None = None  # of nodes, by its agent's word
+    warm_min: int | None = None  # by its agent's word
+    warm_max: int | None = None
     exclusive: Demand = Demand()  # of ENIs that one pod has as a whole
     version: int = 1
 

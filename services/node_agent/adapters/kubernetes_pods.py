@@ -12,7 +12,7 @@ import random
 from pydantic import ValidationError
 
 from services.node_agent.domain.ports import KnownPod
-from shared.errors import BerthError, InvalidInput, NotFound, PodUnknown
+from shared.errors import BerthError, InvalidInput, NotFound, PodUnknown, Unavailable
 from shared.ids import NodeName, PodName, PodUid, WorkloadName
 from shared.kubernetes.paths import PODS, pod_path, workload_path
 from shared.kubernetes.watching import Object, ObjectWatch
@@ -35,7 +35,8 @@ class KubernetesPods:
         self._watch = watch
 
     async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
-        """Raises PodUnknown when the API server does not know it, or is away."""
+        """Raises PodUnknown when the API server does not know it, Unavailable when it cannot be
+        asked: who looks for pods that are gone must not take the one for the other."""
         heard = self._watch.find(name.namespace, name.name)
         if heard is None or (uid is not None and heard["metadata"]["uid"] != uid):
             heard = await self._ask(name)
@@ -52,7 +53,7 @@ class KubernetesPods:
         except NotFound:
             raise PodUnknown(f"pod {name} is not known to the API server") from None
         except BerthError as error:
-            raise PodUnknown(f"pod {name} was not heard of: {error}") from error
+            raise Unavailable(f"pod {name} was not heard of: {error}") from error
 
     async def _workload(self, pod: PodName, workload: WorkloadName) -> WorkloadObject:
         """Asked for each time: how many pods it may have is changed while they live."""

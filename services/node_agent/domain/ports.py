@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -81,6 +81,10 @@ class Kernel(Protocol):
 
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""
+        ...
+
+    def forget_connections(self, addresses: Collection[IPv4Address]) -> None:
+        """No packet is let through or translated for what they were used by before."""
         ...
 
     def keep_ingress(self, ingress: Ingress | None) -> bool:
@@ -198,7 +202,8 @@ class PodSource(Protocol):
     """What a pod is. Unknown is PodUnknown, never a guess."""
 
     async def find(self, name: PodName, uid: PodUid | None) -> KnownPod:
-        """Raises PodUnknown, or InvalidInput for annotations that hold what is not allowed."""
+        """Raises PodUnknown, Unavailable when it cannot be asked now, or InvalidInput for
+        annotations that hold what is not allowed."""
         ...
 
 

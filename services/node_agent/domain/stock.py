@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
+from itertools import islice
 
 from shared.addresses import AddressState, Step, after
 from shared.errors import LeaseInUse
@@ -112,6 +113,17 @@ class Stock:
                 break
             rested.append(self._step(address, Step.REST, now))
         return rested
+
+    def longest_cooling(
+        self, count: int, usable: Container[EniId], *, by: datetime
+    ) -> list[Holding]:
+        """Up to `count` that cool since `by` or longer, longest first."""
+        cooling = (self._holdings[address] for address in self._cooling)
+        ready = (each for each in cooling if each.since <= by and each.eni in usable)
+        return list(islice(ready, count))
+
+    def rest_early(self, address: IPv4Address, now: datetime) -> Holding:
+        return self._step(address, Step.REST, now)
 
     def recall(
         self, count: int, eni: EniId | None, now: datetime, *, besides: Container[EniId] = ()

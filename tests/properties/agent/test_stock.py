@@ -44,6 +44,24 @@ class StockMachine(RuleBasedStateMachine):
             is_fixed = held.state is AddressState.BOUND_FIXED
             assert accepted == (not is_fixed and held.eni == eni)
 
+    @rule(
+        usable=st.sets(st.sampled_from(ENIS)),
+        least=st.sampled_from([timedelta(0), timedelta(seconds=60)]),
+    )
+    def rest_early(self, usable: set[EniId], least: timedelta) -> None:
+        chosen = self.stock.longest_cooling(2, usable, by=self.now - least)
+        ready = sorted(
+            each.since
+            for each in self.stock
+            if each.state is AddressState.COOLING
+            and each.eni in usable
+            and each.since <= self.now - least
+        )
+
+        assert [each.since for each in chosen] == ready[:2]
+        for each in chosen:
+            self.model[each.address] = self.stock.rest_early(each.address, self.now).state
+
     @rule(is_fixed=st.booleans(), usable=st.sets(st.sampled_from(ENIS)))
     def allocate(self, is_fixed: bool, usable: set[EniId]) -> None:
         chosen = self.stock.choose(usable)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -23,20 +22,15 @@ from redis.asyncio import Redis
 from services.allocator.adapters.memory_leases import MemoryLeases
 from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.domain.leases import (
-    AcquireStatus,
-    ArriveStatus,
     Claim,
-    ExpireStatus,
-    GiveUpStatus,
     Lease,
-    PolicyStatus,
-    RetainStatus,
     Step,
 )
 from services.allocator.durability import WriteGate
-from shared.errors import BerthError
-from shared.ids import ClusterName, EniId, Incarnation, NodeName
-from tests.support.lease_requests import NodeVoice, attachment
+from shared.ids import ClusterName, EniId, Incarnation, NodeName, WorkloadName
+from shared.policies import LeasePolicy
+from tests.support.lease_requests import SUBNET, NodeVoice, attachment
+from tests.support.lease_twins import Ask, all_of, comparable, empty, recover, said, timeless
 from tests.support.servers import RedisServer
 
 NODES = ("node-1", "10.0.0.2")
@@ -44,32 +38,19 @@ PODS = st.sampled_from(["web-0", "web-1", "web-2"])
 UIDS = st.sampled_from(["uid-1", "uid-2"])
 SANDBOXES = st.sampled_from(["s1", "s2"])
 CANDIDATES = st.sampled_from([None, "10.0.0.9", "10.0.0.10", "10.0.0.11"])
+POLICIES = st.sampled_from(LeasePolicy)
+SET, WEB = (WorkloadName("default", kind, "web") for kind in ("StatefulSet", "Deployment"))
 ANY_NODE = st.sampled_from(NODES)
 SPANS = st.sampled_from([None, timedelta(minutes=5), timedelta(hours=1)])
 # So far apart that the moments at which the two stores took a step make no difference.
 AHEAD = st.sampled_from([timedelta(0), timedelta(minutes=30), timedelta(days=1)])
-_THEN = datetime(2026, 1, 1, tzinfo=UTC)
-
-Store = MemoryLeases | RedisLeases
-Ask = Callable[[Store], Coroutine[Any, Any, object]]
-_GRANTED = frozenset(
-    {
-        AcquireStatus.BOUND,
-        AcquireStatus.HELD,
-        AcquireStatus.MUST_MOVE,
-        ArriveStatus.ARRIVED,
-        RetainStatus.RETAINED,
-        ExpireStatus.EXPIRED,
-        GiveUpStatus.EXPIRED,
-        PolicyStatus.SET,
-    }
-)
 
 
 class LeaseMachine(RuleBasedStateMachine):
     """Every rule asks both stores the same and compares what they say."""
 
     url: ClassVar[str]
+    asked: ClassVar[int]
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,18 +69,19 @@ class LeaseMachine(RuleBasedStateMachine):
         self.loop.close()
 
     def ask(self, ask: Ask) -> object:
+        type(self).asked += 1
         model, real = (
-            self.loop.run(_said(ask, self.model)),
-            self.loop.run(_said(ask, self.real)),
+            self.loop.run(said(ask, self.model)),
+            self.loop.run(said(ask, self.real)),
         )
-        assert _comparable(real) == _comparable(model)
+        assert comparable(real) == comparable(model)
         if isinstance(model, Step) and model.lease is not None:
             self.leases.append(model.lease)
         return model
 
     @initialize()
     def begin(self) -> None:
-        self.loop.run(_empty(self.redis))
+        self.loop.run(empty(self.redis))
         self.open_next_epoch(is_rebuild=False)
         for node in NODES:
             self.register(node=node)
@@ -115,7 +97,8 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(
         node=ANY_NODE, pod=PODS, uid=UIDS, sandbox=SANDBOXES, candidate=CANDIDATES,
-        is_settled=st.booleans(), span=SPANS,
+        is_settled=st.booleans(), span=SPANS, made_by=st.sampled_from([None, SET]),
+        is_exclusive=st.sampled_from([False, False, False, True]),
     )  # fmt: skip
     def acquire(
         self,
@@ -126,6 +109,8 @@ class LeaseMachine(RuleBasedStateMachine):
         candidate: str | None,
         is_settled: bool,
         span: timedelta | None,
+        made_by: WorkloadName | None,
+        is_exclusive: bool,
     ) -> None:
         voice = self.voices[node]
         fence = voice.fence(lowest_unsettled=None if is_settled else 1)
@@ -136,9 +121,56 @@ class LeaseMachine(RuleBasedStateMachine):
             sandbox=sandbox,
             fence=fence,
             expires_after=span,
+            made_by=made_by,
+            is_exclusive=is_exclusive,
         )
         self.claims.append(claim)
         self.ask(lambda store: store.acquire(claim))
+
+    @rule(
+        node=ANY_NODE, uid=UIDS, sandbox=SANDBOXES, candidate=CANDIDATES,
+        size=st.sampled_from([1, 2]), is_near=st.booleans(),
+    )  # fmt: skip
+    def acquire_a_slot(
+        self,
+        node: str,
+        uid: str,
+        sandbox: str,
+        candidate: str | None,
+        size: int,
+        is_near: bool,
+    ) -> None:
+        claim = self.voices[node].claim(
+            f"web-{uid}",
+            candidate=candidate,
+            uid=uid,
+            sandbox=sandbox,
+            pool_of=WEB,
+            size=size,
+            subnets=frozenset({SUBNET}) if is_near else frozenset(),
+        )
+        self.claims.append(claim)
+        self.ask(lambda store: store.acquire(claim))
+
+    @precondition(lambda self: self.leases and self.claims)
+    @rule(data=st.data())
+    def take_over(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        claim = data.draw(st.sampled_from(self.claims))
+        self.ask(lambda store: store.take_over(lease.identity, lease.generation, claim))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), ahead=AHEAD)
+    def park(self, data: st.DataObject, ahead: timedelta) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        until = datetime.now(UTC) + ahead
+        self.ask(lambda store: store.park(lease.identity, until))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def parked(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(lambda store: store.parked(lease.identity, lease.generation))
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -147,11 +179,17 @@ class LeaseMachine(RuleBasedStateMachine):
         self.ask(lambda store: store.acquire(claim))
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), node=ANY_NODE, sandbox=SANDBOXES)
-    def release(self, data: st.DataObject, node: str, sandbox: str) -> None:
+    @rule(data=st.data(), node=ANY_NODE, sandbox=SANDBOXES, policy=POLICIES)
+    def release(
+        self, data: st.DataObject, node: str, sandbox: str, policy: LeasePolicy
+    ) -> None:
         lease = data.draw(st.sampled_from(self.leases))
         fence, ended = self.voices[node].fence(), str(attachment(sandbox))
-        self.ask(lambda store: store.retain(fence, lease.identity, ended, lease.generation))
+        self.ask(
+            lambda store: store.retain(
+                fence, lease.identity, ended, lease.generation, policy=policy
+            )
+        )
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), node=ANY_NODE)
@@ -174,10 +212,12 @@ class LeaseMachine(RuleBasedStateMachine):
         self.ask(lambda store: store.give_up(lease.identity, lease.generation, force=force))
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), span=SPANS)
-    def set_policy(self, data: st.DataObject, span: timedelta | None) -> None:
+    @rule(data=st.data(), span=SPANS, policy=POLICIES)
+    def set_policy(
+        self, data: st.DataObject, span: timedelta | None, policy: LeasePolicy
+    ) -> None:
         lease = data.draw(st.sampled_from(self.leases))
-        self.ask(lambda store: store.set_policy(lease.identity, span))
+        self.ask(lambda store: store.set_policy(lease.identity, span, policy=policy))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -208,7 +248,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def open_next_epoch(self, is_rebuild: bool) -> None:
         self.number += 1
         for store in (self.model, self.real):
-            self.loop.run(_recover(store, self.number, is_rebuild=is_rebuild))
+            self.loop.run(recover(store, self.number, is_rebuild=is_rebuild))
 
     @rule(node=ANY_NODE, pod=PODS)
     def ask_under_an_old_epoch(self, node: str, pod: str) -> None:
@@ -223,8 +263,8 @@ class LeaseMachine(RuleBasedStateMachine):
     def both_hold_the_same_leases(self) -> None:
         if self.number == 0:
             return
-        model = {lease.identity: _timeless(lease) for lease in self.loop.run(_all(self.model))}
-        real = {lease.identity: _timeless(lease) for lease in self.loop.run(_all(self.real))}
+        model = {lease.identity: timeless(lease) for lease in self.loop.run(all_of(self.model))}
+        real = {lease.identity: timeless(lease) for lease in self.loop.run(all_of(self.real))}
         assert real == model
         addresses = [lease.address for lease in real.values()]
         assert len(set(addresses)) == len(addresses), "an address belongs to two identities"
@@ -241,56 +281,34 @@ class LeaseMachine(RuleBasedStateMachine):
         assert marked[0] == marked[1]
 
 
-async def _empty(redis: Redis) -> None:
-    await redis.flushall()
+def _compare(url: str, *, examples: int, steps: int) -> int:
+    """Runs the machine; how many steps both stores were asked."""
 
+    class Machine(LeaseMachine):
+        pass
 
-async def _said(ask: Ask, store: Store) -> object:
-    try:
-        return await ask(store)
-    except BerthError as error:
-        return error
-
-
-async def _all(store: Store) -> list[Lease]:
-    return (await store.leases(0, 1000))[1]
-
-
-async def _recover(store: Store, number: int, *, is_rebuild: bool) -> None:
-    leases = await _all(store)
-    assert await store.claim(number, empty=is_rebuild)
-    if is_rebuild:
-        assert await store.restore(number, leases)
-    assert await store.open(number)
-    store.use_epoch(number)
-
-
-def _comparable(said: object) -> object:
-    if isinstance(said, BerthError):
-        return type(said)
-    if isinstance(said, Step):
-        if said.lease is None:
-            return said.status
-        # What is refused is not answered with the lease, so nobody asks whether it is durable.
-        is_journaled = said.is_journaled if said.status in _GRANTED else None
-        return said.status, is_journaled, _timeless(said.lease)
-    return said
-
-
-def _timeless(lease: Lease) -> Lease:
-    return replace(lease, since=_THEN)
-
-
-def test_the_scripts_do_what_the_model_does(redis_server: RedisServer) -> None:
-    machine = type("Machine", (LeaseMachine,), {"url": redis_server.url})
-
+    Machine.url, Machine.asked = url, 0
     run_state_machine_as_test(
-        machine,
+        Machine,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             derandomize=True,
+            phases=[Phase.generate],  # shrinking takes longer than a test may
             suppress_health_check=list(HealthCheck),
         ),
     )
+    return Machine.asked
+
+
+def test_the_scripts_do_what_the_model_does(redis_server: RedisServer) -> None:
+    assert _compare(redis_server.url, examples=60, steps=40) > 1_000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_the_scripts_do_what_the_model_does_for_long(
+    redis_server: RedisServer,
+) -> None:
+    assert _compare(redis_server.url, examples=150, steps=60) >= 5_000

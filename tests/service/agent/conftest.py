@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from nats.aio.client import Client
@@ -204,7 +205,10 @@ async def service_bus(nats_server: NatsServer, stand_in: StandIn) -> AsyncIterat
         await nats.drain()
 
 
-Boot = Callable[[], Awaitable[Node]]
+class Boot(Protocol):
+    """Starts the agent, with settings changed as named."""
+
+    async def __call__(self, **changes: Any) -> Node: ...
 
 
 @pytest.fixture
@@ -226,10 +230,12 @@ async def boot(
             await bus.aclose()
             book.close()
 
-    async def start() -> Node:
+    async def start(**changes: Any) -> Node:
         await stop()
         rng, clock = random.Random(len(running)), SystemClock()
-        chosen = settings(tmp_path, nats_url=nats_server.url, report_interval_s=0.2)
+        given: dict[str, Any] = {"nats_url": nats_server.url, "report_interval_s": 0.2}
+        given |= changes
+        chosen = settings(tmp_path, **given)
         bus = LateBus(
             chosen,
             client_name=f"node_agent-{NODE}",
@@ -238,7 +244,7 @@ async def boot(
             rng=rng,
         )
         book = FileBook(run_dir=tmp_path / "run", state_dir=tmp_path / "state")
-        agent = make_agent(tmp_path, bus=bus, book=book, kernel=kernel)
+        agent = make_agent(tmp_path, bus=bus, book=book, kernel=kernel, **given)
         loops = Loops(rng)
         running.append((book, bus, loops, agent))
         await bus.connect()

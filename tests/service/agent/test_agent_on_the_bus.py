@@ -13,10 +13,24 @@ from services.node_agent import fixed
 from services.node_agent.domain.devices import Capacity
 from services.node_agent.domain.ports import Link
 from shared.addresses import AddressState
-from shared.errors import Busy, PodUnknown, Stale, StockEmpty, SubnetFull, Unavailable
+from shared.errors import (
+    Busy,
+    PodUnknown,
+    Stale,
+    StockEmpty,
+    SubnetFull,
+    Unavailable,
+)
 from shared.messages import leases
 from shared.messages.base import IdentityFields, WorkloadFields
-from shared.messages.nodes import STOCK_OFFER, NodeCapacity
+from shared.messages.nodes import (
+    AGENT_INVENTORY,
+    AGENT_MEND,
+    STOCK_OFFER,
+    InventoryRequest,
+    MendRequest,
+    NodeCapacity,
+)
 from tests.service.agent.conftest import Boot, Node, StandIn
 from tests.support.agent_world import (
     ENI,
@@ -26,6 +40,7 @@ from tests.support.agent_world import (
     STOCK,
     key,
     offer,
+    soon,
     write_pod,
 )
 from tests.support.servers import NatsServer
@@ -69,6 +84,29 @@ async def test_the_capacity_the_node_is_told_is_kept_for_kubelet(
 
     told = node.agent.ledger.capacity
     assert told == Capacity(addresses_max=30, addresses_free=20, enis_max=3, enis_free=1)
+
+
+async def test_a_person_has_the_kernel_put_right_and_everything_told_again(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    await stand_in.until(lambda: bool(stand_in.reports))
+    node.kernel.rules.clear()
+    reports = len(stand_in.reports)
+    look = InventoryRequest(deadline=soon(), node=NODE, with_kernel=True)
+    before = await node.calls.call(AGENT_INVENTORY, look, NODE)
+
+    mended = await node.calls.call(AGENT_MEND, MendRequest(deadline=soon(), node=NODE), NODE)
+
+    after = await node.calls.call(AGENT_INVENTORY, look, NODE)
+    wires = [
+        {each.address: each.is_wired for each in seen.addresses}[wired.address]
+        for seen in (before, after)
+    ]
+    assert wires == [False, True]
+    assert mended.repaired >= 2
+    await stand_in.until(lambda: any(it.is_whole for it in stand_in.reports[reports:]))
 
 
 async def test_an_add_without_stock_waits_for_the_offer_it_asks_for(

@@ -12,7 +12,7 @@ from services.node_agent.adapters.kubernetes_access import KubernetesAccess
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
 from services.node_agent.adapters.kubernetes_pods import KubernetesPods, watch_pods
 from shared.annotations import DELETE_POLICY, DeletePolicy
-from shared.errors import InvalidInput, PodUnknown
+from shared.errors import InvalidInput, PodUnknown, Unavailable
 from shared.ids import NodeName, PodName, PodUid
 from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
@@ -83,13 +83,19 @@ async def test_a_pod_that_was_heard_of_is_known_while_the_server_is_away(
     assert found.uid == uid
 
 
-@pytest.mark.parametrize("is_down", [False, True])
-async def test_a_pod_that_nobody_knows_is_unknown_and_never_guessed(
-    server: ApiServer, api: KubernetesApi, watch: ObjectWatch, is_down: bool
+async def test_a_pod_that_the_server_does_not_know_is_unknown_and_never_guessed(
+    api: KubernetesApi, watch: ObjectWatch
 ) -> None:
-    server.faults.is_down = is_down
+    with pytest.raises(PodUnknown, match="not known"):
+        await KubernetesPods(api, watch).find(NAME, PodUid("uid-1"))
 
-    with pytest.raises(PodUnknown, match="does not answer" if is_down else "not known"):
+
+async def test_a_server_that_cannot_be_asked_says_nothing_of_a_pod(
+    server: ApiServer, api: KubernetesApi, watch: ObjectWatch
+) -> None:
+    server.faults.is_down = True
+
+    with pytest.raises(Unavailable, match="does not answer"):
         await KubernetesPods(api, watch).find(NAME, PodUid("uid-1"))
 
 
@@ -135,5 +141,5 @@ async def test_a_right_that_is_missing_is_named(
 ) -> None:
     server.faults.forbidden.add(("get", PODS.plural))
 
-    with pytest.raises(PodUnknown, match='cannot get resource "pods"'):
+    with pytest.raises(Unavailable, match='cannot get resource "pods"'):
         await KubernetesPods(api, watch).find(NAME, None)

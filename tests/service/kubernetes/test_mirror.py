@@ -162,6 +162,8 @@ async def test_what_a_person_changes_is_brought_back_to_what_the_store_says(
 
     await world.until(is_true)
 
+    assert world.all(CLAIM).keys() == {"web-0"}
+
 
 async def test_another_replica_goes_on_where_the_leader_stops(
     world: World, nats_server: NatsServer

@@ -1,0 +1,1 @@
+"""``berth doctor``: the three books of every address, compared."""

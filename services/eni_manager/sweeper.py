@@ -1,0 +1,180 @@
+"""ENIs of ours that no book knows: what leases name is kept, the rest goes; strangers stay.
+
+An ENI is an orphan after two observations with a grace time between them. Attached to an
+instance that has a node, it is that node's observer's to take up; to any other, it is reported
+and left alone. Once the cluster is disabled nobody is left to keep one for: there is no grace,
+and those on instances without a node go too. One replica sweeps, under the term of a shard.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from services.eni_manager.domain.errands import Urgency, urgent
+from services.eni_manager.domain.orphans import Found, Known, SweepMode, judge
+from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_NODE
+from services.eni_manager.tools import Tools
+from shared.cloud.errors import CloudNotFound
+from shared.cloud.port import ADDRESSES_PER_CALL_MAX
+from shared.cloud.words import Eni, EniState
+from shared.errors import EpochLost
+from shared.ids import EniId, InstanceId, NodeName
+from shared.telemetry.metrics import ORPHANS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPolicy:
+    mode: SweepMode
+    grace_s: float  # between the first observation of an orphan and its end
+
+
+class Sweeper:
+    """`right` says whether this replica is the one that sweeps, and is asked at each call."""
+
+    def __init__(
+        self,
+        store: EniStore,
+        tools: Tools,
+        policy: SweepPolicy,
+        right: Callable[[], Callable[[], None] | None],
+    ) -> None:
+        self._store = store
+        self._tools = tools
+        self._policy = policy
+        self._right = right
+        self._first_seen_s: dict[EniId, float] = {}
+
+    async def round(self) -> None:
+        check = self._right()
+        is_off = self._policy.mode is SweepMode.OFF or not self._tools.capacities.gives_back
+        if is_off or check is None:
+            self._first_seen_s.clear()
+            return
+        with urgent(Urgency.CLEAN_UP):
+            await self._sweep(check)
+
+    async def _sweep(self, check: Callable[[], None]) -> None:
+        # The cloud first, the books after it: an ENI is in a book, or its intent is, before
+        # the cloud can show it.
+        tags = {TAG_CLUSTER: self._tools.cluster}
+        enis = await self._tools.call(check, lambda: self._tools.cloud.find_enis_tagged(tags))
+        known = await self._known()
+        judged = {each.eni: (each, judge(each, known)) for each in enis}
+        counts = Counter(found for _, found in judged.values())
+        for found in Found:
+            ORPHANS.labels(found).set(counts[found])
+        is_disabled = self._tools.record.is_disabled
+        taken = {Found.ORPHAN, Found.STRAY} if is_disabled else {Found.ORPHAN}
+        orphans = [each for each, found in judged.values() if found in taken]
+        for each in orphans:
+            self._tell_new(each)
+        for each, found in judged.values():
+            if found is Found.STRAY and not is_disabled:
+                log.warning(
+                    "ENI of ours is on an instance that has no node: left alone",
+                    extra={"eni": each.eni, "instance": each.instance},
+                )
+        due = self._due(orphans)
+        try:
+            leased = await self._tools.leases.leased_among(
+                [it.address for each in due for it in each.addresses]
+            )
+        except EpochLost as error:
+            log.info("leases cannot be asked", extra={"error": str(error)})
+            return
+        for each in due:
+            idle = [it.address for it in each.secondary if it.address not in leased]
+            is_held = any(it.address in leased for it in each.addresses)
+            if self._policy.mode is SweepMode.DRY_RUN:
+                self._tell_plan(each, is_held=is_held, idle=len(idle))
+            elif is_held:
+                await self._free(check, each, idle)
+            else:
+                await self._delete(check, each)
+
+    async def _known(self) -> Known:
+        nodes = await self._store.load_nodes()
+        images = [await self._store.load(node) for node in nodes]
+        return Known(
+            enis=frozenset(eni for image in images for eni in image.enis),
+            intents=frozenset(each for image in images for each in image.intents),
+            named=frozenset(
+                each.eni
+                for image in images
+                for each in image.intents.values()
+                if each.eni is not None
+            ),
+            instances=frozenset(node.instance for node in nodes),
+        )
+
+    def _due(self, orphans: Sequence[Eni]) -> list[Eni]:
+        """Those that were seen before, long enough ago."""
+        now_s = self._tools.clock.monotonic_s()
+        grace_s = 0.0 if self._tools.record.is_disabled else self._policy.grace_s
+        seen = {it.eni: self._first_seen_s.get(it.eni) for it in orphans}
+        self._first_seen_s = {
+            eni: now_s if first_s is None else first_s for eni, first_s in seen.items()
+        }
+        return [
+            each
+            for each in orphans
+            if (first_s := seen[each.eni]) is not None and now_s - first_s >= grace_s
+        ]
+
+    async def _delete(self, check: Callable[[], None], eni: Eni) -> None:
+        with suppress(CloudNotFound):
+            if eni.instance is not None:
+                await self._detach(check, eni.eni, eni.instance)
+            await self._tools.call(check, lambda: self._tools.cloud.delete_eni(eni.eni))
+        self._first_seen_s.pop(eni.eni, None)
+        log.info("orphan deleted", extra={"eni": eni.eni})
+        self._tools.events.eni("deleted", eni.eni, _node(eni), eni.subnet)
+
+    async def _detach(
+        self, check: Callable[[], None], eni: EniId, instance: InstanceId
+    ) -> None:
+        token = self._tools.new_id()
+        await self._tools.call(
+            check, lambda: self._tools.cloud.detach_eni(eni, instance, token=token)
+        )
+        await self._tools.follower.until(
+            eni,
+            lambda it: it is None or (it.instance is None and it.state is EniState.AVAILABLE),
+            timeout_s=self._tools.limits.change_timeout_s,
+        )
+
+    async def _free(
+        self, check: Callable[[], None], eni: Eni, idle: Sequence[IPv4Address]
+    ) -> None:
+        """What no lease names goes back to the subnet; the rest is held on this ENI."""
+        for start in range(0, len(idle), ADDRESSES_PER_CALL_MAX):
+            batch = idle[start : start + ADDRESSES_PER_CALL_MAX]
+            await self._unassign(check, eni.eni, batch)
+
+    async def _unassign(
+        self, check: Callable[[], None], eni: EniId, batch: Sequence[IPv4Address]
+    ) -> None:
+        with suppress(CloudNotFound):
+            await self._tools.call(check, lambda: self._tools.cloud.unassign(eni, batch))
+
+    def _tell_new(self, eni: Eni) -> None:
+        if eni.eni not in self._first_seen_s:
+            log.warning("ENI of ours is in no book", extra={"eni": eni.eni})
+
+    def _tell_plan(self, eni: Eni, *, is_held: bool, idle: int) -> None:
+        log.warning(
+            "orphan would be treated",
+            extra={"eni": eni.eni, "delete": not is_held, "unassign": idle if is_held else 0},
+        )
+
+
+def _node(eni: Eni) -> NodeName:
+    return NodeName(eni.tags.get(TAG_NODE, "unknown"))

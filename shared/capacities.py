@@ -1,0 +1,23 @@
+"""How much nodes keep ready, and which cloud calls are made: words that services share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CloudCalls(StrEnum):
+    """What the eni_managers may do at the cloud."""
+
+    ALL = "all"
+    NO_RELEASE = "no_release"  # assign, but never unassign, detach or delete
+    NONE = "none"  # no call at all: stock that is there goes on serving pods
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityWish:
+    """What one scope says; None: nothing. Stored as it is: a field may only be added."""
+
+    warm_min: int | None = None
+    warm_max: int | None = None
+    release_every_s: float | None = None  # one idle address above the maximum; 0: all at once
