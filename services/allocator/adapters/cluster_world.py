@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from services.allocator.domain.cluster import (
+from services.allocator.domain.cluster import PodInUse
+from services.allocator.domain.cluster_checks import (
     ForeignAddress,
     KubernetesFacts,
     Look,
-    PodInUse,
     SubnetLook,
 )
 from shared.addresses import AddressState
