@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.errors import InvalidInput
+from shared.network_names import parse_network_names
 
 PREFIX: Final = "tke.cloud.tencent.com/"
 NETWORKS: Final = PREFIX + "networks"
@@ -20,6 +21,8 @@ DELETE_POLICY: Final = PREFIX + "vpc-ip-claim-delete-policy"
 EXPIRED_DURATION: Final = PREFIX + "claim-expired-duration"
 RESOURCE_SHARED: Final = PREFIX + "eni-ip"
 RESOURCE_EXCLUSIVE: Final = PREFIX + "direct-eni"
+
+OTHER_NETWORKS: Final = ("tke-bridge", "tke-route")  # of the cluster's own plugins
 
 EXPIRED_DURATION_MIN: Final = timedelta(minutes=5)
 EXPIRED_DURATION_MAX: Final = timedelta(days=3650)  # longer is "never", and says so
@@ -52,9 +55,10 @@ RESOURCE_OF_MODE: Final = {
 class PodNetwork:
     """What a pod's annotations ask for."""
 
-    mode: NetworkMode | None  # None: the cluster's default network
+    mode: NetworkMode | None  # None: the cluster's default network, or none of ours
     policy: DeletePolicy
     expires_after: timedelta | None  # after the pod went; None: the cluster's default
+    others: tuple[str, ...] = ()  # networks of other plugins, by name
 
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -76,20 +80,27 @@ def parse_go_duration(text: str) -> timedelta | None:
 
 def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
     """Read a pod's annotations. Raises InvalidInput naming annotation, value and allowed."""
+    mode, others = _parse_networks(annotations.get(NETWORKS))
     return PodNetwork(
-        mode=_parse_mode(annotations.get(NETWORKS)),
+        mode=mode,
+        others=others,
         policy=_parse_policy(annotations.get(DELETE_POLICY)),
         expires_after=_parse_expiry(annotations.get(EXPIRED_DURATION)),
     )
 
 
-def _parse_mode(value: str | None) -> NetworkMode | None:
+def _parse_networks(value: str | None) -> tuple[NetworkMode | None, tuple[str, ...]]:
+    """Ours, and those of other plugins that the pod has beside it or instead of it."""
     if value is None:
-        return None
-    try:
-        return NetworkMode(value)
-    except ValueError:
-        raise InvalidInput.of(NETWORKS, value, " or ".join(NetworkMode)) from None
+        return None, ()
+    names = parse_network_names(value)
+    if names is None or not set(names) <= {*NetworkMode, *OTHER_NETWORKS}:
+        raise InvalidInput.of(NETWORKS, value, " or ".join(NetworkMode))
+    ours = {NetworkMode(each) for each in names if each not in OTHER_NETWORKS}
+    if len(ours) > 1:
+        raise InvalidInput.of(NETWORKS, value, " or ".join(NetworkMode))
+    others = tuple(each for each in names if each in OTHER_NETWORKS)
+    return (ours.pop() if ours else None), others
 
 
 def _parse_policy(value: str | None) -> DeletePolicy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from berth.commands.cluster import operation_line
@@ -33,7 +34,7 @@ def status(run_dir: RunDir, as_json: Json = False) -> None:
     """The cluster, its subnets and services; of a playground, its processes and places too."""
     state = None if "BERTH_NATS_URL" in os.environ else read_state(run_dir.absolute())
     processes = _processes(state)
-    seen = ask(run_dir, _look)
+    seen = _ask(run_dir)
     places = _places(state)
     if as_json:
         named = {"cluster": state.cluster, **places, "processes": processes} if state else {}
@@ -45,6 +46,14 @@ def status(run_dir: RunDir, as_json: Json = False) -> None:
     for what, place in places.items():
         say(f"{what:<9} {place}")
     _tell(seen)
+
+
+def _ask(run_dir: Path) -> Seen:
+    try:
+        return ask(run_dir, _look)
+    except BerthError as error:  # what runs is worth showing all the more
+        warn(f"the services cannot be asked: {error}")
+        return Seen(status=None, subnets=None, replicas={})
 
 
 async def _look(bus: BusClient) -> Seen:

@@ -22,7 +22,7 @@ from shared.messages.cluster_life import (
 
 from .cluster_keeper import ClusterKeeper
 from .domain import cluster as rules
-from .domain import container_subnets
+from .domain import cluster_checks, container_subnets
 from .domain.cluster_ports import CloudLook
 from .domain.leases import Lease
 from .domain.ports import LeaseStore
@@ -103,7 +103,7 @@ class ClusterLife:
         if current.subnet(subnet) is None:
             names = [*(each.subnet for each in current.subnets), subnet]
             look = await self._cloud.look(names, uses_of=[subnet], deadline=request.deadline)
-            notes = rules.check_subnets(
+            notes = cluster_checks.check_subnets(
                 names, look, has_fixed_ips=current.has_fixed_ips, settled=names[:-1]
             )
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from shared.addresses import AddressState
 from shared.clock import Clock
 from shared.clusters import Cluster, Progress, Verb
 from shared.errors import BerthError, NotFound, Refused, Stale, TryLater
@@ -21,7 +20,10 @@ from shared.ids import SubnetId
 from .cluster_keeper import ClusterKeeper
 from .cluster_life import is_kept
 from .domain import cluster as rules
-from .domain.cluster import Look
+from .domain import cluster_checks
+from .domain.cluster_checks import (
+    Look,
+)
 from .domain.cluster_ports import CloudLook, Kubernetes
 from .domain.container_subnets import DRAIN_SETTLES
 from .domain.ports import LeaseStore
@@ -79,8 +81,8 @@ class ClusterProgress:
                     cluster, "the eni_manager has not read it yet", now=self._clock.now()
                 )
             return rules.succeeded(cluster, now=self._clock.now())
-        note = rules.check_kubernetes(await self._kubernetes.facts())
-        notes = rules.check_subnets(
+        note = cluster_checks.check_kubernetes(await self._kubernetes.facts())
+        notes = cluster_checks.check_subnets(
             names,
             await self._look(names, uses_of=names),
             has_fixed_ips=cluster.has_fixed_ips,
@@ -121,15 +123,13 @@ class ClusterProgress:
         count = 0
         async for lease in all_leases(self._leases):
             count += 1
-            if is_kept(lease):
+            if is_kept(lease):  # a bound one has a pod, and a moving one waits for its end
                 try:
                     await self._operations.end(
                         lease.identity, lease.generation, force=False, reason=reason
                     )
                 except (NotFound, Stale, TryLater):  # changed since: the next round looks again
                     continue
-            elif lease.state is AddressState.MOVING:
-                log.info("a lease is moving", extra={"lease": str(lease.identity)})
         return count
 
     async def _write(self, before: Cluster, after: Cluster) -> None:

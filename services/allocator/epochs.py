@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from shared.clock import Clock
 from shared.errors import BerthError, EpochLost
 from shared.ids import Generation, Identity
 from shared.messages.recovery import Book
+from shared.runtime.loops import cancel
 from shared.telemetry.health import Readiness
 
 from .domain.leases import Lease
@@ -146,19 +148,20 @@ class EpochKeeper:
         """Put every lease back; the claim as renewed meanwhile, None when it was taken over."""
         count = 0
         renewed_s = self._clock.monotonic_s()
-        async for batch in self._batches():
-            if not await self._store.restore(claim.number, batch):
-                return None
-            count += len(batch)
-            if self._clock.monotonic_s() - renewed_s > self._claim_timeout_s / _RENEWALS:
-                # A large rebuild is not a claimer that stands still.
-                renewed = await self._journal.put_epoch(
-                    claim.number, is_open=False, at=self._clock.now(), after=claim
-                )
-                if renewed is None:
+        async with aclosing(_ahead(self._batches())) as batches:
+            async for batch in batches:
+                if not await self._store.restore(claim.number, batch):
                     return None
-                claim, renewed_s = renewed, self._clock.monotonic_s()
-                log.info("restoring leases", extra={"count": count})
+                count += len(batch)
+                if self._clock.monotonic_s() - renewed_s > self._claim_timeout_s / _RENEWALS:
+                    # A large rebuild is not a claimer that stands still.
+                    renewed = await self._journal.put_epoch(
+                        claim.number, is_open=False, at=self._clock.now(), after=claim
+                    )
+                    if renewed is None:
+                        return None
+                    claim, renewed_s = renewed, self._clock.monotonic_s()
+                    log.info("restoring leases", extra={"count": count})
         log.info("restored leases", extra={"count": count})
         return claim
 
@@ -227,3 +230,14 @@ class EpochKeeper:
         except EpochLost:
             self.report_lost()
             raise
+
+
+async def _ahead(batches: AsyncIterator[list[Lease]]) -> AsyncGenerator[list[Lease], None]:
+    """The same, each read while the one before it is worked on."""
+    following = asyncio.ensure_future(anext(batches, None))
+    try:
+        while (batch := await following) is not None:
+            following = asyncio.ensure_future(anext(batches, None))
+            yield batch
+    finally:
+        await cancel([following])

@@ -22,6 +22,7 @@ from shared.store.connection import STORE_CONDITION, check_store, close_store, o
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
+from .adapters.cluster_world import BusInventories
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
 from .adapters.reported_pods import ReportedPods
@@ -39,6 +40,7 @@ from .operations import LeaseOperations
 from .parker import Parker
 from .pressure import Pressure
 from .reaper import Reaper, ReaperLimits
+from .returning import ReturningNodes
 from .service import Allocator
 from .takeovers import TakeOvers
 
@@ -84,6 +86,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             clock,
             keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
+            ReturningNodes(leases, steps, BusInventories(client), clock),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )

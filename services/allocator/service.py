@@ -65,6 +65,7 @@ from .domain.leases import (
 )
 from .domain.ports import LeaseStore, ReportedView
 from .durable_steps import DurableSteps, EventTeller
+from .returning import ReturningNodes
 from .takeovers import TakeOvers
 from .views import check_span, view_of
 
@@ -101,6 +102,7 @@ class Allocator:
         clock: Clock,
         fixed_ips: FixedIpRule,
         take_overs: TakeOvers,
+        returning: ReturningNodes,
         *,
         default_expires_after: timedelta | None,
         default_policy: LeasePolicy,
@@ -112,10 +114,14 @@ class Allocator:
         self._clock = clock
         self._fixed_ips = fixed_ips
         self._take_overs = take_overs
+        self._returning = returning
         self._default_expires_after = default_expires_after
         self._default_policy = default_policy
 
     async def register(self, request: RegisterRequest) -> Registered:
+        await self._returning.welcome(
+            NodeName(request.node), has_lived=request.last_incarnation > 0
+        )
         incarnation = await self._steps.watched(
             self._leases.register(
                 NodeName(request.node),

@@ -127,21 +127,11 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             first_look_wait_s=settings.first_look_wait_s,
         )
 
-        foreign = RedisForeignBook(store, cluster=settings.cluster)
-        inspector = Inspector(tools, enis)
-        foreign_watch = ForeignWatch(
-            inspector,
-            tools,
-            foreign,
-            reconciler.leading_right,
-            every_s=settings.foreign_interval_s,
-        )
-
         # Closed last to first: requests end, loops end, then the shards are given up.
         stack.push_async_callback(reconciler.stop)
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
-        loops.every("foreign", foreign_watch.round, interval_s=settings.round_interval_s)
+        cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -150,7 +140,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             ServiceName.ENI_MANAGER,
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
-            | ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector).handlers()
+            | cluster.handlers()
             | CapacityEndpoints(capacities).handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
@@ -214,6 +204,28 @@ def _start_loops(
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
+
+
+def _watch_subnets(
+    loops: Loops,
+    settings: EniManagerSettings,
+    tools: Tools,
+    enis: EniStore,
+    reconciler: Reconciler,
+    store: Redis,
+) -> ClusterEndpoints:
+    """What in the container subnets is ours and what is not, looked for and told."""
+    inspector = Inspector(tools, enis)
+    foreign = RedisForeignBook(store, cluster=settings.cluster)
+    watch = ForeignWatch(
+        inspector,
+        tools,
+        foreign,
+        reconciler.leading_right,
+        every_s=settings.foreign_interval_s,
+    )
+    loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
 
 
 def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:

@@ -1,13 +1,21 @@
-"""Events in JetStream: told once each (by message id), never in the way of the work itself."""
+"""Events in JetStream: told once each (by message id), never in the way of the work itself.
+
+They go out in batches whose acknowledgements are counted on one subscription: a request for
+each would cost as much as the step that it tells of.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, BadRequestError
 
@@ -22,23 +30,48 @@ from shared.telemetry.metrics import EVENTS_LOST_TOTAL
 log = logging.getLogger(__name__)
 
 _PUBLISH_S: Final = 5.0
-_PENDING_MAX: Final = 4096
+_WAITING_MAX: Final = 4096
+_BATCH_MAX: Final = 128
 _KEEP_S: Final = 7 * 86_400
 _KEEP_BYTES: Final = 256 << 20
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Events under way, and how many are not yet known to be stored."""
+
+    pending: int
+    done: asyncio.Future[None]
+    refused: int = 0
+    reason: str = "no answer"
+
+    def acknowledged(self, message: Msg) -> None:
+        # An error of JetStream, or the bus' "no responders", which has no body.
+        if not message.data or b'"error"' in message.data:
+            self.refused += 1
+            self.reason = message.data.decode() or "no stream"
+        self.pending -= 1
+        if self.pending == 0 and not self.done.done():
+            self.done.set_result(None)
 
 
 class EventLog:
     """Publishes what has happened. A full or absent stream costs an event, never a lease."""
 
     def __init__(self, nats: Client, *, cluster: ClusterName) -> None:
-        self._js = nats.jetstream(timeout=_PUBLISH_S)
-        self._cluster = cluster
-        self._pending: set[asyncio.Task[None]] = set()
+        self._nats = nats
+        self._root = subject_root(cluster)
+        self._waiting: deque[tuple[Event, str]] = deque()
+        self._flusher: set[asyncio.Task[None]] = set()
+        self._inbox = nats.new_inbox()
+        self._batches: dict[str, _Batch] = {}  # by the subject of their acknowledgements
+        self._numbers = itertools.count(1)
 
     async def ensure_stream(self) -> None:
         """Make the stream, unless another service made it before."""
+        await self._nats.subscribe(f"{self._inbox}.*", cb=self._hear)
         try:
-            await self._js.add_stream(
+            await self._nats.jetstream(timeout=_PUBLISH_S).add_stream(
                 StreamConfig(
                     name=EVENT_STREAM,
                     subjects=[EVENT_PATTERN],
@@ -55,24 +88,51 @@ class EventLog:
 
     def tell(self, event: Event, *, message_id: str) -> None:
         """Hand an event over; the same message id is stored once."""
-        noun = NOUN_OF_EVENT[type(event)]
-        if len(self._pending) >= _PENDING_MAX:
-            EVENTS_LOST_TOTAL.labels(noun).inc()
+        if len(self._waiting) >= _WAITING_MAX:
+            EVENTS_LOST_TOTAL.labels(NOUN_OF_EVENT[type(event)]).inc()
             return
-        spawn(self._pending, self._publish(event, message_id), name="event")
+        self._waiting.append((event, message_id))
+        if not self._flusher:
+            spawn(self._flusher, self._flush(), name="events")
 
     async def aclose(self) -> None:
-        """Wait for what was handed over, bounded by each publish's own limit."""
-        await asyncio.gather(*self._pending, return_exceptions=True)
+        """Wait for what was handed over, bounded by each batch's own limit."""
+        await asyncio.gather(*self._flusher, return_exceptions=True)
 
-    async def _publish(self, event: Event, message_id: str) -> None:
-        subject = f"{subject_root(self._cluster)}.{event_name(event)}"
+    async def _hear(self, message: Msg) -> None:
+        batch = self._batches.get(message.subject)
+        if batch is not None:  # else it came too late
+            batch.acknowledged(message)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            kind = type(self._waiting[0][0])
+            events: list[tuple[Event, str]] = []
+            while self._waiting and len(events) < _BATCH_MAX:
+                if type(self._waiting[0][0]) is not kind:  # counted by what they tell of
+                    break
+                events.append(self._waiting.popleft())
+            await self._publish(NOUN_OF_EVENT[kind], events)
+
+    async def _publish(self, noun: str, events: list[tuple[Event, str]]) -> None:
+        inbox = f"{self._inbox}.{next(self._numbers)}"
+        batch = _Batch(len(events), asyncio.get_running_loop().create_future())
+        self._batches[inbox] = batch
         try:
-            await self._js.publish(
-                subject, event.model_dump_json().encode(), headers={"Nats-Msg-Id": message_id}
-            )
-        except (nats.errors.Error, APIError, OSError) as error:
-            EVENTS_LOST_TOTAL.labels(NOUN_OF_EVENT[type(event)]).inc()
-            log.warning(
-                "event lost", extra={"event_name": event_name(event), "error": str(error)}
-            )
+            async with asyncio.timeout(_PUBLISH_S):
+                for event, message_id in events:
+                    await self._nats.publish(
+                        f"{self._root}.{event_name(event)}",
+                        event.model_dump_json().encode(),
+                        reply=inbox,
+                        headers={"Nats-Msg-Id": message_id},
+                    )
+                await batch.done
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            batch.reason = str(error) or batch.reason
+        finally:
+            del self._batches[inbox]
+        lost = batch.pending + batch.refused
+        if lost:
+            EVENTS_LOST_TOTAL.labels(noun).inc(lost)
+            log.warning("events lost", extra={"count": lost, "error": batch.reason})

@@ -13,13 +13,14 @@ import sys
 from typing import Any, Final
 
 from berth.programs import base_environment, python_module
-from tests.bench import acquire, cni, recovery, report, storm
+from tests.bench import acquire, cni, latency, recovery, report, storm
 from tests.bench.figures import Family
 from tests.bench.plugins import install_baseline
 
 FAMILIES: Final[tuple[Family, ...]] = (
     *cni.FAMILIES,
     *acquire.FAMILIES,
+    *latency.FAMILIES,
     *recovery.FAMILIES,
     *storm.FAMILIES,
 )
@@ -67,6 +68,7 @@ def _measure_all() -> None:
 
 
 def _lines(names: list[str]) -> list[str]:
+    sys.stderr.write(f"measuring {', '.join(names)}\n")
     done = subprocess.run(
         [*python_module("tests.bench"), *names],
         env=base_environment(),

@@ -31,6 +31,7 @@ ECHOES: Final = 5000
 RESPONDERS: Final = 2
 GROWN: Final = 1_000_000
 SMALL: Final = 1000
+BETWEEN: Final = (10_000, 100_000)  # told in the detail
 
 RATE = Figure(
     name="acquire_rate",
@@ -136,10 +137,11 @@ def measure_growth() -> list[Measured]:
 
 
 async def _measure_growth() -> list[Measured]:
-    took_ms: dict[int, list[float]] = {SMALL: [], GROWN: []}
+    sizes = (SMALL, *BETWEEN, GROWN)
+    took_ms: dict[int, list[float]] = {size: [] for size in sizes}
     async with AsyncExitStack() as stack:
         loads: dict[int, Load] = {}
-        for size in (SMALL, GROWN):
+        for size in sizes:
             servers = stack.enter_context(world(1))
             client = await stack.enter_async_context(connected(servers.nats))
             loads[size] = load = Load(client, "node-1")
@@ -156,7 +158,13 @@ async def _measure_growth() -> list[Measured]:
             figure=GROWTH,
             value=median(took_ms[GROWN]),
             baseline=median(took_ms[SMALL]),
-            detail={"leases": [SMALL, GROWN], "rounds": ROUNDS, "acquires": ACQUIRES},
+            detail={
+                "ms_by_leases": {
+                    size: round(median(took), 3) for size, took in took_ms.items()
+                },
+                "rounds": ROUNDS,
+                "acquires": ACQUIRES,
+            },
         )
     ]
 

@@ -33,7 +33,7 @@ ANSWER_S: Final = 10.0
 FIRST_ADDRESS: Final = int(IPv4Address("11.0.0.0"))
 _STOP_S: Final = 20.0
 _PATIENCE: Final = timedelta(seconds=60)
-_UNSETTLED_MAX: Final = 16 * IN_FLIGHT
+_UNSETTLED_MAX: Final = 64 * IN_FLIGHT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,26 +140,42 @@ class Load:
 
     async def acquire(self, body: bytes) -> None:
         answer = await self.client.request(self.subject, body, timeout=ANSWER_S)
+        while b'"epoch_lost"' in answer.data:  # this replica has not opened the epoch yet
+            await asyncio.sleep(0.02)
+            answer = await self.client.request(self.subject, body, timeout=ANSWER_S)
         if b"berth.v1.acquired" not in answer.data:
             raise RuntimeError(f"an acquire was refused: {answer.data.decode()}")
 
 
-async def rate(bodies: list[bytes], send: Callable[[bytes], Awaitable[None]]) -> float:
-    """Requests per second with 64 in flight."""
+Send = Callable[[bytes], Awaitable[None]]
+
+
+async def rate(bodies: list[bytes], send: Send, *, in_flight: int = IN_FLIGHT) -> float:
+    """Requests per second."""
+    return (await timed(bodies, send, in_flight=in_flight))[0]
+
+
+async def timed(
+    bodies: list[bytes], send: Send, *, in_flight: int
+) -> tuple[float, list[float]]:
+    """Requests per second, and how many seconds each took."""
     waiting = iter(bodies)
+    took_s: list[float] = []
 
     async def sender() -> None:
         for body in waiting:
+            sent_s = time.perf_counter()
             await send(body)
+            took_s.append(time.perf_counter() - sent_s)
 
     began_s = time.perf_counter()
     async with asyncio.TaskGroup() as senders:
-        for number in range(IN_FLIGHT):
+        for number in range(in_flight):
             senders.create_task(sender(), name=f"sender {number}")
-    return len(bodies) / (time.perf_counter() - began_s)
+    return len(bodies) / (time.perf_counter() - began_s), took_s
 
 
-async def until_served(send: Callable[[bytes], Awaitable[None]], body: bytes) -> None:
+async def until_served(send: Send, body: bytes) -> None:
     """Ask until somebody answers: a process that starts tells of nothing by itself."""
     async with asyncio.timeout(ANSWER_S):
         while True:

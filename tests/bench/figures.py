@@ -15,7 +15,7 @@ class Figure:
     name: str
     unit: str
     what: str  # for the report: how it is measured
-    aim: float
+    aim: float | None  # None: told, not judged
     is_ratio: bool = True  # else the value itself is what has an aim
     higher_is_better: bool = False
 

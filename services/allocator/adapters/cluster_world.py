@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from services.allocator.domain.cluster import (
+from services.allocator.domain.cluster import PodInUse
+from services.allocator.domain.cluster_checks import (
     ForeignAddress,
     KubernetesFacts,
     Look,
-    PodInUse,
     SubnetLook,
 )
 from shared.addresses import AddressState
@@ -20,9 +20,20 @@ from shared.clock import Clock
 from shared.ids import NodeName, SubnetId, VpcId, Zone
 from shared.messages.base import Endpoint
 from shared.messages.cluster_life import SUBNET_INSPECT, SubnetFacts, SubnetInspectRequest
-from shared.messages.nodes import AGENT_INVENTORY, InventoryEntry, InventoryRequest
+from shared.messages.nodes import AGENT_INVENTORY, Inventory, InventoryEntry, InventoryRequest
 
 _IN_USE: Final = frozenset({AddressState.BOUND_IMMEDIATE, AddressState.BOUND_FIXED})
+
+
+class BusInventories:
+    """Implements Inventories: each agent is asked itself."""
+
+    def __init__(self, client: BusClient) -> None:
+        self._client = client
+
+    async def inventory(self, node: NodeName, deadline: datetime) -> Inventory:
+        request = InventoryRequest(node=node, deadline=deadline)
+        return await self._client.call(AGENT_INVENTORY, request, node)
 
 
 class BusClusterWorld:
@@ -53,8 +64,9 @@ class BusClusterWorld:
         )
 
     async def pods_on(self, node: NodeName) -> list[PodInUse]:
-        request = InventoryRequest(node=node, deadline=self._deadline(AGENT_INVENTORY))
-        inventory = await self._client.call(AGENT_INVENTORY, request, node)
+        inventory = await BusInventories(self._client).inventory(
+            node, self._deadline(AGENT_INVENTORY)
+        )
         return [_pod_of(each, node) for each in inventory.addresses if each.state in _IN_USE]
 
     def _deadline(self, endpoint: Endpoint[Any, Any]) -> datetime:

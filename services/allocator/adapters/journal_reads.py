@@ -6,6 +6,7 @@ hundred subjects, or a thousand records of a rebuild, cost one round trip.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -62,27 +63,52 @@ class JournalReads:
             sequence = page[-1].sequence + 1
 
     async def _ask(self, question: dict[str, Any]) -> list[Stored]:
+        answer = _Answer(asyncio.get_running_loop().create_future())
         try:
             inbox = self._nats.new_inbox()
-            subscription = await self._nats.subscribe(inbox)
+            # By callback: waiting for each message takes longer than reading it.
+            subscription = await self._nats.subscribe(inbox, cb=answer.hear)
             try:
                 await self._nats.publish(
                     self._subject, json.dumps(question).encode(), reply=inbox
                 )
-                found: list[Stored] = []
-                while True:
-                    message = await subscription.next_msg(timeout=self._timeout_s)
-                    headers = message.headers or {}
-                    status = headers.get("Status")
-                    if status in (_END_OF_BATCH, _NOTHING):
-                        return found
-                    if status is not None:
-                        raise Unavailable(f"the journal: {headers.get('Description', status)}")
-                    found.append(_stored(message, headers))
+                await self._heard(answer)
             finally:
                 await subscription.unsubscribe()
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise Unavailable(f"the journal did not answer: {error}") from error
+        return answer.found
+
+    async def _heard(self, answer: _Answer) -> None:
+        """As long as messages come, each within the limit."""
+        while True:
+            heard = len(answer.found)
+            try:
+                return await asyncio.wait_for(asyncio.shield(answer.end), self._timeout_s)
+            except TimeoutError:
+                if len(answer.found) == heard:
+                    raise
+
+
+class _Answer:
+    """The messages that answer one question, and their end."""
+
+    def __init__(self, end: asyncio.Future[None]) -> None:
+        self.end = end
+        self.found: list[Stored] = []
+
+    async def hear(self, message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status is None:
+            self.found.append(_stored(message, headers))
+        elif self.end.done():
+            return
+        elif status in (_END_OF_BATCH, _NOTHING):
+            self.end.set_result(None)
+        else:
+            told = headers.get("Description", status)
+            self.end.set_exception(Unavailable(f"the journal: {told}"))
 
 
 def _stored(message: Msg, headers: dict[str, str]) -> Stored:

@@ -95,6 +95,9 @@ class MemoryBooks:
     async def nodes(self) -> list[NodeName]:
         return sorted(self._books.marks)
 
+    async def knows(self, node: NodeName) -> bool:
+        return node in self._books.marks
+
     async def reported(self, node: NodeName) -> list[ReportedView]:
         return list(self._books.reported.get(node, {}).values())
 

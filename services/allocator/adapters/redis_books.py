@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from services.allocator.domain.leases import FencedBy, Lease, Step, unheard
 from services.allocator.domain.ports import ReportedView, StepGate
 from shared.errors import EpochLost, Unavailable
-from shared.ids import ClusterName, Identity, NodeName, decode_token
+from shared.ids import ClusterName, Identity, NodeName, decode_token, encode_token
 from shared.policies import LeasePolicy
 from shared.store.keys import lease_key, lease_node_key
 
@@ -103,6 +103,12 @@ class RedisBooks:
         except (RedisError, OSError) as error:
             raise Unavailable(f"the store: {error}") from error
         return sorted(NodeName(decode_token(text_of(name))) for name in names)
+
+    async def knows(self, node: NodeName) -> bool:
+        try:
+            return bool(await self._store.sismember(self._nodes, encode_token(node)))
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"the store: {error}") from error
 
     async def reported(self, node: NodeName) -> list[ReportedView]:
         try:

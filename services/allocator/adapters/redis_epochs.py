@@ -17,7 +17,7 @@ from shared.store.keys import lease_key
 from .lease_codec import encode_lease
 from .redis_books import RedisBooks, text_of
 
-_RESTORE_MAX: Final = 500
+_RESTORE_MAX: Final = 1000
 
 
 class RedisEpochs(RedisBooks):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from ipaddress import IPv4Address
 from typing import Final
 
 from shared.annotations import NetworkMode
@@ -18,18 +16,12 @@ from shared.errors import (
     ClusterNotEnabled,
     FixedIpNotSupported,
     InvalidInput,
-    KubernetesUnsuited,
     LeasesRetained,
-    NotFound,
     PodsExist,
-    SubnetInUse,
-    WrongVpc,
 )
-from shared.ids import Identity, NodeName, SubnetId, VpcId, Zone
+from shared.ids import Identity, NodeName, SubnetId
 
-KUBERNETES_MIN: Final = (1, 10)
 PODS_SHOWN_MAX: Final = 20
-USES_SHOWN_MAX: Final = 3  # in one sentence; the list of subnets shows more
 
 CHECKING: Final = "checking Kubernetes and the subnets"
 OPENING: Final = "opening the subnets to the nodes"
@@ -47,47 +39,6 @@ class Wanted:
     subnets: tuple[SubnetId, ...]
     has_fixed_ips: bool
     pods_max: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubernetesFacts:
-    """Of the cluster's Kubernetes, where one is named; what is None was not told."""
-
-    version: str | None
-    uses_cni: bool | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignAddress:
-    address: IPv4Address
-    kind: str
-    resource: str
-
-    def __str__(self) -> str:
-        return f"{self.address} ({self.kind}{f' {self.resource}' if self.resource else ''})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubnetLook:
-    """A subnet as the cloud shows it."""
-
-    subnet: SubnetId
-    vpc: VpcId
-    zone: Zone
-    enis: int  # ours
-    addresses: int  # on them
-    foreign: tuple[ForeignAddress, ...]  # the first of them
-    foreign_count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What the eni_manager tells of the cloud."""
-
-    revision: int  # of the record it acts on
-    subnets: Mapping[str, SubnetLook]
-    enis: int  # of this cluster, wherever they are
-    waits_for: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,57 +118,6 @@ def check_unchanged(what: str, settled: object, wanted: object) -> None:
             f"{what} is {_word(settled)} since the cluster was enabled and cannot become"
             f" {_word(wanted)}: disable the cluster first, or keep {_word(settled)}"
         )
-
-
-def check_kubernetes(facts: KubernetesFacts | None) -> str | None:
-    """What was not checked, if so. Raises KubernetesUnsuited."""
-    if facts is None or facts.version is None:
-        missing = "Kubernetes was not checked: none is named"
-    else:
-        missing = None
-        found = re.match(r"v?(\d+)\.(\d+)", facts.version)
-        if found is None:
-            raise KubernetesUnsuited(
-                f"Kubernetes {facts.version!r}: not a version; it must be 1.10 or newer"
-            )
-        if (int(found[1]), int(found[2])) < KUBERNETES_MIN:
-            raise KubernetesUnsuited(
-                f"Kubernetes is {facts.version}: 1.10 or newer is needed; upgrade it first"
-            )
-    if facts is not None and facts.uses_cni is False:
-        raise KubernetesUnsuited(
-            "the cluster's nodes run without CNI: start kubelet with a CNI runtime first"
-        )
-    if facts is not None and facts.uses_cni is None and missing is None:
-        return "whether the nodes use CNI was not checked: nobody told"
-    return missing
-
-
-def check_subnets(
-    names: Sequence[SubnetId], look: Look, *, has_fixed_ips: bool, settled: Collection[SubnetId]
-) -> list[str]:
-    """What a person should know of subnets that may serve. Raises what forbids one.
-
-    Foreign use that came after a subnet was settled is told, and forbids nothing any more.
-    """
-    missing = [each for each in names if each not in look.subnets]
-    if missing:
-        raise NotFound(f"subnets: no such subnet at the cloud: {', '.join(missing)}")
-    found = [look.subnets[each] for each in names]
-    if len({each.vpc for each in found}) > 1:
-        shown = ", ".join(f"{each.subnet} is in {each.vpc}" for each in found)
-        raise WrongVpc(f"subnets: they must be in one VPC, the nodes' own: {shown}")
-    notes = []
-    for each in found:
-        if not each.foreign_count:
-            continue
-        if has_fixed_ips and each.subnet not in settled:
-            raise SubnetInUse(
-                f"subnet {each.subnet} is not empty: {_uses(each)}; with fixed IPs only empty"
-                " subnets are accepted: name another, or free those addresses"
-            )
-        notes.append(f"subnet {each.subnet} is shared with others: {_uses(each)}")
-    return notes
 
 
 def begin_disable(
@@ -390,14 +290,6 @@ def _began(verb: Verb, step: str, *, total: int, by: str, now: datetime) -> Oper
         by=by,
         began_at=now,
         changed_at=now,
-    )
-
-
-def _uses(look: SubnetLook) -> str:
-    shown = ", ".join(str(each) for each in look.foreign[:USES_SHOWN_MAX])
-    more = look.foreign_count - min(len(look.foreign), USES_SHOWN_MAX)
-    return f"{look.foreign_count} addresses are not ours: {shown}" + (
-        f" and {more} more" if more > 0 else ""
     )
 
 

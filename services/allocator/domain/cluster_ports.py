@@ -9,7 +9,11 @@ from typing import Protocol
 from shared.clusters import Cluster
 from shared.ids import NodeName, SubnetId
 
-from .cluster import KubernetesFacts, Look, PodInUse
+from .cluster import PodInUse
+from .cluster_checks import (
+    KubernetesFacts,
+    Look,
+)
 
 
 class ClusterBooks(Protocol):

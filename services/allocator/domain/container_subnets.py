@@ -17,7 +17,9 @@ from shared.errors import (
 )
 from shared.ids import SubnetId
 
-from .cluster import SubnetLook
+from .cluster_checks import (
+    SubnetLook,
+)
 
 # Every eni_manager has read the record by then: none makes an ENI in the subnet any more.
 DRAIN_SETTLES: Final = timedelta(seconds=3)

@@ -167,6 +167,10 @@ class LeaseStore(Protocol):
 
     async def nodes(self) -> list[NodeName]: ...
 
+    async def knows(self, node: NodeName) -> bool:
+        """Whether its agent has registered since these books were begun."""
+        ...
+
     async def reported(self, node: NodeName) -> list[ReportedView]: ...
 
 

@@ -96,6 +96,8 @@ def network_of(review: Review, facts: ClusterFacts) -> PodNetwork | None:
     if pod is None or pod.spec.get("hostNetwork"):
         return None
     network = parse_pod_network(pod.metadata.annotations or {})
+    if network.mode is None and network.others:
+        return None  # it names its networks, and none of ours is among them
     is_ours = (
         network.mode
         or facts.default_mode

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from services.allocator.domain.cluster import KubernetesFacts
+from services.allocator.domain.cluster_checks import (
+    KubernetesFacts,
+)
 from services.allocator.domain.ports import LeaseStore
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Network
 from typing import Final
 
@@ -21,6 +19,8 @@ from shared.kernel.conversation import Conversation
 from shared.kernel.netns import netns_inode, open_netns, open_own_netns, socket_in
 from shared.kernel.sysctl import link_path, read_sysctl, write_sysctl
 
+from .refusals import refusals
+
 _NAME_AT_HOME: Final = "eth%d"  # the kernel puts the next free number
 _LOOSE: Final = "2"  # rp_filter: what came by one link may be answered by the other
 
@@ -29,7 +29,7 @@ class ExclusiveNetlink:
     """The kernel of the namespace that the constructing thread is in."""
 
     def __init__(self) -> None:
-        with _refusals("open netlink"):
+        with refusals("open netlink"):
             self._host = Conversation()
             self._home = open_own_netns()
 
@@ -39,7 +39,7 @@ class ExclusiveNetlink:
 
     def take_in(self, eni: SandboxEni, netns_fd: int) -> None:
         """Into the sandbox, configured and up; its second link is there. Raises BerthError."""
-        with _refusals(f"ENI {eni.mac}"):
+        with refusals(f"ENI {eni.mac}"):
             link = links.link_by_mac(self._host, eni.mac)
             if link is None:
                 raise Unavailable(f"ENI {eni.mac}: its link is not on this node")
@@ -57,7 +57,7 @@ class ExclusiveNetlink:
     def bring_back(self, mac: str, netns_path: str) -> bool:
         """Into the node's namespace, down and without addresses. It may be back already.
         False when it is in neither namespace."""
-        with _refusals(f"ENI {mac}"):
+        with refusals(f"ENI {mac}"):
             self._fetch(mac, netns_path)
             link = links.link_by_mac(self._host, mac)
             if link is None:
@@ -77,7 +77,7 @@ class ExclusiveNetlink:
 
     def wrong(self, eni: SandboxEni, netns_fd: int) -> tuple[str, ...]:
         """What is missing or wrong in the sandbox, in words; empty when all is there."""
-        with _refusals(f"check ENI {eni.mac}"), Conversation(netns_fd) as sandbox:
+        with refusals(f"check ENI {eni.mac}"), Conversation(netns_fd) as sandbox:
             link = links.link_by_name(sandbox, eni.ifname)
             if link is None or link.mac != eni.mac:
                 return (f"{eni.ifname} in the sandbox is not ENI {eni.mac}",)
@@ -157,12 +157,3 @@ def _by_veth(eni: SandboxEni, to: IPv4Network, veth_index: int) -> routes.Route:
         source=eni.address.ip,
         protocol=PROTOCOL,
     )
-
-
-@contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """The kernel's refusals end here; the runtime may try again."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"{what}: {error}") from error

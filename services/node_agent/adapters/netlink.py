@@ -12,8 +12,8 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
@@ -28,7 +28,7 @@ from services.node_agent.domain.wiring import (
     Rule,
     Sysctl,
 )
-from shared.errors import InvalidInput, Unavailable
+from shared.errors import InvalidInput
 from shared.kernel import addresses, links, neighbours, routes
 from shared.kernel.conntrack import NETFILTER, forget_connections
 from shared.kernel.conversation import Conversation, NetlinkError
@@ -38,6 +38,7 @@ from shared.kernel.sysctl import link_path, read_sysctl, set_sysctl, write_sysct
 
 from .ingress import IngressTable
 from .observation import Observer
+from .refusals import refusals
 
 # Chosen here, so that one batch can make a link and use it; far above what the kernel counts.
 _INDEX_MIN: Final = 1 << 24
@@ -51,7 +52,7 @@ class NetlinkKernel:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        with _refusals("open netlink"):
+        with refusals("open netlink"):
             self._host = Conversation()
             self._ioctl = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._ingress = IngressTable()
@@ -71,14 +72,14 @@ class NetlinkKernel:
         return self._host.port
 
     def links(self) -> tuple[Link, ...]:
-        with _refusals("list links"):
+        with refusals("list links"):
             return self._observer.links()
 
     def wire_pod(self, wire: PodWire, netns_fd: int) -> None:
         """Make both sides. An old host link of this name goes first. Raises BerthError."""
         if netns_inode(netns_fd) == self._inode:
             raise InvalidInput.of("CNI_NETNS", "the node's own namespace", "a sandbox's")
-        with _refusals(f"wire {wire.host_ifname}"):
+        with refusals(f"wire {wire.host_ifname}"):
             try:
                 pod = Conversation(netns_fd, home=self._home)
             except OSError as error:
@@ -105,7 +106,7 @@ class NetlinkKernel:
     def unwire_pod(self, wire: PodWire) -> None:
         """Rules and routes are gone when this returns. What is not there is no error."""
         index = self._index_of(wire.host_ifname, wire.host_mac)
-        with _refusals(f"unwire {wire.host_ifname}"):
+        with refusals(f"unwire {wire.host_ifname}"):
             requests = [routes.delete_rule(_kernel_rule(rule)) for rule in wire.rules]
             if index is not None:
                 requests += [
@@ -117,13 +118,13 @@ class NetlinkKernel:
         """Delete the link if it still has this MAC; its peer goes with it."""
         index = self._index_of(name, mac)
         if index is not None:
-            with _refusals(f"delete link {name}"):
+            with refusals(f"delete link {name}"):
                 self._host.do([links.delete_link(index)])
 
     def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
         """What of the wire is missing or wrong, in words; empty when all is there."""
         wrong = []
-        with _refusals(f"check {wire.host_ifname}"):
+        with refusals(f"check {wire.host_ifname}"):
             observed = self.observe()
             host = next((x for x in observed.links if x.name == wire.host_ifname), None)
             if host is None or host.mac != wire.host_mac:
@@ -145,12 +146,12 @@ class NetlinkKernel:
         return tuple(wrong)
 
     def observe(self) -> Observed:
-        with _refusals("observe"):
+        with refusals("observe"):
             return self._observer.observe()
 
     def add(self, thing: Route | Rule | LinkAddress) -> None:
         """Make it. What exists already is no error; a route of its place is replaced."""
-        with _refusals(f"add {thing}"):
+        with refusals(f"add {thing}"):
             match thing:
                 case Route():
                     index = socket.if_nametoindex(thing.link)
@@ -164,7 +165,7 @@ class NetlinkKernel:
 
     def remove(self, thing: Route | Rule | LinkAddress) -> None:
         """Take it away. What is gone already is no error."""
-        with _refusals(f"remove {thing}"):
+        with refusals(f"remove {thing}"):
             match thing:
                 case Rule():
                     self._host.do([routes.delete_rule(_kernel_rule(thing))])
@@ -175,18 +176,18 @@ class NetlinkKernel:
                     self._host.do([gone])
 
     def set_up(self, link: str) -> None:
-        with _refusals(f"set {link} up"):
+        with refusals(f"set {link} up"):
             self._host.do([links.set_up(socket.if_nametoindex(link))])
             links.settle_carrier(self._ioctl, link)
             links.settle_carrier(self._ioctl, link)
 
     def set_mac(self, link: str, mac: str) -> None:
-        with _refusals(f"set {link} to {mac}"):
+        with refusals(f"set {link} to {mac}"):
             self._host.do([links.set_mac(socket.if_nametoindex(link), mac)])
 
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""
-        with _refusals(f"setting {'.'.join(setting.key)}"):
+        with refusals(f"setting {'.'.join(setting.key)}"):
             try:
                 if read_sysctl(_path(setting)) in setting.allowed:
                     return False
@@ -196,12 +197,12 @@ class NetlinkKernel:
 
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         """Our nftables table as wanted; whether it had drifted."""
-        with _refusals("nftables"):
+        with refusals("nftables"):
             return self._ingress.keep(ingress)
 
     def forget_connections(self, addresses: Collection[IPv4Address]) -> None:
         """No packet is let through or translated for what they were used by before."""
-        with _refusals("forget connections"), Conversation(family=NETFILTER) as conntrack:
+        with refusals("forget connections"), Conversation(family=NETFILTER) as conntrack:
             forget_connections(conntrack, addresses)
 
     def _add_veth(self, wire: PodWire, host_index: int, pod_index: int, netns_fd: int) -> None:
@@ -325,12 +326,3 @@ def _nametoindex(link: str) -> int | None:
         return socket.if_nametoindex(link)
     except OSError:
         return None
-
-
-@contextmanager
-def _refusals(what: str) -> Iterator[None]:
-    """The kernel's refusals end here; the runtime may try again."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"{what}: {error}") from error

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from services.node_agent import fixed
-from services.node_agent.cni.codes import CniCode, code_of
 from services.node_agent.domain.devices import Capacity
 from services.node_agent.domain.ports import Link
 from shared.addresses import AddressState
 from shared.errors import (
     Busy,
-    FixedIpNotSupported,
     PodUnknown,
     Stale,
     StockEmpty,
@@ -223,22 +221,6 @@ async def test_a_refused_candidate_is_stock_again_once_the_store_has_heard(
         assert await node.agent.fixed.settled.wait(5)
 
     assert stand_in.reports[-1].fence.lowest_unsettled > asked
-    assert node.agent.heartbeat.counts().idle == len(POOL)
-
-
-async def test_a_cluster_without_fixed_ips_is_told_to_the_runtime_by_its_own_code(
-    node: Node, stand_in: StandIn, tmp_path: Path
-) -> None:
-    await node.offer(*POOL)
-    stand_in.refusal = FixedIpNotSupported("enabled without fixed IPs; use Immediate")
-
-    with pytest.raises(FixedIpNotSupported, match="use Immediate") as refused:
-        await node.add("c1", write_pod(tmp_path, "db-0", "uid-1", policy="Never"), "uid-1")
-    while node.agent.ledger.claims:
-        assert await node.agent.fixed.settled.wait(5)
-
-    assert code_of(refused.value) is CniCode.FIXED_IP_NOT_SUPPORTED
-    assert len(stand_in.acquires) == 1, "it is not asked again"
     assert node.agent.heartbeat.counts().idle == len(POOL)
 
 

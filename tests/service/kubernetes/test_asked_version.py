@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.allocator.domain.cluster import check_kubernetes
+from services.allocator.domain.cluster_checks import (
+    check_kubernetes,
+)
 from services.allocator.kubernetes.facts import AskedKubernetes
 from shared.errors import Refused
 from shared.kubernetes.client import KubernetesClient

@@ -192,6 +192,7 @@ async def test_a_pod_that_asks_by_itself_is_left_as_it_is(world: World) -> None:
     [
         ({}, {}, None),
         ({}, {"hostNetwork": True}, NetworkMode.SHARED),
+        ({NETWORKS: "tke-bridge"}, {}, NetworkMode.SHARED),
     ],
 )
 async def test_a_pod_that_is_none_of_ours_is_left_alone(

@@ -9,21 +9,23 @@ from ipaddress import IPv4Address
 import pytest
 
 from services.allocator.domain.cluster import (
-    ForeignAddress,
-    KubernetesFacts,
-    Look,
     PodInUse,
-    SubnetLook,
     Wanted,
     begin_disable,
     begin_enable,
     check_fixed,
-    check_kubernetes,
-    check_subnets,
     failed,
     opened,
     succeeded,
     waits,
+)
+from services.allocator.domain.cluster_checks import (
+    ForeignAddress,
+    KubernetesFacts,
+    Look,
+    SubnetLook,
+    check_kubernetes,
+    check_subnets,
 )
 from shared.annotations import NetworkMode
 from shared.clusters import Cluster, Progress, Verb

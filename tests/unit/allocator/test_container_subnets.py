@@ -6,7 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.allocator.domain.cluster import SubnetLook, begin_disable
+from services.allocator.domain.cluster import begin_disable
+from services.allocator.domain.cluster_checks import (
+    SubnetLook,
+)
 from services.allocator.domain.container_subnets import (
     DRAIN_SETTLES,
     add,

@@ -34,6 +34,8 @@ def said(
         (("enable", "--subnet", "subnet-a", "--pods-max", "5000"), "allowed: 1 to 4096"),
         (("subnet", "add", "10.0.0.0/24"), "SUBNET: '10.0.0.0/24' is not allowed"),
         (("subnet", "cordon", "Subnet-A"), "SUBNET: 'Subnet-A' is not allowed"),
+        (("subnet", "drain", ""), "SUBNET: '' is not allowed"),
+        (("subnet", "remove", "subnet a"), "SUBNET: 'subnet a' is not allowed"),
         (("subnet", "set", "subnet-a"), "options: 'none' is not allowed; allowed: --[no-]"),
     ],
 )
@@ -58,6 +60,8 @@ def test_bad_words_are_one_line_with_what_is_allowed(
         (("enable", "--subnet", "subnet-a"), "--pods-max"),
         (("enable", "--subnet", "subnet-a", "--pods-max", "many"), "--pods-max"),
         ((*ENABLE, "--wait-s", "-1"), "--wait-s"),
+        (("disable", "--wait-s", "soon"), "--wait-s"),
+        (("subnet", "add"), "SUBNET"),
     ],
 )
 def test_what_is_missing_or_no_number_is_named(

@@ -17,6 +17,8 @@ from shared.annotations import (
 )
 from shared.errors import InvalidInput
 
+EXCLUSIVE = NetworkMode.EXCLUSIVE
+
 
 def test_a_pod_that_says_nothing_gets_the_defaults() -> None:
     network = parse_pod_network({"unrelated": "value"})
@@ -57,6 +59,49 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     line = str(refused.value)
     assert line.startswith(f"{name}: {value!r} is not allowed")
     assert allowed in line
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "others"),
+    [
+        ("tke-route-eni@eth1", NetworkMode.SHARED, ()),
+        ("tke-bridge, tke-route-eni", NetworkMode.SHARED, ("tke-bridge",)),
+        ('[{"name": "tke-direct-eni", "interface": "eth1"}]', EXCLUSIVE, ()),
+        (
+            '[{"name": "tke-bridge"}, {"name": "tke-route-eni"}]',
+            NetworkMode.SHARED,
+            ("tke-bridge",),
+        ),
+        ("kube-system/tke-route-eni", NetworkMode.SHARED, ()),
+        ("tke-bridge", None, ("tke-bridge",)),
+    ],
+)
+def test_networks_may_be_listed_in_both_forms(
+    text: str, mode: NetworkMode | None, others: tuple[str, ...]
+) -> None:
+    network = parse_pod_network({NETWORKS: text})
+
+    assert (network.mode, network.others) == (mode, others)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tke-route-eni,tke-direct-eni",
+        "tke-route-eni,",
+        "tke-bridge,flannel",
+        "[",
+        "[]",
+        "[1]",
+        '[{"interface": "eth1"}]',
+        '{"name": "tke-route-eni"}',
+        "[" * 3000,
+        "tke-route-eni," * 1000,
+    ],
+)
+def test_a_list_that_holds_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="tke-route-eni or tke-direct-eni"):
+        parse_pod_network({NETWORKS: text})
 
 
 @pytest.mark.parametrize(

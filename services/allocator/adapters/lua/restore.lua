@@ -5,10 +5,17 @@
 -- returns 1, or 0 when the claim is no longer the newest
 
 if redis.call('HGET', KEYS[1], 'claim') ~= ARGV[1] then return 0 end
-for _, lease in ipairs(cjson.decode(ARGV[2])) do
+local PAIRS = 1000 -- names and values of one command: the interpreter's stack has an end
+local records, holders = {}, {}
+for index, lease in ipairs(cjson.decode(ARGV[2])) do
   local token, address, record = lease[1], lease[2], lease[3]
-  redis.call('HSET', KEYS[2], token, record)
-  redis.call('HSET', KEYS[3], address, token)
+  records[2 * index - 1], records[2 * index] = token, record
+  holders[2 * index - 1], holders[2 * index] = address, token
   schedule(KEYS[4], token, read_record(record))
+end
+for first = 1, #records, PAIRS do
+  local last = math.min(first + PAIRS - 1, #records)
+  redis.call('HSET', KEYS[2], unpack(records, first, last))
+  redis.call('HSET', KEYS[3], unpack(holders, first, last))
 end
 return 1
