@@ -14,6 +14,7 @@ import pytest
 from services.node_agent.adapters.cni_socket import CniServer
 from tests.support.cni_calls import Runtime, call_plugin
 from tests.support.recorded_attachments import RecordedAttachments
+from tests.support.spoiling import spoiled
 
 BAD_VARIABLES: list[tuple[str, dict[str, str | None], str]] = [
     ("ADD", {"CNI_COMMAND": None}, "CNI_COMMAND"),
@@ -236,23 +237,6 @@ async def test_keys_are_found_whatever_way_they_are_written(
 
     assert called.status == 0, called
     assert [str(key) for key in attachments.deleted] == ["berth/c0ffee/eth0"]
-
-
-def spoiled(rng: random.Random, text: bytes) -> bytes:
-    """A few bytes changed, doubled or gone."""
-    body = bytearray(text)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(body))
-        match rng.randrange(3):
-            case 0:
-                body[at] = rng.randrange(256)
-            case 1:
-                del body[at : at + rng.randint(1, 8)]
-            case _:
-                body[at:at] = bytes(rng.choice(b'{}[]",:\\u0e-') for _ in range(3))
-        if not body:
-            return b""
-    return bytes(body)
 
 
 @pytest.mark.parametrize("seed", range(40))
