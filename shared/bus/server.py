@@ -111,6 +111,7 @@ class RequestServer:
     ) -> Callable[[Any], Awaitable[None]]:
         async def accept(incoming: Msg | MicroRequest) -> None:
             if len(self._running) >= self._in_flight_max:
+                BUS_REQUEST_SECONDS.labels(endpoint.name, Busy.code).observe(0.0)
                 await _respond(incoming, Rejected(code=Busy.code, detail="the server is full"))
                 return
             task = asyncio.create_task(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.addresses import AddressState
 from shared.ids import Identity
 from tests.support.cloud_gate import Stop, cloud_gate
 from tests.support.eni_books import cloud_enis, disagreements, live
@@ -118,6 +119,44 @@ async def moves(cast: Cast) -> None:
     assert cast.fixed in await addresses_of(cast, "ins-two")
 
 
+async def has_a_retained_lease(cast: Cast) -> None:
+    """On node-1; node-2 has nothing yet, and its only slot is free."""
+    one = cast.agents[0]
+    one.waiting = 3
+    await one.want_until(idle=3, timeout_s=_WAIT_S)
+    cast.fixed = min(one.idle)
+    del one.owned[cast.fixed]
+    await cast.world.lease_moves(
+        WEB_0,
+        cast.fixed,
+        subnet="subnet-a",
+        to_node="node-1",
+        generation=6,
+        state=AddressState.RETAINED,
+    )
+
+
+async def is_held(cast: Cast) -> None:
+    """The instance ends: its ENI stays, with the lease's address alone."""
+    one = cast.agents.pop(0)
+    await one.stop()
+    await cast.world.cloud.admin("POST", f"instances/{one.instance}/terminate")
+
+    async def is_held_alone() -> bool:
+        found = list((await cloud_enis(cast.world)).values())
+        return found == [(None, frozenset({str(cast.fixed)}))]
+
+    await eventually(is_held_alone, timeout_s=_WAIT_S)
+
+
+async def is_held_before(cast: Cast) -> None:
+    await has_a_retained_lease(cast)
+    await is_held(cast)
+    await cast.agents[0].want()
+    assert cast.fixed is not None
+    await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
+
+
 async def addresses_of(cast: Cast, instance: str) -> set[IPv4Address]:
     enis = (await cloud_enis(cast.world)).values()
     return {IPv4Address(it) for owner, every in enis if owner == instance for it in every}
@@ -128,6 +167,14 @@ SMALL_ENIS: dict[str, object] = {
     "warm_addresses_max": 2,
     "empty_eni_rest_s": 0,
 }
+HOLDING: dict[str, object] = {
+    "warm_addresses_min": 0,
+    "warm_addresses_max": 3,
+    "observe_interval_s": 0.3,
+    "instance_gone_after_s": 0.2,
+    "sweep_interval_s": 0.2,
+    "sweep_grace_s": 0.3,
+}
 STORIES = {
     "join": Story(before=nothing, act=joins, calls=(CREATE, ATTACH)),
     "grow": Story(before=joins, act=grows, calls=(ASSIGN,)),
@@ -137,6 +184,12 @@ STORIES = {
     "move": Story(before=has_a_lease, act=moves, calls=(MIGRATE,), nodes=2),
     "move into a full eni": Story(
         before=has_a_lease_and_no_room, act=moves, calls=(UNASSIGN, MIGRATE), nodes=2
+    ),
+    "hold": Story(
+        before=has_a_retained_lease, act=is_held, calls=(UNASSIGN,), nodes=2, settings=HOLDING
+    ),
+    "take a held one back": Story(
+        before=is_held_before, act=moves, calls=(ATTACH,), nodes=2, settings=HOLDING
     ),
 }
 EACH_CALL = [(name, at) for name, story in STORIES.items() for at in range(len(story.calls))]
@@ -195,7 +248,11 @@ async def play(
         async def is_consistent() -> bool:
             for agent in agents:
                 await agent.want_quietly()
-            told[:] = await disagreements(world, agents)
+            told[:] = await disagreements(
+                world,
+                agents,
+                parked=frozenset({str(cast.fixed)} if story.act is is_held else ()),
+            )
             return not told
 
         try:

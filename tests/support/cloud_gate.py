@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ class CloudGate:
         self._at = -1
         self._process: asyncio.subprocess.Process | None = None
         self._late = asyncio.Event()
+        self.answers: dict[str, dict[str, object]] = {}  # in place of the cloud's, by action
         self.calls: list[str] = []  # changing ones since it was armed, by action
         self.stopped = asyncio.Event()
         self.late_answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -46,6 +48,9 @@ class CloudGate:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         action = request.headers["X-TC-Action"]
+        if action in self.answers:
+            body_text = json.dumps({"Response": {"RequestId": "gate", **self.answers[action]}})
+            return web.Response(body=body_text.encode(), content_type="application/json")
         is_last = False
         if self._process is not None and not action.startswith(_READS):
             is_last = len(self.calls) == self._at and not self.stopped.is_set()

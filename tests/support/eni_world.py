@@ -162,10 +162,10 @@ class EniWorld:
                     )
 
     @asynccontextmanager
-    async def manager(self) -> AsyncIterator[None]:
-        """One replica in this process, until the block ends."""
+    async def manager(self, **changed: object) -> AsyncIterator[None]:
+        """One replica in this process, until the block ends; some settings are its own."""
         stop = asyncio.Event()
-        settings = EniManagerSettings.model_validate(self.settings)
+        settings = EniManagerSettings.model_validate(self.settings | changed)
         task = asyncio.create_task(serve(settings, stop), name="eni-manager")
         try:
             yield
