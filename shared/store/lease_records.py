@@ -35,6 +35,7 @@ _LETTER: Final = {
 }
 _STATE: Final = {letter: state for state, letter in _LETTER.items()}
 _WHOLE: Final = 42  # characters for 63 digits; the last digit stays as it is
+_USUAL_KIND: Final = "StatefulSet"
 _USUAL: Final = re.compile(r"([^/]+)/([0-9a-f]{64})/eth0")
 
 
@@ -57,7 +58,7 @@ class LeaseRecord:
     bound_generation: int | None = None  # of the bind, if a later step did not end it
     reserved_for: str | None = None  # the pod for which a pool's slot was moved here
     is_exclusive: bool = False  # the primary address of an ENI that its pod has as a whole
-    workload: str | None = None  # WorkloadName.local of the pod
+    workload: str | None = None  # of the pod; see `pack_workload`
     policy: LeasePolicy = LeasePolicy.NEVER
 
     @classmethod
@@ -163,3 +164,13 @@ def unpack_attachment(packed: str, identity: Identity) -> str:
     last = urlsafe_b64encode(bytes([int(packed[_WHOLE:], 16) << 4])).decode()[:1]
     container_id = urlsafe_b64decode(f"{packed[:_WHOLE]}{last}=").hex()
     return f"{identity.network}/{container_id}/eth0"
+
+
+def pack_workload(workload: str) -> str:
+    """A WorkloadName.local; most fixed leases are a StatefulSet's: that goes without saying."""
+    kind, colon, name = workload.partition(":")
+    return f"{colon}{name}" if kind == _USUAL_KIND else workload
+
+
+def unpack_workload(packed: str) -> str:
+    return f"{_USUAL_KIND}{packed}" if packed.startswith(":") else packed

@@ -49,6 +49,7 @@ def lease(number: int) -> Lease:
         attachment=str(AttachmentKey("berth", f"{number:064x}", "eth0")),
         since=datetime.now(UTC),
         expires_after=None,
+        workload="StatefulSet:orders-database",
     )
 
 

@@ -6,7 +6,13 @@ from datetime import timedelta
 
 from services.allocator.domain.leases import Lease
 from shared.ids import EniId, Generation, Identity, NodeName, PodUid, SubnetId
-from shared.store.lease_records import LeaseRecord, pack_attachment, unpack_attachment
+from shared.store.lease_records import (
+    LeaseRecord,
+    pack_attachment,
+    pack_workload,
+    unpack_attachment,
+    unpack_workload,
+)
 
 
 def decode_lease(token: str | bytes, body: str | bytes) -> Lease:
@@ -37,7 +43,7 @@ def decode_lease_of(identity: Identity, body: str | bytes) -> Lease:
         if record.bound_generation is not None
         else None,
         reserved_for=PodUid(record.reserved_for) if record.reserved_for is not None else None,
-        workload=record.workload,
+        workload=unpack_workload(record.workload) if record.workload is not None else None,
         policy=record.policy,
     )
 
@@ -63,7 +69,7 @@ def encode_lease(lease: Lease) -> str:
         bound_generation=lease.bound_generation,
         reserved_for=lease.reserved_for,
         is_exclusive=lease.is_exclusive,
-        workload=lease.workload,
+        workload=pack_workload(lease.workload) if lease.workload is not None else None,
         policy=lease.policy,
     )
     return record.write()

@@ -24,7 +24,7 @@ from services.allocator.domain.leases import (
 from services.allocator.domain.ports import ReportedView
 from shared.ids import EniId, Generation, Identity, Incarnation, NodeName, encode_token
 from shared.policies import LeasePolicy
-from shared.store.lease_records import pack_attachment
+from shared.store.lease_records import pack_attachment, pack_workload
 
 from .lease_codec import decode_lease
 from .redis_backups import RedisBackups
@@ -71,7 +71,7 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
                 ),
                 round(expires.total_seconds()) if expires is not None else "",
                 _pool(claim.pool) if claim.pool is not None else "",
-                claim.workload.local if claim.workload is not None else "",
+                pack_workload(claim.workload.local) if claim.workload is not None else "",
                 "1" if claim.is_exclusive else "0",
             ],
             fence=claim.fence,

@@ -125,3 +125,10 @@ def test_scripts_have_the_records_names_in_the_same_order() -> None:
 
     assert listed is not None
     assert tuple(re.findall(r"'(\w+)'", listed[1])) == lease_records._NAMES
+
+
+@pytest.mark.parametrize("workload", ["StatefulSet:web", "Deployment:web", "StatefulSetLike:x"])
+def test_a_workload_is_the_same_after_it_was_packed(workload: str) -> None:
+    lease = replace(BOUND, workload=workload)
+
+    assert decode_lease(lease.identity.token, encode_lease(lease)) == lease
