@@ -98,7 +98,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
     clock, rng = world.clock, world.rng
     ledger = Ledger(world.book, clock.now())
     failures = Failures(clock)
-    unlinker = Unlinker(world.unlinking_kernel.remove_link)
+    unlinker = Unlinker(world.unlinking_kernel.remove_links)
     rules = WiringRules(
         table_base=settings.table_base,
         non_masquerade_cidrs=settings.non_masquerade_cidrs if settings.masquerade else None,

@@ -152,7 +152,7 @@ class Orders:
             attachment = self._ledger.attachments.of_address(holding.address)
             if attachment is not None:
                 self._links.unwire(attachment)
-                self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
+                self._kernel.remove_links([(attachment.host_ifname, attachment.host_mac)])
                 self._ledger.close(attachment, self._clock.now())
                 EVICTED_HOLDERS_TOTAL.inc()
                 log.warning("holder evicted", extra={"attachment": str(attachment.key)})

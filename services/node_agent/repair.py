@@ -51,7 +51,7 @@ class Repairer:
             if not is_whole or not _exists(attachment.netns_path):
                 log.info("undone at start", extra={"attachment": str(attachment.key)})
                 self._links.unwire(attachment)
-                self._kernel.remove_link(attachment.host_ifname, attachment.host_mac)
+                self._kernel.remove_links([(attachment.host_ifname, attachment.host_mac)])
                 self._ledger.close(attachment, self._clock.now())
         self._remove_strangers()
         self.repair()
@@ -145,10 +145,14 @@ class Repairer:
     def _remove_strangers(self) -> None:
         """Host links of ours that no attachment has: a crash came before their deletion."""
         known = {(each.host_ifname, each.host_mac) for each in self._ledger.attachments}
-        for link in self._kernel.links():
-            is_ours = is_pod_link(link.name) and link.mac.startswith(MAC_PREFIX)
-            if is_ours and (link.name, link.mac) not in known:
-                self._kernel.remove_link(link.name, link.mac)
+        present = [(link.name, link.mac) for link in self._kernel.links()]
+        self._kernel.remove_links(
+            [
+                (name, mac)
+                for name, mac in present
+                if is_pod_link(name) and mac.startswith(MAC_PREFIX) and (name, mac) not in known
+            ]
+        )
 
 
 def is_pod_link(name: str) -> bool:

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .conversation import (
@@ -32,6 +32,7 @@ _IFLA_MTU: Final = 4
 _IFLA_LINK: Final = 5
 _IFLA_LINKINFO: Final = 18
 _IFLA_AF_SPEC: Final = 26
+_IFLA_GROUP: Final = 27
 _IFLA_NET_NS_FD: Final = 28
 _IFLA_EXT_MASK: Final = 29
 _IFLA_TX_QUEUES: Final = 31
@@ -139,6 +140,23 @@ def delete_link(index: int) -> Request:
         kind=RTM_DELLINK,
         flags=_CHANGE,
         message=link_header(index),
+        forgiven=_MISSING,
+    )
+
+
+def set_group(index: int, group: int) -> Request:
+    """A link that is gone is no error."""
+    request = _set(index, f"group {group}", u32(_IFLA_GROUP, group))
+    return replace(request, forgiven=_MISSING)
+
+
+def delete_group(group: int) -> Request:
+    """All links of a group at once, which takes the kernel as long as one. None is fine."""
+    return Request(
+        what=f"delete links of group {group}",
+        kind=RTM_DELLINK,
+        flags=_CHANGE,
+        message=link_header(0) + u32(_IFLA_GROUP, group),
         forgiven=_MISSING,
     )
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from berth.programs import base_environment, python_module
-from services.node_agent.cni.binary import PLUGIN_NAME
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import links, set_up
 from shared.kernel.netns import isolate
 from tests.bench.figures import Family, Figure, Measured, median, quantile
+from tests.bench.nodes import node
 from tests.bench.plugins import Missing, Plugin, Sandbox, baseline, new_sandbox, sandboxes
 from tests.bench.processes import rss_mib
 
@@ -61,55 +57,6 @@ AGENT_RSS = Figure(
     aim=90,
     is_ratio=False,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """A node of ours: its plugin, and its agent's process."""
-
-    plugin: Plugin
-    agent_pid: int
-
-
-@contextmanager
-def node(addresses: int) -> Iterator[Node]:
-    """In a process of its own, with namespaces of its own; nothing of it is left."""
-    base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the book belongs on tmpfs
-    folder = Path(tempfile.mkdtemp(prefix="berth-bench-", dir=base))
-    process = subprocess.Popen(
-        [*python_module("tests.bench.node"), str(folder), str(addresses)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=base_environment(),
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        said = process.stdout.readline()
-        if not said:
-            raise RuntimeError(f"the node did not start; see {folder}/agent.log")
-        yield Node(plugin=_plugin(folder), agent_pid=int(said))
-    finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _plugin(folder: Path) -> Plugin:
-    from services.node_agent.cni.binary import plugin_path
-
-    return Plugin(
-        name="berth",
-        folder=plugin_path().parent,
-        configuration={
-            "cniVersion": "1.0.0",
-            "name": "berth",
-            "type": PLUGIN_NAME,
-            "runDir": str(folder),
-            "podSource": "none",
-        },
-    )
 
 
 @dataclass(slots=True)

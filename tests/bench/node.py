@@ -1,14 +1,18 @@
-"""``python -m tests.bench.node FOLDER ADDRESSES``: one node in namespaces of its own.
+"""``python -m tests.bench.node FOLDER ADDRESSES [COOLING_S]``: a node in namespaces of its own.
 
 NATS, a stand-in for allocator and eni_manager on it, an ENI, and the real agent process, fed
-with stock. Prints the agent's process id once it serves; ends when its standard input does.
+with stock. Prints the agent's process id once it serves, again for each agent that is started
+in the place of one that was killed; for each line it reads, what the agents have reported;
+ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -60,12 +64,16 @@ class Peer:
         self._bus = bus
         self._left = [SUBNET[256 + number] for number in range(addresses)]
         self._sequence = count(1)
-        self.has_fed = asyncio.Event()
+        self.told: dict[str, str] = {}  # address: state
 
     async def register(self, request: RegisterRequest) -> Registered:
         return Registered(incarnation=request.last_incarnation + 1)
 
     async def report(self, request: ReportRequest) -> Reported:
+        for each in request.addresses:
+            self.told[str(each.address)] = each.state.value
+        for address in request.gone:
+            self.told.pop(str(address), None)
         return Reported(count=len(request.addresses))
 
     async def want(self, _: WantRequest) -> Wanted:
@@ -83,7 +91,6 @@ class Peer:
                 addresses=[OfferedAddress(address=each, eni="eni-eth1") for each in part],
             )
             await self._bus.call(STOCK_OFFER, offer, NODE)
-        self.has_fed.set()
 
 
 def _eni(link: str, address: IPv4Address) -> EniFields:
@@ -124,18 +131,19 @@ def _build_links() -> None:
                     here.do([add_address(link.index, IPv4Interface("10.96.0.5/16"))])
 
 
-def _start_agent(folder: Path, nats_url: str) -> subprocess.Popen[bytes]:
+def _start_agent(folder: Path, nats_url: str, cooling_s: str) -> subprocess.Popen[bytes]:
     environment = base_environment() | {
         "BERTH_CLUSTER": CLUSTER,
         "BERTH_NATS_URL": nats_url,
         "BERTH_NODE": NODE,
         "BERTH_NODE_AGENT_INSTANCE": "ins-bench",
         "BERTH_NODE_AGENT_POD_SOURCE": "none",
+        "BERTH_NODE_AGENT_COOLING_S": cooling_s,
         "BERTH_RUN_DIR": str(folder),
         "BERTH_STATE_DIR": str(folder / "state"),
         "BERTH_LOG_LEVEL": "WARNING",
     }
-    with (folder / "agent.log").open("wb") as log:
+    with (folder / "agent.log").open("ab") as log:
         return subprocess.Popen(
             python_module("services.node_agent.main"),
             env=environment,
@@ -144,7 +152,7 @@ def _start_agent(folder: Path, nats_url: str) -> subprocess.Popen[bytes]:
         )
 
 
-async def _run(folder: Path, addresses: int, nats_url: str) -> None:
+async def _run(folder: Path, addresses: int, cooling_s: str, nats_url: str) -> None:
     clock = SystemClock()
     nats = await connect_bus(
         ServiceSettings(cluster=CLUSTER, nats_url=nats_url), client_name="bench-peer"
@@ -157,27 +165,53 @@ async def _run(folder: Path, addresses: int, nats_url: str) -> None:
         "everything is granted",
         {NODE_REGISTER: peer.register, LEASE_REPORT: peer.report, NODE_WANT: peer.want},
     )
-    agent = _start_agent(folder, nats_url)
+    ended = asyncio.create_task(_answer_until_the_end(peer))
+    try:
+        while not ended.done():
+            await _agents_life(folder, peer, ended, _start_agent(folder, nats_url, cooling_s))
+    finally:
+        await nats.close()
+
+
+async def _answer_until_the_end(peer: Peer) -> None:
+    while await asyncio.to_thread(sys.stdin.readline):
+        _say(json.dumps(peer.told))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def _agents_life(
+    folder: Path, peer: Peer, ended: asyncio.Task[None], agent: subprocess.Popen[bytes]
+) -> None:
+    """Until it is killed, or the node ends."""
     try:
         async with asyncio.timeout(_READY_S):
             await peer.feed()
-            while not (folder / SOCKET).exists():  # noqa: ASYNC110 # a folder tells of nothing
+            while not _is_serving(folder / SOCKET):  # noqa: ASYNC110 # a folder tells of nothing
                 await asyncio.sleep(0.02)
-        sys.stdout.write(f"{agent.pid}\n")
-        sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.read)
+        _say(str(agent.pid))
+        death = asyncio.create_task(asyncio.to_thread(agent.wait))
+        await asyncio.wait([death, ended], return_when=asyncio.FIRST_COMPLETED)
     finally:
         agent.send_signal(signal.SIGTERM)
         await asyncio.to_thread(agent.wait, 20)
-        await nats.close()
+
+
+def _is_serving(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def main() -> None:
     folder, addresses = Path(sys.argv[1]), int(sys.argv[2])
+    cooling_s = sys.argv[3] if len(sys.argv) > 3 else "130"
     isolate()
     _build_links()
     with nats_server() as server:
-        asyncio.run(_run(folder, addresses, server.url))
+        asyncio.run(_run(folder, addresses, cooling_s, server.url))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -54,10 +54,11 @@ class MemoryKernel:
                 else {wanted}
             )
 
-    def remove_link(self, name: str, mac: str) -> None:
-        link = self._links.get(name)
-        if link is not None and link.mac == mac:
-            del self._links[name]
+    def remove_links(self, links: Sequence[tuple[str, str]]) -> None:
+        for name, mac in links:
+            link = self._links.get(name)
+            if link is not None and link.mac == mac:
+                del self._links[name]
 
     def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
         return tuple(

@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
@@ -43,6 +43,7 @@ from .refusals import refusals
 # Chosen here, so that one batch can make a link and use it; far above what the kernel counts.
 _INDEX_MIN: Final = 1 << 24
 _INDEX_MAX: Final = (1 << 30) - 1
+_DOOMED_GROUP: Final = 0x6265_7274  # of links only while they are deleted
 _SIOCGIFHWADDR: Final = 0x8927
 _IFREQ: Final = struct.Struct("16sH6s16x")
 
@@ -114,12 +115,20 @@ class NetlinkKernel:
                 ]
             self._host.do(requests)
 
-    def remove_link(self, name: str, mac: str) -> None:
-        """Delete the link if it still has this MAC; its peer goes with it."""
-        index = self._index_of(name, mac)
-        if index is not None:
-            with refusals(f"delete link {name}"):
-                self._host.do([links.delete_link(index)])
+    def remove_links(self, ends: Sequence[tuple[str, str]]) -> None:
+        """Delete those that still have their MAC; their peers go with them."""
+        found = [self._index_of(name, mac) for name, mac in ends]
+        here = [index for index in found if index is not None]
+        with refusals(f"delete {len(here)} links"):
+            if len(here) == 1:
+                self._host.do([links.delete_link(here[0])])
+            elif here:
+                self._host.do(
+                    [
+                        *(links.set_group(index, _DOOMED_GROUP) for index in here),
+                        links.delete_group(_DOOMED_GROUP),
+                    ]
+                )
 
     def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
         """What of the wire is missing or wrong, in words; empty when all is there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -57,8 +57,8 @@ class Kernel(Protocol):
         """Rules and routes are gone when this returns. What is not there is no error."""
         ...
 
-    def remove_link(self, name: str, mac: str) -> None:
-        """Delete the link if it still has this MAC; its peer goes with it."""
+    def remove_links(self, links: Sequence[tuple[str, str]]) -> None:
+        """Delete those that still have their MAC (name, MAC); their peers go with them."""
         ...
 
     def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:

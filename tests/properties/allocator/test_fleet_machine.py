@@ -432,4 +432,4 @@ def test_a_fleet_loses_nothing(redis_server: RedisServer) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_fleet_loses_nothing_in_twenty_thousand_steps(redis_server: RedisServer) -> None:
-    assert _run(redis_server.url, examples=420, steps=50) >= 20_000
+    assert _run(redis_server.url, examples=460, steps=50) >= 20_000

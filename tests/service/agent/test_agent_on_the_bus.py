@@ -327,7 +327,7 @@ async def test_an_eni_that_the_cloud_took_away_carries_nobody_any_more(
 ) -> None:
     await node.offer(*POOL)
     await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
-    node.kernel.remove_link("eth1", ENI_MAC)
+    node.kernel.remove_links([("eth1", ENI_MAC)])
 
     order = offer(sequence=2, enis=(PRIMARY,))
     await node.calls.call(STOCK_OFFER, order, NODE)
