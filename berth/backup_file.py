@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from shared.clusters import Cluster
 from shared.errors import Refused
 from shared.messages.recovery import BackedUpLease
 
@@ -38,6 +39,7 @@ class Header(_Line):
     cluster: Annotated[str, Field(min_length=1)]
     at: AwareDatetime
     release: str
+    settings: Cluster | None = None  # what the cluster was enabled with
 
 
 class _Footer(_Line):
@@ -55,10 +57,23 @@ class Backup:
 
 
 def write_backup(
-    path: Path, leases: Iterable[BackedUpLease], *, cluster: str, at: datetime, release: str
+    path: Path,
+    leases: Iterable[BackedUpLease],
+    *,
+    cluster: str,
+    at: datetime,
+    release: str,
+    settings: Cluster | None = None,
 ) -> None:
     """Under its name it is whole and on the disk, or it is not there."""
-    header = Header(format=FORMAT, version=VERSION, cluster=cluster, at=at, release=release)
+    header = Header(
+        format=FORMAT,
+        version=VERSION,
+        cluster=cluster,
+        at=at,
+        release=release,
+        settings=settings,
+    )
     unfinished = path.with_name(f".{path.name}.unfinished")
     digest, count = hashlib.sha256(), 0
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

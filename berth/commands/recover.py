@@ -12,9 +12,11 @@ import typer
 from berth.backup_file import read_backup, write_backup
 from berth.commands.options import Json, RunDir, ask, deadline_of, who
 from berth.commands.output import EXIT_FAILED, say, show, show_json, warn
+from berth.enabling import fetch_status
 from berth.operator import operator_settings
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
+from shared.clusters import Cluster
 from shared.errors import Refused, TryLater
 from shared.messages.base import IdentityFields
 from shared.messages.recovery import (
@@ -48,10 +50,15 @@ Trial = Annotated[
 
 
 def backup(file: File, run_dir: RunDir) -> None:
-    """Write every fixed lease to a file."""
+    """Write every fixed lease, and what the cluster was enabled with, to a file."""
     cluster = operator_settings(run_dir).cluster
-    leases = ask(run_dir, _fetch_all)
-    write_backup(file, leases, cluster=cluster, at=SystemClock().now(), release=version())
+
+    async def read(bus: BusClient) -> tuple[list[BackedUpLease], Cluster | None]:
+        return await _fetch_all(bus), (await fetch_status(bus)).cluster
+
+    leases, record = ask(run_dir, read)
+    at = SystemClock().now()
+    write_backup(file, leases, cluster=cluster, at=at, release=version(), settings=record)
     say(f"{len(leases)} leases of cluster {cluster} are in {file}")
 
 
@@ -89,6 +96,9 @@ def restore(
         )
 
     async def put(bus: BusClient) -> LeasesRestored:
+        record = found.header.settings
+        if record is not None and (await fetch_status(bus)).cluster is None:
+            warn(f"the cluster has lost what it was enabled with: {_words_of(record)}")
         return await _restore_all(bus, found.leases, is_trial=is_trial, replace=replace)
 
     done = ask(run_dir, put)
@@ -104,6 +114,16 @@ def restore(
             show(rows, ("pod", "reason"), title="Left alone", as_json=False)
     if done.refused:
         sys.exit(EXIT_FAILED)
+
+
+def _words_of(record: Cluster) -> str:
+    """What to enable it with again."""
+    subnets = ", ".join(each.subnet for each in record.subnets)
+    fixed = "with" if record.has_fixed_ips else "without"
+    return (
+        f"modes {', '.join(record.modes)}; subnets {subnets}; {fixed} fixed IPs;"
+        f" {record.pods_max} pods a node. Enable it again with the same (berth enable --help)"
+    )
 
 
 async def _restore_all(

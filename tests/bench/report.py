@@ -56,7 +56,7 @@ between two runs of the same code was up to a quarter.
   processor time per acquire 0.75 of that, of the bus 0.5.
 - Records as arrays, read and written without models; a rebuild hears the journal by callback
   and reads ahead: `lease_bytes` 0.86 of before although workloads are counted now,
-  `recovery_100k` 0.69 on a busier machine.
+  `recovery_100k` 0.33.
 - The claim renewed during a rebuild, its leases read in pages: with two allocators
   `recovery_100k` did not come to an end within 120 s before.
 """

@@ -135,6 +135,7 @@ async def test_a_fixed_address_is_refused_where_fixed_ips_are_not_supported(
         assert await world.redis.hlen(lease_key(CLUSTER, "fixed")) == 0
 
 
+@pytest.mark.long
 async def test_an_enabling_goes_on_after_its_allocator_was_killed(world: EniWorld) -> None:
     operator = Operator(world.bus)
     async with allocator_process(world, **QUICK) as first:

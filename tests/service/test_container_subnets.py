@@ -30,7 +30,8 @@ QUICK = {"cluster_interval_s": 0.05}
 async def world(
     nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
 ) -> AsyncIterator[EniWorld]:
-    """Both services run; the cluster is enabled with one subnet of zone-1."""
+    """Both services run; the cluster is enabled with one subnet of zone-1, for one pod more
+    than an instance takes."""
     async with (
         eni_world(
             nats_server,
@@ -46,7 +47,7 @@ async def world(
         found.manager(),
         allocator(found, **QUICK),
     ):
-        await Operator(found.bus).enable("subnet-pods")
+        await Operator(found.bus).enable("subnet-pods", pods_max=11)
         yield found
 
 
@@ -270,8 +271,6 @@ async def test_a_foreign_address_that_comes_later_is_named(world: EniWorld) -> N
 async def test_a_node_below_the_pod_maximum_is_told_of_and_served(world: EniWorld) -> None:
     operator = Operator(world.bus)
     watched = await events_of(world, "node")
-    await operator.disable()
-    await operator.enable("subnet-pods", pods_max=11)
 
     agent = await world.agent("node-1", "ins-one")
     await agent.want_until(idle=2)

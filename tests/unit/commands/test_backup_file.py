@@ -11,7 +11,10 @@ import pytest
 
 from berth.backup_file import read_backup, write_backup
 from shared.addresses import AddressState
+from shared.annotations import NetworkMode
+from shared.clusters import Cluster, ContainerSubnet, Operation, Progress, Verb
 from shared.errors import Refused
+from shared.ids import SubnetId
 from shared.messages.base import IdentityFields
 from shared.messages.recovery import BackedUpLease
 
@@ -46,6 +49,28 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert found.leases == [lease(number) for number in range(3)]
     assert [each.name for each in tmp_path.iterdir()] == ["b"], "nothing unfinished is left"
     assert (tmp_path / "b").stat().st_mode & 0o077 == 0
+
+
+def test_what_the_cluster_was_enabled_with_is_in_it(tmp_path: Path) -> None:
+    settings = Cluster(
+        revision=3,
+        modes=(NetworkMode.SHARED,),
+        has_fixed_ips=True,
+        pods_max=30,
+        subnets=(ContainerSubnet(subnet=SubnetId("subnet-a"), since=AT),),
+        operation=Operation(
+            verb=Verb.ENABLE,
+            progress=Progress.SUCCEED,
+            step="done",
+            by="somebody",
+            began_at=AT,
+            changed_at=AT,
+        ),
+    )
+
+    write_backup(tmp_path / "b", [], cluster="test", at=AT, release="1", settings=settings)
+
+    assert read_backup(tmp_path / "b").header.settings == settings
 
 
 def test_a_backup_of_the_first_version_is_read() -> None:
