@@ -251,7 +251,7 @@ async def test_fifty_pods_up_and_down_with_restarts_in_between_leave_nothing(
     assert node.agent.attached() == {}
     assert await node.runtime.ready() == set()
     await until(lambda: node.host_links() == set())
-    assert node.our_rules() == 1  # of the connection mark: the node's own
+    assert node.our_rules() == 2  # of the connection mark and the pods' table: the node's own
     assert (await node.runtime.run("again")).address in map(str, ADDRESSES)
 
 
