@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
 from shared.errors import InvalidInput
@@ -19,6 +20,7 @@ PREFIX: Final = "tke.cloud.tencent.com/"
 NETWORKS: Final = PREFIX + "networks"
 DELETE_POLICY: Final = PREFIX + "vpc-ip-claim-delete-policy"
 EXPIRED_DURATION: Final = PREFIX + "claim-expired-duration"
+NOMINATED_IP: Final = PREFIX + "nominated-vpc-ip"
 RESOURCE_SHARED: Final = PREFIX + "eni-ip"
 RESOURCE_EXCLUSIVE: Final = PREFIX + "direct-eni"
 
@@ -59,6 +61,7 @@ class PodNetwork:
     policy: DeletePolicy
     expires_after: timedelta | None  # after the pod went; None: the cluster's default
     others: tuple[str, ...] = ()  # networks of other plugins, by name
+    nominated: IPv4Address | None = None  # the very address that it is to get
 
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -86,6 +89,7 @@ def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
         others=others,
         policy=_parse_policy(annotations.get(DELETE_POLICY)),
         expires_after=_parse_expiry(annotations.get(EXPIRED_DURATION)),
+        nominated=_parse_nominated(annotations.get(NOMINATED_IP)),
     )
 
 
@@ -119,3 +123,14 @@ def _parse_expiry(value: str | None) -> timedelta | None:
     if expiry is None or not EXPIRED_DURATION_MIN <= expiry <= EXPIRED_DURATION_MAX:
         raise InvalidInput.of(EXPIRED_DURATION, value, EXPIRED_DURATION_ALLOWED)
     return expiry
+
+
+def _parse_nominated(value: str | None) -> IPv4Address | None:
+    if value is None:
+        return None
+    try:
+        return IPv4Address(value)
+    except AddressValueError:
+        raise InvalidInput.of(
+            NOMINATED_IP, value, "one IPv4 address (no IPv6), such as 10.0.1.20"
+        ) from None
