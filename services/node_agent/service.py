@@ -14,11 +14,18 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final
 
-from shared.annotations import DeletePolicy, NetworkMode
+from shared.annotations import (
+    NETWORKS,
+    NOMINATED_IP,
+    DeletePolicy,
+    NetworkMode,
+    PodNetwork,
+)
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
     Busy,
+    InvalidInput,
     LeaseInUse,
     NotFound,
     PodUnknown,
@@ -182,7 +189,7 @@ class NodeAgent:
             return self._again(held, request)
         pod = await self._find_pod(request)
         attempt.mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
-        if pod is not None and pod.network.policy is DeletePolicy.NEVER:
+        if pod is not None and _wants_lease(pod.network, attempt.mode):
             attachment = await self._fixed_attachment(request, pod, attempt.mode, deadline)
         else:
             attachment = await self._immediate_attachment(request, pod, attempt, deadline)
@@ -235,6 +242,8 @@ class NodeAgent:
                 since=self._clock.now(),
                 workload=None if pod.owner is None else pod.owner.workload,
                 pods_max=None if pod.owner is None else pod.owner.pods_max,
+                policy=pod.network.policy,
+                nominated=pod.network.nominated,
             ),
             deadline,
         )
@@ -334,6 +343,17 @@ class NodeAgent:
 
     def _new_mac(self) -> str:
         return MAC_PREFIX + self._rng.randbytes(4).hex(":")
+
+
+def _wants_lease(network: PodNetwork, mode: NetworkMode) -> bool:
+    """Whether its address is a lease's; others come from stock."""
+    if network.nominated is not None and mode is NetworkMode.EXCLUSIVE:
+        raise InvalidInput.of(
+            f"{NOMINATED_IP} beside {NETWORKS} {mode}",
+            str(network.nominated),
+            f"none, or {NETWORKS} {NetworkMode.SHARED}",
+        )
+    return network.policy is DeletePolicy.NEVER or network.nominated is not None
 
 
 def _answer(attachment: Attachment) -> Wired:
