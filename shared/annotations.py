@@ -13,12 +13,14 @@ from enum import StrEnum
 from typing import Final
 
 from shared.errors import InvalidInput
+from shared.ids import SubnetId
 from shared.network_names import parse_network_names
 
 PREFIX: Final = "tke.cloud.tencent.com/"
 NETWORKS: Final = PREFIX + "networks"
 DELETE_POLICY: Final = PREFIX + "vpc-ip-claim-delete-policy"
 EXPIRED_DURATION: Final = PREFIX + "claim-expired-duration"
+NOMINATED_SUBNETS: Final = PREFIX + "nominated-eni-subnets"
 RESOURCE_SHARED: Final = PREFIX + "eni-ip"
 RESOURCE_EXCLUSIVE: Final = PREFIX + "direct-eni"
 
@@ -28,6 +30,11 @@ EXPIRED_DURATION_MIN: Final = timedelta(minutes=5)
 EXPIRED_DURATION_MAX: Final = timedelta(days=3650)  # longer is "never", and says so
 EXPIRED_DURATION_ALLOWED: Final = (
     "a Go duration of at least 5m and at most 87600h, such as 1h30m"
+)
+
+NOMINATED_SUBNETS_MAX: Final = 16
+NOMINATED_SUBNETS_ALLOWED: Final = (
+    f"1 to {NOMINATED_SUBNETS_MAX} different subnet ids, such as subnet-a1b2,subnet-c3d4"
 )
 
 
@@ -58,9 +65,11 @@ class PodNetwork:
     mode: NetworkMode | None  # None: the cluster's default network, or none of ours
     policy: DeletePolicy
     expires_after: timedelta | None  # after the pod went; None: the cluster's default
+    nominated_subnets: tuple[SubnetId, ...] = ()  # its address is to be of one; (): of any
     others: tuple[str, ...] = ()  # networks of other plugins, by name
 
 
+_SUBNET_ID: Final = re.compile(r"subnet-[0-9a-z-]{1,32}")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNIT_S: Final = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
@@ -84,6 +93,7 @@ def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
     return PodNetwork(
         mode=mode,
         others=others,
+        nominated_subnets=_parse_subnets(annotations.get(NOMINATED_SUBNETS)),
         policy=_parse_policy(annotations.get(DELETE_POLICY)),
         expires_after=_parse_expiry(annotations.get(EXPIRED_DURATION)),
     )
@@ -110,6 +120,21 @@ def _parse_policy(value: str | None) -> DeletePolicy:
         return DeletePolicy(value)
     except ValueError:
         raise InvalidInput.of(DELETE_POLICY, value, " or ".join(DeletePolicy)) from None
+
+
+def _parse_subnets(value: str | None) -> tuple[SubnetId, ...]:
+    """Sorted: pods that name the same subnets wait for the same addresses."""
+    if value is None:
+        return ()
+    names = [each.strip() for each in value.split(",")]
+    is_allowed = (
+        len(names) <= NOMINATED_SUBNETS_MAX
+        and len(set(names)) == len(names)
+        and all(_SUBNET_ID.fullmatch(each) for each in names)
+    )
+    if not is_allowed:
+        raise InvalidInput.of(NOMINATED_SUBNETS, value, NOMINATED_SUBNETS_ALLOWED)
+    return tuple(SubnetId(each) for each in sorted(names))
 
 
 def _parse_expiry(value: str | None) -> timedelta | None:
