@@ -18,6 +18,7 @@ from services.node_agent.cni.install import (
     CONFIG_LIST_NAME,
     MULTUS_TYPE,
     OtherNetwork,
+    install_drop_ins,
     install_plugin,
     other_networks,
     uninstall,
@@ -32,6 +33,10 @@ _PROBE_S: Final = 1.0
 BinDir = Annotated[Path, typer.Option("--bin-dir", help="Where the runtime finds plugins.")]
 ConfDir = Annotated[Path, typer.Option("--conf-dir", help="Where it finds networks.")]
 AgentDir = Annotated[Path, typer.Option("--agent-dir", help="The node agent's run folder.")]
+EtcDir = Annotated[
+    Path,
+    typer.Option("--etc-dir", help="Whose systemd and NetworkManager are told of our links."),
+]
 List = Annotated[
     bool,
     typer.Option("--list", help=f"Write {CONFIG_LIST_NAME} also while no node agent serves."),
@@ -39,6 +44,7 @@ List = Annotated[
 BIN_DIR: Final = Path("/opt/cni/bin")
 CONF_DIR: Final = Path("/etc/cni/net.d")
 RUN_DIR: Final = Path("/run/berth")
+ETC_DIR: Final = Path("/etc")
 
 
 @app.command()
@@ -46,12 +52,13 @@ def install(
     bin_dir: BinDir = BIN_DIR,
     conf_dir: ConfDir = CONF_DIR,
     agent_dir: AgentDir = RUN_DIR,
+    etc_dir: EtcDir = ETC_DIR,
     list_now: List = False,
     as_json: Json = False,
 ) -> None:
     """Put the plugin under its three names, and the list once the agent serves. By rename."""
     with _told():
-        installed = install_plugin(plugin_path(), bin_dir)
+        installed = [*install_plugin(plugin_path(), bin_dir), *install_drop_ins(etc_dir)]
         writes_list = list_now or _is_serving(agent_dir)
         if writes_list:
             installed.append(write_config_list(conf_dir, run_dir=agent_dir))
@@ -73,11 +80,14 @@ def install(
 
 @app.command("uninstall")
 def remove(
-    bin_dir: BinDir = BIN_DIR, conf_dir: ConfDir = CONF_DIR, as_json: Json = False
+    bin_dir: BinDir = BIN_DIR,
+    conf_dir: ConfDir = CONF_DIR,
+    etc_dir: EtcDir = ETC_DIR,
+    as_json: Json = False,
 ) -> None:
     """Remove what was installed: the list first, then the plugin."""
     with _told():
-        removed = uninstall(bin_dir, conf_dir)
+        removed = uninstall(bin_dir, conf_dir, etc_dir)
     if as_json:
         show_json({"removed": list(map(str, removed))})
         return

@@ -33,7 +33,6 @@ from .domain.ports import LeaseStore, Workloads
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION
 from .kubernetes import part
-from .kubernetes.facts import StoredFacts
 from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
 from .nominations import Nominations
@@ -112,36 +111,18 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
-            nats,
-            cluster=settings.cluster,
-            clock=clock,
-            in_flight_max=settings.in_flight_max,
+            nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
-        await server.serve_all(
-            ServiceName.ALLOCATOR,
-            _DESCRIPTION,
-            handlers(
-                allocator,
-                operations,
-                cluster.life,
-                books.recovery,
-                Pressure(leases, steps, lambda: keeper.current, clock),
-            ),
-        )
+        pressure = Pressure(leases, steps, lambda: keeper.current, clock)
+        served = handlers(allocator, operations, cluster.life, books.recovery, pressure)
+        await server.serve_all(ServiceName.ALLOCATOR, _DESCRIPTION, served)
         if kubernetes is not None:
-            facts = StoredFacts(
-                leases,
-                client,
-                clock,
-                has_fixed_ips=lambda: keeper.has_fixed_ips,
-                default_mode=settings.default_network,
-                zone_label=settings.zone_label,
-            )
             around = Surroundings(
                 leases=leases,
                 operations=operations,
-                facts=facts,
+                bus=client,
+                has_fixed_ips=lambda: keeper.has_fixed_ips,
                 clock=clock,
                 rng=rng,
                 nats=nats,

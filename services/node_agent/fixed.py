@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ from shared.runtime.pulse import Pulse
 
 from .bus import Bus, Signals
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
+from .failures import Failures, Wish
 from .ledger import Ledger
 from .links import NodeLinks
 from .registration import DEAD_LIFE, Registration, Row
@@ -77,6 +79,7 @@ class FixedLeases:
         rng: random.Random,
         node: NodeName,
         links: NodeLinks,
+        failures: Failures,
         learn_eni: Callable[[Acquired], None],
         signals: Signals,
     ) -> None:
@@ -87,6 +90,7 @@ class FixedLeases:
         self._rng = rng
         self._node = node
         self._links = links
+        self._failures = failures
         self._learn_eni = learn_eni
         self._signals = signals
         self._asking: dict[AttachmentKey, asyncio.Task[Claim]] = {}
@@ -134,12 +138,10 @@ class FixedLeases:
             self._waiting.pop(key, None)
             self._starving.discard(key)
 
-    def starving(self, mode: NetworkMode) -> int:
+    def starving(self) -> Counter[Wish]:
         """Pods that wait for an idle address to become their lease."""
         claims = (self._ledger.claims.get(key) for key in self._starving)
-        return sum(
-            each is not None and each.mode is mode and each.candidate is None for each in claims
-        )
+        return Counter(_wish(it) for it in claims if it is not None and it.candidate is None)
 
     def abandon(self, claim: Claim) -> None:
         """A DEL came. What is bound is released; what is asked is released once answered."""
@@ -182,12 +184,19 @@ class FixedLeases:
             chosen = self._ledger.idle(wanted.nominated)
         else:
             is_shared = wanted.mode is NetworkMode.SHARED
-            chosen = self._ledger.choose(self._links if is_shared else self._links.exclusive)
+            chosen = self._ledger.choose(
+                self._links if is_shared else self._links.exclusive, wanted.subnets
+            )
         if chosen is None:
             return wanted
         subnet = self._ledger.enis[chosen.eni].subnet
         candidate = CandidateAddress(address=chosen.address, eni=chosen.eni, subnet=subnet)
         return replace(wanted, candidate=candidate)
+
+    def _no_lease(self, claim: Claim) -> StockEmpty:
+        if claim.subnets:
+            return self._failures.no_address(_wish(claim))
+        return StockEmpty("no lease yet, and nothing idle on this node: more was asked for")
 
     def _start(self, claim: Claim) -> asyncio.Task[Claim]:
         task = asyncio.create_task(self._settle(claim.key), name=f"claim {claim.key}")
@@ -206,7 +215,7 @@ class FixedLeases:
     ) -> Claim:
         done, _ = await asyncio.wait({task}, timeout=self._left_s(deadline))
         if not done and key in self._starving:
-            raise StockEmpty("no lease yet, and nothing idle on this node: more was asked for")
+            raise self._no_lease(self._ledger.claims[key])
         if not done:
             raise Unavailable("no allocator gave a definite answer in time; asking goes on")
         return task.result()
@@ -342,6 +351,16 @@ class FixedLeases:
             self._ledger.change_claim(replace(bound, phase=ClaimPhase.RELEASING))
             self._signals.outbox.set()
             raise
+        if claim.subnets and acquired.subnet not in claim.subnets:
+            log.warning(
+                "existing lease wins over nominated subnets",
+                extra={
+                    "identity": str(bound.identity),
+                    "address": str(acquired.address),
+                    "subnet": acquired.subnet,
+                    "nominated": ",".join(claim.subnets),
+                },
+            )
         if bound.phase is ClaimPhase.RELEASING:
             self._signals.outbox.set()
         self._signals.stock_changed.give()
@@ -356,6 +375,10 @@ class FixedLeases:
 
     def _left_s(self, deadline: datetime) -> float:
         return max(0.0, (deadline - self._clock.now()).total_seconds())
+
+
+def _wish(claim: Claim) -> Wish:
+    return Wish(mode=claim.mode, subnets=claim.subnets)
 
 
 def _workload(claim: Claim) -> WorkloadFields | None:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.errors import TryLater
-from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
+from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid, SubnetId
 
 from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
 from .domain.devices import Capacity
@@ -317,8 +317,18 @@ class Ledger:
         if self.pods.pop(uid, None) is not None:
             self._book.remove_pod(uid)
 
-    def choose(self, usable: Container[EniId]) -> Holding | None:
-        return self.stock.choose(usable)
+    def choose(
+        self, usable: Container[EniId], subnets: Container[SubnetId] = ()
+    ) -> Holding | None:
+        """The next idle address; of a pod that names subnets, one of those."""
+        return self.stock.choose(self._of(usable, subnets) if subnets else usable)
+
+    def idle_in(self, usable: Container[EniId], subnets: Container[SubnetId]) -> int:
+        return self.stock.idle(self._of(usable, subnets))
+
+    def _of(self, usable: Container[EniId], subnets: Container[SubnetId]) -> frozenset[EniId]:
+        enis = (each for each in self.node.enis if each.subnet in subnets)
+        return frozenset(each.eni for each in enis if each.eni in usable)
 
 
 def _user(attachment: Attachment) -> User:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+from configparser import ConfigParser
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from berth.programs import base_environment, python_module
 from services.node_agent.cni.install import (
+    install_drop_ins,
     install_plugin,
     other_networks,
     uninstall,
@@ -105,7 +108,8 @@ def test_multus_stays_the_first_and_is_never_shadowed(conf_dir: Path) -> None:
 def test_the_command_installs_and_removes_and_names_its_neighbours(
     bin_dir: Path, conf_dir: Path, tmp_path: Path
 ) -> None:
-    folders = ("--bin-dir", str(bin_dir), "--conf-dir", str(conf_dir))
+    folders = ["--bin-dir", str(bin_dir), "--conf-dir", str(conf_dir)]
+    folders += ["--etc-dir", str(tmp_path / "no-etc")]
     conf_dir.mkdir(parents=True)
     (conf_dir / "00-multus.conf").write_text(json.dumps({"type": "multus"}))
 
@@ -126,7 +130,14 @@ def test_the_command_installs_and_removes_and_names_its_neighbours(
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    refused = berth("cni", "install", "--bin-dir", str(tmp_path / "file" / "bin"))
+    refused = berth(
+        "cni",
+        "install",
+        "--bin-dir",
+        str(tmp_path / "file" / "bin"),
+        "--etc-dir",
+        str(tmp_path),
+    )
 
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"berth: {tmp_path}/file")
@@ -134,14 +145,56 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_uninstalling_leaves_nothing_of_ours_and_all_of_others(
-    build_plugin: dict[str, Path], bin_dir: Path, conf_dir: Path
+    build_plugin: dict[str, Path], bin_dir: Path, conf_dir: Path, tmp_path: Path
 ) -> None:
     install_plugin(build_plugin["plain"], bin_dir)
     write_config_list(conf_dir, run_dir=Path("/run/berth"))
     (bin_dir / "loopback").touch()
 
-    uninstall(bin_dir, conf_dir)
-    again = uninstall(bin_dir, conf_dir)
+    uninstall(bin_dir, conf_dir, tmp_path)
+    again = uninstall(bin_dir, conf_dir, tmp_path)
 
     assert [path.name for path in bin_dir.iterdir()] == ["loopback"]
     assert (list(conf_dir.iterdir()), again) == ([], [])
+
+
+def test_the_machines_network_daemons_are_told_and_told_no_more(
+    bin_dir: Path, conf_dir: Path, tmp_path: Path
+) -> None:
+    etc = tmp_path / "etc-of-machine"
+    (etc / "systemd").mkdir(parents=True)
+    (etc / "NetworkManager" / "conf.d").mkdir(parents=True)
+    (etc / "NetworkManager" / "conf.d" / "99-other.conf").touch()
+
+    installed = install_drop_ins(etc)
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in installed} == {0o644}
+    networkd = _sections(etc / "systemd" / "networkd.conf.d" / "10-berth.conf")
+    assert networkd["Network"]["ManageForeignRoutingPolicyRules"] == "no"
+    assert networkd["Network"]["ManageForeignRoutes"] == "no"
+    links = _sections(etc / "systemd" / "network" / "00-berth.network")
+    assert [fnmatch("eni0123456789a", name) for name in links["Match"]["Name"].split()] == [
+        True,
+        False,
+    ]
+    assert links["Link"]["Unmanaged"] == "yes"
+    manager = _sections(etc / "NetworkManager" / "conf.d" / "10-berth.conf")
+    matched = manager["device-berth"]["match-device"].split(";")
+    assert fnmatch("interface-name:ene0123456789a", matched[1])
+    assert not any(fnmatch("interface-name:eth1", each) for each in matched)
+    assert manager["device-berth"]["managed"] == "0"
+
+    uninstall(bin_dir, conf_dir, etc)
+
+    assert [path.name for path in etc.rglob("*") if path.is_file()] == ["99-other.conf"]
+
+
+def test_a_machine_without_these_daemons_gets_no_file(tmp_path: Path) -> None:
+    assert install_drop_ins(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _sections(path: Path) -> ConfigParser:
+    parsed = ConfigParser()
+    parsed.read(path)
+    return parsed

@@ -304,7 +304,7 @@ async def test_a_late_unassignment_takes_no_address_from_a_pod(
             subnets=["subnet-small"],
             warm_addresses_min=1,
             warm_addresses_max=2,
-            cloud_in_flight_max_s=5.0,
+            cloud_in_flight_max_s=15.0,
             cloud_timeout_s=20.0,
         ) as world,
         cloud_gate(world.cloud.url) as (gate, url),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from services.node_agent.cni.drop_ins import drop_ins
 from shared.annotations import NetworkMode
 from shared.errors import Refused
 
@@ -86,9 +87,22 @@ def write_config_list(conf_dir: Path, *, run_dir: Path, pod_source: str | None =
     return path
 
 
-def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
+def install_drop_ins(etc_dir: Path) -> list[Path]:
+    """Have the machine's network daemons leave our links and rules alone."""
+    files = drop_ins(etc_dir)
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_by_rename(path, content, _CONFIG_MODE)
+    return list(files)
+
+
+def uninstall(bin_dir: Path, conf_dir: Path, etc_dir: Path) -> list[Path]:
     """Remove what was installed, the list first so that no new pod is sent to a plugin gone."""
-    paths = [conf_dir / CONFIG_LIST_NAME, *(bin_dir / name for name in PLUGIN_NAMES)]
+    paths = [
+        conf_dir / CONFIG_LIST_NAME,
+        *(bin_dir / name for name in PLUGIN_NAMES),
+        *drop_ins(etc_dir),
+    ]
     removed = [path for path in paths if path.exists()]
     for path in removed:
         path.unlink()

@@ -104,6 +104,7 @@ class Claim:
     pods_max: int | None = None  # of it at once: the identity becomes one of as many slots
     policy: DeletePolicy = DeletePolicy.NEVER
     nominated: IPv4Address | None = None  # by the pod
+    subnets: tuple[SubnetId, ...] = ()  # that the pod names for a lease it does not have yet
 
 
 class AttachmentIndex:

@@ -122,7 +122,7 @@ async def test_a_pod_with_a_controller_and_one_with_its_own_eni_name_no_address(
     whole = write_pod(
         tmp_path, "db-0", "uid-2", nominated=str(ELSEWHERE), network="tke-direct-eni"
     )
-    with pytest.raises(InvalidInput, match=r"beside .*networks tke-direct-eni"):
+    with pytest.raises(InvalidInput, match=r"nominated-vpc-ip: .* only with"):
         await node.add("c2", whole, "uid-2")
 
     assert stand_in.acquires == []
