@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import chain, count
 from typing import Any, Final
 
@@ -28,12 +28,14 @@ from shared.messages.subjects import (
     journal_commit_subject,
     journal_epoch_subject,
 )
+from shared.store.lease_records import RECORD_VERSION, StoredFormat
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
 from .journal_books import TIMEOUT_S, WRONG_LAST_SEQUENCE, JournalBooks
 from .journal_entries import NOTHING, Entry, Known, commit_body, rank_of
 from .journal_pages import EMPTIED_TTL, STEPS_MAX, OpenPages, entries_of, newest_of, page_body
 from .journal_stream import problem_of
+from .lease_codec import decode_lease
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +49,17 @@ class JetStreamJournal(JournalBooks):
     """The journal of one cluster."""
 
     def __init__(
-        self, nats: Client, cluster: ClusterName, *, writer: str, replicas: int = 1
+        self,
+        nats: Client,
+        cluster: ClusterName,
+        *,
+        writer: str,
+        replicas: int = 1,
+        stored_format: StoredFormat = RECORD_VERSION,
     ) -> None:
         super().__init__(nats, cluster, replicas=replicas)
         self._nats = nats
+        self._format = stored_format
         self._commit_subject = journal_commit_subject(cluster, writer)
         self._highest = Generation(0)  # of what this writer has ever sent
         self._epoch: JournalEpoch | None = None
@@ -68,7 +77,7 @@ class JetStreamJournal(JournalBooks):
         self._known.clear()
 
     async def write(self, leases: Sequence[Lease]) -> None:
-        await self._enter([Entry.of(lease) for lease in leases])
+        await self._enter([Entry.of(lease, self._format) for lease in leases])
 
     async def bury(self, lease: Lease) -> None:
         await self._enter([Entry.tombstone_of(lease)])
@@ -99,6 +108,9 @@ class JetStreamJournal(JournalBooks):
             _settle((future for _, future in batch), problem)
 
     async def _store(self, entries: Sequence[Entry]) -> None:
+        if self._format == 1:  # that release knows of no pages
+            await self._fold(entries, [])
+            return
         if self._pages.is_full:
             await self.fold()
         for _ in range(_ATTEMPTS):
@@ -152,6 +164,19 @@ class JetStreamJournal(JournalBooks):
             if page.sequence in seen and page.data:
                 await self._fold(entries_of(page.data), [page.subject])
 
+    async def rewrite_newer(self) -> AsyncGenerator[int, None]:
+        """How many of each batch are now of version 1; none of one that a step came between."""
+        async for batch in self._newer():
+            entries = []
+            for stored in batch:
+                lease = decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
+                entries.append(Entry.of(lease, self._format))
+                self._remember(entries[-1].token, Known(stored.sequence, entries[-1].rank))
+            if await self._commit(entries, []):
+                yield len(entries)
+            else:
+                await self._check_epoch()
+
     async def _fold(self, steps: Iterable[Entry], pages: list[str]) -> None:
         """Equal is done, newer is superseded; store the rest, or the epoch is lost."""
         entries = list(newest_of(steps).values())
@@ -184,17 +209,19 @@ class JetStreamJournal(JournalBooks):
     async def _commit(self, entries: Sequence[Entry], pages: Sequence[str]) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
         epoch = self._opened()
+        # Taken before anything is awaited: what is learned since belongs to newer steps.
+        expected = [self._sequence_of(entry) for entry in entries]
         self._batches += 1
         batch = {"Nats-Batch-Id": f"{self._writer}-{epoch.revision}-{self._batches}"}
         numbers = count(1)
         try:
-            for entry in entries:
+            for entry, sequence in zip(entries, expected, strict=True):
                 await self._nats.publish(
                     self._prefix + entry.token,
                     entry.body,
                     headers=batch
                     | {"Nats-Batch-Sequence": str(next(numbers))}
-                    | {"Nats-Expected-Last-Subject-Sequence": self._sequence_of(entry)}
+                    | {"Nats-Expected-Last-Subject-Sequence": sequence}
                     | entry.headers(),
                 )
             for page in pages:
