@@ -35,11 +35,10 @@ class WayBack:
 
     async def round(self) -> None:
         left = {name: await self._look(name, book) for name, book in self._books.items()}
-        if left != self._left_before:
-            told = "all is in the format of the release before"
-            log.warning(
-                told if not any(left.values()) else "newer records are left", extra=left
-            )
+        if any(left.values()):
+            log.info("newer records are left", extra=left)
+        elif left != self._left_before:
+            log.warning("all is in the format of the release before")
         self._left_before = left
 
     async def _look(self, name: str, book: Book) -> int:

@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import Any, Final
 
@@ -135,9 +135,9 @@ class JetStreamJournal(JournalBooks):
     async def _is_there(self, entries: Sequence[Entry]) -> bool:
         """Whether all were journaled before, or newer ones: a repeat is done in any epoch."""
         pages = newest_of([each async for each in self._paged()])
-        await self._learn([entry.token for entry in entries])
+        known = await self._learn(entries)
         return all(
-            self._known[each.token].rank >= each.rank
+            known[each.token].rank >= each.rank
             or (each.token in pages and pages[each.token].rank >= each.rank)
             for each in entries
         )
@@ -167,12 +167,12 @@ class JetStreamJournal(JournalBooks):
     async def rewrite_newer(self) -> AsyncGenerator[int, None]:
         """How many of each batch are now of version 1; none of one that a step came between."""
         async for batch in self._newer():
-            entries = []
+            entries, found = [], {}
             for stored in batch:
                 lease = decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
-                entries.append(Entry.of(lease, self._format))
-                self._remember(entries[-1].token, Known(stored.sequence, entries[-1].rank))
-            if await self._commit(entries, []):
+                entries.append(entry := Entry.of(lease, self._format))
+                found[entry.token] = Known(stored.sequence, entry.rank)
+            if await self._commit(entries, found, []):
                 yield len(entries)
             else:
                 await self._check_epoch()
@@ -182,10 +182,10 @@ class JetStreamJournal(JournalBooks):
         entries = list(newest_of(steps).values())
         self._count(entries)
         for _ in range(_ATTEMPTS):
-            await self._learn([entry.token for entry in entries])
+            known = await self._learn(entries)
             # A newer step is never overwritten, however its sequence came to be known.
-            entries = [each for each in entries if self._known[each.token].rank < each.rank]
-            if await self._commit(entries, pages):
+            entries = [each for each in entries if known[each.token].rank < each.rank]
+            if await self._commit(entries, known, pages):
                 return
             await self._check_epoch()
         raise Unavailable(f"the journal refused a batch {_ATTEMPTS} times")
@@ -206,22 +206,23 @@ class JetStreamJournal(JournalBooks):
         # Told before it is sure to be stored: too high makes a rebuild, too low loses a lease.
         self._highest = max([self._highest, *(entry.rank[0] for entry in entries)])
 
-    async def _commit(self, entries: Sequence[Entry], pages: Sequence[str]) -> bool:
+    async def _commit(
+        self, entries: Sequence[Entry], known: Mapping[str, Known], pages: Sequence[str]
+    ) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
         epoch = self._opened()
-        # Taken before anything is awaited: what is learned since belongs to newer steps.
-        expected = [self._sequence_of(entry) for entry in entries]
         self._batches += 1
         batch = {"Nats-Batch-Id": f"{self._writer}-{epoch.revision}-{self._batches}"}
         numbers = count(1)
         try:
-            for entry, sequence in zip(entries, expected, strict=True):
+            for entry in entries:
+                last = str(known[entry.token].sequence)
                 await self._nats.publish(
                     self._prefix + entry.token,
                     entry.body,
                     headers=batch
                     | {"Nats-Batch-Sequence": str(next(numbers))}
-                    | {"Nats-Expected-Last-Subject-Sequence": sequence}
+                    | {"Nats-Expected-Last-Subject-Sequence": last}
                     | entry.headers(),
                 )
             for page in pages:
@@ -267,21 +268,26 @@ class JetStreamJournal(JournalBooks):
         found: dict[str, Any] = json.loads(answer.data)
         return found
 
-    async def _learn(self, tokens: list[str]) -> None:
-        """What the journal holds of each, in one question for those that are not known."""
-        subjects = {self._prefix + each: each for each in tokens if each not in self._known}
+    async def _learn(self, entries: Iterable[Entry]) -> dict[str, Known]:
+        """What the journal holds of each, in one question for those that are not known.
+
+        As it was at one moment, by token: others write, learn and forget meanwhile, and a rank
+        of now beside a sequence of later would overwrite a newer step.
+        """
+        tokens = {entry.token for entry in entries}
+        known = {each: self._known[each] for each in tokens if each in self._known}
+        subjects = {self._prefix + each: each for each in tokens - known.keys()}
         if not subjects:
-            return
+            return known
         stored = await self._reads.last_of(list(subjects))
         for subject, token in subjects.items():
             found = stored.get(subject)
             last = NOTHING
             if found is not None:
                 last = Known(found.sequence, rank_of(found.data))
+            known[token] = last
             self._remember(token, last)
-
-    def _sequence_of(self, entry: Entry) -> str:
-        return str(self._known[entry.token].sequence)
+        return known
 
     def _remember(self, token: str, last: Known) -> None:
         self._known[token] = last
