@@ -22,7 +22,7 @@ from shared.store.connection import STORE_CONDITION, check_store, close_store, o
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
-from .adapters.cluster_world import BusInventories
+from .adapters.cluster_world import BusClusterWorld, BusInventories
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
 from .adapters.reported_pods import ReportedPods
@@ -33,9 +33,9 @@ from .domain.ports import LeaseStore, Workloads
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION
 from .kubernetes import part
-from .kubernetes.facts import StoredFacts
 from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
+from .nominations import Nominations
 from .operations import LeaseOperations
 from .parker import Parker
 from .pressure import Pressure
@@ -87,6 +87,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
             ReturningNodes(leases, steps, BusInventories(client), clock),
+            Nominations(leases, steps, BusClusterWorld(client, clock), lambda: keeper.current),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )
@@ -110,36 +111,18 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         loops.every("reaper", reaper.round, interval_s=settings.reap_interval_s)
 
         server = RequestServer(
-            nats,
-            cluster=settings.cluster,
-            clock=clock,
-            in_flight_max=settings.in_flight_max,
+            nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
-        await server.serve_all(
-            ServiceName.ALLOCATOR,
-            _DESCRIPTION,
-            handlers(
-                allocator,
-                operations,
-                cluster.life,
-                books.recovery,
-                Pressure(leases, steps, lambda: keeper.current, clock),
-            ),
-        )
+        pressure = Pressure(leases, steps, lambda: keeper.current, clock)
+        served = handlers(allocator, operations, cluster.life, books.recovery, pressure)
+        await server.serve_all(ServiceName.ALLOCATOR, _DESCRIPTION, served)
         if kubernetes is not None:
-            facts = StoredFacts(
-                leases,
-                client,
-                clock,
-                has_fixed_ips=lambda: keeper.has_fixed_ips,
-                default_mode=settings.default_network,
-                zone_label=settings.zone_label,
-            )
             around = Surroundings(
                 leases=leases,
                 operations=operations,
-                facts=facts,
+                bus=client,
+                has_fixed_ips=lambda: keeper.has_fixed_ips,
                 clock=clock,
                 rng=rng,
                 nats=nats,

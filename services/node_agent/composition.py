@@ -130,6 +130,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         rng=rng,
         node=me.node,
         links=links,
+        failures=failures,
         learn_eni=orders.learn_eni,
         signals=signals,
     )
@@ -169,18 +170,29 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         outbox=outbox,
         heartbeat=heartbeat,
         unlinker=unlinker,
-        cooling=Cooling(
-            ledger=ledger,
-            kernel=world.kernel,
-            failures=failures,
-            usable=links,
-            clock=clock,
-            signals=signals,
-            span=timedelta(seconds=settings.cooling_s),
-            least=timedelta(seconds=settings.cooling_least_s),
-        ),
+        cooling=_cooling(world, settings, ledger, failures, links, signals),
         signals=signals,
         clock=clock,
+    )
+
+
+def _cooling(
+    world: World,
+    settings: NodeAgentSettings,
+    ledger: Ledger,
+    failures: Failures,
+    links: NodeLinks,
+    signals: Signals,
+) -> Cooling:
+    return Cooling(
+        ledger=ledger,
+        kernel=world.kernel,
+        failures=failures,
+        usable=links,
+        clock=world.clock,
+        signals=signals,
+        span=timedelta(seconds=settings.cooling_s),
+        least=timedelta(seconds=settings.cooling_least_s),
     )
 
 

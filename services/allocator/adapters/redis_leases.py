@@ -12,6 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
+    NOMINATION_KEPT,
     AcquireStatus,
     ArriveStatus,
     Claim,
@@ -48,7 +49,7 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups, RedisFormats):
 
     async def acquire(self, claim: Claim) -> Step[AcquireStatus]:
         candidate = claim.candidate
-        expires = claim.expires_after
+        expires, named = claim.expires_after, claim.nomination
         reply = await self._step(
             "acquire",
             [
@@ -74,6 +75,9 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups, RedisFormats):
                 _pool(claim.pool) if claim.pool is not None else "",
                 pack_workload(claim.workload.local) if claim.workload is not None else "",
                 "1" if claim.is_exclusive else "0",
+                stored_policy(claim.policy),
+                *((str(named.address), named.subnet) if named is not None else ("", "")),
+                round(NOMINATION_KEPT.total_seconds()),
             ],
             fence=claim.fence,
         )

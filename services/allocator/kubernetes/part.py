@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,7 @@ from nats.aio.client import Client
 
 from services.allocator.domain.ports import LeaseStore
 from services.allocator.operations import LeaseOperations
+from shared.bus.client import BusClient
 from shared.clock import Clock
 from shared.kubernetes.client import KubernetesClient
 from shared.kubernetes.leadership import Leadership
@@ -19,11 +21,12 @@ from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
 
 from .definitions import ADDRESS, CLAIM
+from .facts import StoredFacts
 from .mirror import Mirror, MirrorLimits
 from .pod_events import PodEvents
 from .settings import KubernetesSettings
 from .trust import TrustKeeper
-from .webhook import PodFacts, Webhook
+from .webhook import Webhook
 
 _LEADER: Final = "berth-allocator-mirror"
 _EVENTS_PAUSE_S: Final = 0.05  # a round itself waits for events
@@ -35,7 +38,8 @@ class Surroundings:
 
     leases: LeaseStore
     operations: LeaseOperations
-    facts: PodFacts
+    bus: BusClient
+    has_fixed_ips: Callable[[], bool | None]  # None: not known
     clock: Clock
     rng: random.Random
     nats: Client
@@ -101,7 +105,15 @@ async def _start_webhook(
     loops: Loops,
     stack: AsyncExitStack,
 ) -> None:
-    webhook = Webhook(around.facts, listen=listen)
+    facts = StoredFacts(
+        around.leases,
+        around.bus,
+        around.clock,
+        has_fixed_ips=around.has_fixed_ips,
+        default_mode=settings.default_network,
+        zone_label=settings.zone_label,
+    )
+    webhook = Webhook(facts, listen=listen)
     stack.push_async_callback(webhook.aclose)
     await webhook.start()
     trust = TrustKeeper(

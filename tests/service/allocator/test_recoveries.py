@@ -106,7 +106,7 @@ async def test_full_allocators_answer_at_once_and_every_caller_is_served_in_the_
         asyncio.timeout(60),
         storm_on(nats_server, redis_server, in_flight_max=1) as storm,
     ):
-        await storm.answered(200)
+        await storm.answered(600)
 
     assert _told_busy() - before > 100, "the servers were never full"
     await _whole(storm, redis_server)
