@@ -6,7 +6,7 @@ Names and values are those of TKE's VPC-CNI mode; `parse_pod_network` is the onl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -97,6 +97,14 @@ def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
         policy=_parse_policy(annotations.get(DELETE_POLICY)),
         expires_after=_parse_expiry(annotations.get(EXPIRED_DURATION)),
     )
+
+
+def check_nomination(subnets: Sequence[SubnetId], mode: NetworkMode | None) -> None:
+    """Raises InvalidInput where an ENI of its own is to be in subnets that the pod names."""
+    if subnets and mode is NetworkMode.EXCLUSIVE:
+        raise InvalidInput.of(
+            NOMINATED_SUBNETS, ",".join(subnets), f"only with {NETWORKS}: {NetworkMode.SHARED}"
+        )
 
 
 def _parse_networks(value: str | None) -> tuple[NetworkMode | None, tuple[str, ...]]:

@@ -14,12 +14,11 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final
 
-from shared.annotations import NETWORKS, NOMINATED_SUBNETS, DeletePolicy, NetworkMode
+from shared.annotations import DeletePolicy, NetworkMode, check_nomination
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
     Busy,
-    InvalidInput,
     LeaseInUse,
     NotFound,
     PodUnknown,
@@ -341,13 +340,10 @@ class NodeAgent:
 
 
 def _wish(request: Add, pod: KnownPod | None) -> Wish:
-    """Raises InvalidInput where an ENI of its own is to be in subnets that the pod names."""
+    """Raises InvalidInput for a nomination that its mode does not allow."""
     mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
     subnets = () if pod is None else pod.network.nominated_subnets
-    if subnets and mode is NetworkMode.EXCLUSIVE:
-        raise InvalidInput.of(
-            NOMINATED_SUBNETS, ",".join(subnets), f"only with {NETWORKS}: {NetworkMode.SHARED}"
-        )
+    check_nomination(subnets, mode)
     return Wish(mode=mode, subnets=subnets)
 
 
