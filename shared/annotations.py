@@ -6,10 +6,11 @@ Names and values are those of TKE's VPC-CNI mode; `parse_pod_network` is the onl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
 from shared.errors import InvalidInput
@@ -20,6 +21,7 @@ PREFIX: Final = "tke.cloud.tencent.com/"
 NETWORKS: Final = PREFIX + "networks"
 DELETE_POLICY: Final = PREFIX + "vpc-ip-claim-delete-policy"
 EXPIRED_DURATION: Final = PREFIX + "claim-expired-duration"
+NOMINATED_IP: Final = PREFIX + "nominated-vpc-ip"
 NOMINATED_SUBNETS: Final = PREFIX + "nominated-eni-subnets"
 RESOURCE_SHARED: Final = PREFIX + "eni-ip"
 RESOURCE_EXCLUSIVE: Final = PREFIX + "direct-eni"
@@ -67,6 +69,7 @@ class PodNetwork:
     expires_after: timedelta | None  # after the pod went; None: the cluster's default
     nominated_subnets: tuple[SubnetId, ...] = ()  # its address is to be of one; (): of any
     others: tuple[str, ...] = ()  # networks of other plugins, by name
+    nominated: IPv4Address | None = None  # the very address that it is to get
 
 
 _SUBNET_ID: Final = re.compile(r"subnet-[0-9a-z-]{1,32}")
@@ -89,22 +92,36 @@ def parse_go_duration(text: str) -> timedelta | None:
 
 def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
     """Read a pod's annotations. Raises InvalidInput naming annotation, value and allowed."""
+    if NOMINATED_IP in annotations and NOMINATED_SUBNETS in annotations:
+        raise InvalidInput.of(
+            NOMINATED_SUBNETS, annotations[NOMINATED_SUBNETS], f"only without {NOMINATED_IP}"
+        )
     mode, others = _parse_networks(annotations.get(NETWORKS))
+    if NOMINATED_IP in annotations and NOMINATED_SUBNETS in annotations:
+        raise InvalidInput.of(
+            NOMINATED_SUBNETS,
+            annotations[NOMINATED_SUBNETS],
+            f"none beside {NOMINATED_IP}, which names the subnet as well",
+        )
     return PodNetwork(
         mode=mode,
         others=others,
         nominated_subnets=_parse_subnets(annotations.get(NOMINATED_SUBNETS)),
         policy=_parse_policy(annotations.get(DELETE_POLICY)),
         expires_after=_parse_expiry(annotations.get(EXPIRED_DURATION)),
+        nominated=_parse_nominated(annotations.get(NOMINATED_IP)),
     )
 
 
-def check_nomination(subnets: Sequence[SubnetId], mode: NetworkMode | None) -> None:
-    """Raises InvalidInput where an ENI of its own is to be in subnets that the pod names."""
-    if subnets and mode is NetworkMode.EXCLUSIVE:
-        raise InvalidInput.of(
-            NOMINATED_SUBNETS, ",".join(subnets), f"only with {NETWORKS}: {NetworkMode.SHARED}"
-        )
+def check_nomination(network: PodNetwork, mode: NetworkMode | None) -> None:
+    """Raises InvalidInput where an ENI of its own is to have what the pod names."""
+    if mode is not NetworkMode.EXCLUSIVE:
+        return
+    allowed = f"only with {NETWORKS}: {NetworkMode.SHARED}"
+    if network.nominated_subnets:
+        raise InvalidInput.of(NOMINATED_SUBNETS, ",".join(network.nominated_subnets), allowed)
+    if network.nominated is not None:
+        raise InvalidInput.of(NOMINATED_IP, str(network.nominated), allowed)
 
 
 def _parse_networks(value: str | None) -> tuple[NetworkMode | None, tuple[str, ...]]:
@@ -152,3 +169,14 @@ def _parse_expiry(value: str | None) -> timedelta | None:
     if expiry is None or not EXPIRED_DURATION_MIN <= expiry <= EXPIRED_DURATION_MAX:
         raise InvalidInput.of(EXPIRED_DURATION, value, EXPIRED_DURATION_ALLOWED)
     return expiry
+
+
+def _parse_nominated(value: str | None) -> IPv4Address | None:
+    if value is None:
+        return None
+    try:
+        return IPv4Address(value)
+    except AddressValueError:
+        raise InvalidInput.of(
+            NOMINATED_IP, value, "one IPv4 address (no IPv6), such as 10.0.1.20"
+        ) from None

@@ -31,7 +31,7 @@ def pod_network(metadata: MetadataShape, spec: PodBodyShape, *, at: str) -> PodN
     prefix = f"{at}." if at else ""
     try:
         network = parse_pod_network(metadata.annotations)
-        check_nomination(network.nominated_subnets, network.mode)
+        check_nomination(network, network.mode)
     except InvalidInput as error:
         raise InvalidInput(f"{prefix}metadata.annotations: {error}") from error
 

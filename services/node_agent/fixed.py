@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.annotations import DeletePolicy, NetworkMode
+from shared.annotations import NOMINATED_IP, NetworkMode
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
@@ -180,10 +180,13 @@ class FixedLeases:
                 )
 
     def _with_candidate(self, wanted: Claim) -> Claim:
-        is_shared = wanted.mode is NetworkMode.SHARED
-        chosen = self._ledger.choose(
-            self._links if is_shared else self._links.exclusive, wanted.subnets
-        )
+        if wanted.nominated is not None:
+            chosen = self._ledger.idle(wanted.nominated)
+        else:
+            is_shared = wanted.mode is NetworkMode.SHARED
+            chosen = self._ledger.choose(
+                self._links if is_shared else self._links.exclusive, wanted.subnets
+            )
         if chosen is None:
             return wanted
         subnet = self._ledger.enis[chosen.eni].subnet
@@ -231,6 +234,7 @@ class FixedLeases:
                     self._registration.lose(row)
                 elif error.code not in _INDEFINITE:
                     row.settle(sequence)
+                    self._check_nominated(key, row, sequence, error)
                     if error.code not in _SOON or not self._is_awaited(key):
                         self._refused(key, row, sequence)
                         raise
@@ -240,6 +244,8 @@ class FixedLeases:
             else:
                 row.settle(sequence)
                 self._learn_eni(acquired)
+                if acquired.note is not None:
+                    log.warning("not as the pod asked", extra={"note": acquired.note})
                 return self._bound(self._ledger.claims[key], acquired)
             await self._pause(next(waits))
             current = await self._row()
@@ -262,12 +268,30 @@ class FixedLeases:
         if claim.candidate is not None:
             return False
         better = self._with_candidate(claim)
+        if better.candidate is None and claim.nominated is not None:
+            return False
         if better.candidate is None:
             self._starving.add(key)
             self._signals.want.set()
             return False
         self._ledger.open_claim(better, self._clock.now())
         return True
+
+    def _check_nominated(
+        self, key: AttachmentKey, row: Row, sequence: int, error: BerthError
+    ) -> None:
+        """There is no lease, and the address that the pod names is used by another pod here."""
+        used = self._ledger.used_of(self._ledger.claims[key])
+        if error.code is not ErrorCode.STOCK_EMPTY or used is None:
+            return
+        self._refused(key, row, sequence)
+        user = self._ledger.users.get(used.address)
+        pod = "another" if user is None or user.pod is None else user.pod
+        raise LeaseInUse(
+            f"{NOMINATED_IP} of {self._ledger.claims[key].identity}: {used.address} is"
+            f" {used.state} on this node since {used.since:%H:%M:%S} (pod {pod}): nominate"
+            " another, or try again once it has rested"
+        ) from error
 
     def _is_awaited(self, key: AttachmentKey) -> bool:
         until = self._waiting.get(key)
@@ -284,9 +308,10 @@ class FixedLeases:
                 identity=IdentityFields.of(claim.identity),
                 attachment=AttachmentFields.of(claim.key),
                 pod_uid=claim.pod_uid,
-                policy=DeletePolicy.NEVER,
+                policy=claim.policy,
                 is_exclusive=claim.mode is NetworkMode.EXCLUSIVE,
                 expires_after=claim.expires_after,
+                nominated=claim.nominated if self._ledger.used_of(claim) is None else None,
                 candidate=None
                 if candidate is None
                 else Candidate(

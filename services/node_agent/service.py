@@ -180,7 +180,7 @@ class NodeAgent:
             return self._again(held, request)
         pod = await self._find_pod(request)
         attempt.wish = _wish(request, pod)
-        if pod is not None and pod.network.policy is DeletePolicy.NEVER:
+        if pod is not None and _wants_lease(pod):
             attachment = await self._fixed_attachment(request, pod, attempt.wish, deadline)
         else:
             attachment = await self._immediate_attachment(request, pod, attempt, deadline)
@@ -238,6 +238,8 @@ class NodeAgent:
                 since=self._clock.now(),
                 workload=None if pod.owner is None else pod.owner.workload,
                 pods_max=None if pod.owner is None else pod.owner.pods_max,
+                policy=pod.network.policy,
+                nominated=pod.network.nominated,
             ),
             deadline,
         )
@@ -339,12 +341,19 @@ class NodeAgent:
         return MAC_PREFIX + self._rng.randbytes(4).hex(":")
 
 
+def _wants_lease(pod: KnownPod) -> bool:
+    """Whether its address is a lease's; others come from stock."""
+    network = pod.network
+    return network.policy is DeletePolicy.NEVER or network.nominated is not None
+
+
 def _wish(request: Add, pod: KnownPod | None) -> Wish:
-    """Raises InvalidInput for a nomination that its mode does not allow."""
+    """Raises InvalidInput where an ENI of its own is to have what the pod names."""
     mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
-    subnets = () if pod is None else pod.network.nominated_subnets
-    check_nomination(subnets, mode)
-    return Wish(mode=mode, subnets=subnets)
+    if pod is None:
+        return Wish(mode=mode)
+    check_nomination(pod.network, mode)
+    return Wish(mode=mode, subnets=pod.network.nominated_subnets)
 
 
 def _answer(attachment: Attachment) -> Wired:

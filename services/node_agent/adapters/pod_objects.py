@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.node_agent.domain.ports import KnownPod, PodOwner
-from shared.annotations import DELETE_POLICY, DeletePolicy, parse_pod_network
+from shared.annotations import (
+    DELETE_POLICY,
+    NOMINATED_IP,
+    DeletePolicy,
+    parse_pod_network,
+)
 from shared.errors import InvalidInput, PodUnknown
 from shared.ids import PodName, PodUid, WorkloadName
 from shared.workloads import (
@@ -54,10 +60,24 @@ async def known_pod(
     if uid is not None and pod.metadata.uid != uid:
         raise PodUnknown(f"pod {name}: known with uid {pod.metadata.uid}, asked for {uid}")
     network = parse_pod_network(pod.metadata.annotations)
+    if network.nominated is not None:
+        _check_bare(name, network.nominated, pod.metadata.owner_references)
     owner = None
     if network.policy is DeletePolicy.NEVER:
         owner = await _owner(name, pod.metadata.owner_references, read_workload)
     return KnownPod(name=name, uid=PodUid(pod.metadata.uid), network=network, owner=owner)
+
+
+def _check_bare(
+    pod: PodName, nominated: IPv4Address, references: tuple[OwnerReference, ...]
+) -> None:
+    controller = controller_of(references)
+    if controller is not None:
+        raise InvalidInput.of(
+            f"{NOMINATED_IP} of pod {pod}, made by {controller.kind} {controller.name}",
+            str(nominated),
+            "no such annotation, except on a pod without a controller",
+        )
 
 
 async def _owner(

@@ -198,8 +198,8 @@ REFUSED: Final = {
             f"{NETWORKS}: tke-route-eni",
             f"{NETWORKS}: tke-direct-eni\n        {SUBNETS}: subnet-b,subnet-a",
         ),
-        f"document 1: spec.template.metadata.annotations: {SUBNETS}: 'subnet-a,subnet-b' is not "
-        f"allowed; allowed: only with {NETWORKS}: tke-route-eni",
+        f"document 1: spec.template.metadata.annotations: {SUBNETS}: 'subnet-a,subnet-b' is "
+        f"not allowed; allowed: only with {NETWORKS}: tke-route-eni",
     ),
     "an annotation that is no text": (
         changed("policy: Never", "policy: true"),
