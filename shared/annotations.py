@@ -92,10 +92,6 @@ def parse_go_duration(text: str) -> timedelta | None:
 
 def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
     """Read a pod's annotations. Raises InvalidInput naming annotation, value and allowed."""
-    if NOMINATED_IP in annotations and NOMINATED_SUBNETS in annotations:
-        raise InvalidInput.of(
-            NOMINATED_SUBNETS, annotations[NOMINATED_SUBNETS], f"only without {NOMINATED_IP}"
-        )
     mode, others = _parse_networks(annotations.get(NETWORKS))
     if NOMINATED_IP in annotations and NOMINATED_SUBNETS in annotations:
         raise InvalidInput.of(

@@ -92,11 +92,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     assert allowed in line
 
 
-def test_a_pod_names_its_address_or_its_subnets_and_not_both() -> None:
-    with pytest.raises(InvalidInput, match=r"nominated-eni-subnets: .*only without .*-vpc-ip"):
-        parse_pod_network({NOMINATED_SUBNETS: "subnet-a", NOMINATED_IP: "10.0.1.20"})
-
-
 def test_nominated_subnets_are_the_same_in_any_order() -> None:
     network = parse_pod_network({NOMINATED_SUBNETS: "subnet-b, subnet-a"})
 
