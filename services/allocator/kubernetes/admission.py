@@ -21,6 +21,7 @@ from shared.annotations import (
     DeletePolicy,
     NetworkMode,
     PodNetwork,
+    check_nomination,
     parse_pod_network,
 )
 from shared.errors import InvalidInput
@@ -133,6 +134,7 @@ def check(review: Review, facts: ClusterFacts) -> None:
             "Immediate: this cluster was enabled without fixed addresses",
         )
     mode = network.mode or facts.default_mode
+    check_nomination(network, mode)
     asked = [each for each in _RESOURCES if asks_for(pod.spec, each)]
     if mode is None and asked:
         raise InvalidInput(

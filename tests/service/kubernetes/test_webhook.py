@@ -20,6 +20,7 @@ from services.allocator.kubernetes.webhook import Webhook
 from shared.annotations import (
     DELETE_POLICY,
     NETWORKS,
+    NOMINATED_SUBNETS,
     RESOURCE_EXCLUSIVE,
     RESOURCE_SHARED,
     NetworkMode,
@@ -274,6 +275,11 @@ async def test_a_lease_that_cannot_be_looked_up_holds_no_pod_back(world: World) 
             {NETWORKS: "tke-route-eni", DELETE_POLICY: "Never"},
             False,
             "enabled without fixed addresses",
+        ),
+        (
+            {NETWORKS: "tke-direct-eni", NOMINATED_SUBNETS: "subnet-a"},
+            True,
+            f"'subnet-a' is not allowed; allowed: only with {NETWORKS}: tke-route-eni",
         ),
     ],
 )
