@@ -109,6 +109,17 @@ def parse_pod_network(annotations: Mapping[str, str]) -> PodNetwork:
     )
 
 
+def check_nomination(network: PodNetwork, mode: NetworkMode | None) -> None:
+    """Raises InvalidInput where an ENI of its own is to have what the pod names."""
+    if mode is not NetworkMode.EXCLUSIVE:
+        return
+    allowed = f"only with {NETWORKS}: {NetworkMode.SHARED}"
+    if network.nominated_subnets:
+        raise InvalidInput.of(NOMINATED_SUBNETS, ",".join(network.nominated_subnets), allowed)
+    if network.nominated is not None:
+        raise InvalidInput.of(NOMINATED_IP, str(network.nominated), allowed)
+
+
 def _parse_networks(value: str | None) -> tuple[NetworkMode | None, tuple[str, ...]]:
     """Ours, and those of other plugins that the pod has beside it or instead of it."""
     if value is None:

@@ -108,7 +108,7 @@ class Heartbeat:
         return self._failures.waiting(wish) + self._fixed.starving()[wish]
 
     def _waiting_in(self) -> tuple[WaitingIn, ...]:
-        """Pods that name subnets; what comes late waits until others of these are served."""
+        """Pods that name subnets, with a bound on how many nominations are told at a time."""
         named = self._failures.nominations()
         named |= {wish.subnets for wish in self._fixed.starving() if wish.subnets}
         return tuple(

@@ -14,18 +14,11 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final
 
-from shared.annotations import (
-    NETWORKS,
-    NOMINATED_IP,
-    NOMINATED_SUBNETS,
-    DeletePolicy,
-    NetworkMode,
-)
+from shared.annotations import DeletePolicy, NetworkMode, check_nomination
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
     Busy,
-    InvalidInput,
     LeaseInUse,
     NotFound,
     PodUnknown,
@@ -357,14 +350,10 @@ def _wants_lease(pod: KnownPod) -> bool:
 def _wish(request: Add, pod: KnownPod | None) -> Wish:
     """Raises InvalidInput where an ENI of its own is to have what the pod names."""
     mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
-    subnets = () if pod is None else pod.network.nominated_subnets
-    nominated = None if pod is None else pod.network.nominated
-    allowed = f"only with {NETWORKS}: {NetworkMode.SHARED}"
-    if subnets and mode is NetworkMode.EXCLUSIVE:
-        raise InvalidInput.of(NOMINATED_SUBNETS, ",".join(subnets), allowed)
-    if nominated is not None and mode is NetworkMode.EXCLUSIVE:
-        raise InvalidInput.of(NOMINATED_IP, str(nominated), allowed)
-    return Wish(mode=mode, subnets=subnets)
+    if pod is None:
+        return Wish(mode=mode)
+    check_nomination(pod.network, mode)
+    return Wish(mode=mode, subnets=pod.network.nominated_subnets)
 
 
 def _answer(attachment: Attachment) -> Wired:

@@ -1,7 +1,7 @@
 """Implements LeaseStore and EpochStore on Redis: one script a step, one flush for many steps.
 
 Here are the steps that agents ask for; `redis_ends` has those that end a lease, `redis_epochs`
-the recovery, `redis_books` the keys.
+the recovery, `redis_formats` the way back to an older release, `redis_books` the keys.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from .redis_backups import RedisBackups
 from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
+from .redis_formats import RedisFormats
 
 
-class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
+class RedisLeases(RedisEnds, RedisEpochs, RedisBackups, RedisFormats):
     """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:

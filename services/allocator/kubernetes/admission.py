@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.annotations import (
     DELETE_POLICY,
     NETWORKS,
-    NOMINATED_IP,
     RESOURCE_EXCLUSIVE,
     RESOURCE_OF_MODE,
     RESOURCE_SHARED,
     DeletePolicy,
     NetworkMode,
     PodNetwork,
+    check_nomination,
     parse_pod_network,
 )
 from shared.errors import InvalidInput
@@ -138,14 +138,11 @@ def check(review: Review, facts: ClusterFacts) -> None:
             "Immediate: this cluster was enabled without fixed addresses",
         )
     mode = network.mode or facts.default_mode
+    check_nomination(network, mode)
     if network.nominated is not None:
         meta = pod.metadata
         name = PodName(review.request.namespace or meta.namespace, meta.name or "(unnamed)")
         check_nominating(name, network.nominated, meta.owner_references)
-        if mode is NetworkMode.EXCLUSIVE:
-            raise InvalidInput.of(
-                NOMINATED_IP, str(network.nominated), f"only with {NETWORKS}: tke-route-eni"
-            )
     asked = [each for each in _RESOURCES if asks_for(pod.spec, each)]
     if mode is None and asked:
         raise InvalidInput(

@@ -21,6 +21,7 @@ from shared.annotations import (
     DELETE_POLICY,
     NETWORKS,
     NOMINATED_IP,
+    NOMINATED_SUBNETS,
     RESOURCE_EXCLUSIVE,
     RESOURCE_SHARED,
     NetworkMode,
@@ -278,6 +279,11 @@ async def test_a_lease_that_cannot_be_looked_up_holds_no_pod_back(world: World) 
         ),
         ({NETWORKS: "tke-route-eni", NOMINATED_IP: "fd00::9"}, True, "no IPv6"),
         ({NETWORKS: "tke-direct-eni", NOMINATED_IP: "10.0.1.9"}, True, "only with"),
+        (
+            {NETWORKS: "tke-direct-eni", NOMINATED_SUBNETS: "subnet-a"},
+            True,
+            f"'subnet-a' is not allowed; allowed: only with {NETWORKS}: tke-route-eni",
+        ),
     ],
 )
 async def test_what_is_not_allowed_is_refused_at_apply_with_what_is(
