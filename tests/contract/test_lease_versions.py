@@ -13,6 +13,7 @@ from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.domain.leases import AcquireStatus, RetainStatus
 from services.allocator.durability import WriteGate
 from shared.addresses import AddressState
+from shared.errors import EpochLost
 from shared.ids import AttachmentKey, Generation, Identity, Incarnation, NodeName, WorkloadName
 from shared.policies import LeasePolicy
 from shared.store.lease_records import RECORD_VERSION
@@ -129,3 +130,18 @@ async def test_a_rewritten_record_is_the_one_that_format_1_would_have_written(
     assert Version1.model_validate_json(body).c == lease.attachment
     assert decode_lease(token, body) == lease
     assert await older.count_newer() == 0
+
+
+async def test_a_server_that_is_not_the_epochs_own_is_not_written_again(
+    store: RedisLeases, redis: Redis
+) -> None:
+    token, written = BOUND.identity.token, encode_lease(BOUND)
+    await redis.hset(FIXED, token, written)
+    older = RedisLeases(redis, CLUSTER, WriteGate(), stored_format=1)
+    older.use_epoch(1)
+    await redis.hset(f"berth:{{{CLUSTER}}}:lease:epoch", "run_id", "of another server")
+
+    with pytest.raises(EpochLost):
+        await anext(older.rewrite_newer())
+
+    assert await redis.hget(FIXED, token) == written.encode()
