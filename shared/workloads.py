@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from shared.annotations import NOMINATED_IP
 from shared.errors import InvalidInput
-from shared.ids import WorkloadName
+from shared.ids import PodName, WorkloadName
 
 WORKLOAD_BYTES_MAX: Final = 1 << 20
 _SURGE_DEFAULT: Final = "25%"  # Kubernetes' own
@@ -52,6 +54,19 @@ class OwnerReference(_Shape):
 
 def controller_of(owners: tuple[OwnerReference, ...]) -> OwnerReference | None:
     return next((owner for owner in owners if owner.controller), None)
+
+
+def check_nominating(
+    pod: PodName, nominated: IPv4Address, owners: tuple[OwnerReference, ...]
+) -> None:
+    """All pods of a controller would name the same address. Raises InvalidInput."""
+    controller = controller_of(owners)
+    if controller is not None:
+        raise InvalidInput.of(
+            f"{NOMINATED_IP} of pod {pod}, made by {controller.kind} {controller.name}",
+            str(nominated),
+            "no such annotation, except on a pod without a controller",
+        )
 
 
 class _Metadata(_Shape):

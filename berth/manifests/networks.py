@@ -16,6 +16,7 @@ from shared.annotations import (
     RESOURCE_SHARED,
     NetworkMode,
     PodNetwork,
+    check_nomination,
     parse_pod_network,
 )
 from shared.errors import InvalidInput
@@ -30,6 +31,7 @@ def pod_network(metadata: MetadataShape, spec: PodBodyShape, *, at: str) -> PodN
     prefix = f"{at}." if at else ""
     try:
         network = parse_pod_network(metadata.annotations)
+        check_nomination(network, network.mode)
     except InvalidInput as error:
         raise InvalidInput(f"{prefix}metadata.annotations: {error}") from error
 

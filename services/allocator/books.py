@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from shared.bus.events import EventLog
 from shared.clock import Clock
 from shared.runtime.loops import Loops
+from shared.store.lease_records import RECORD_VERSION
 from shared.telemetry.health import Readiness
 
 from .adapters.journal import JetStreamJournal
@@ -22,6 +23,7 @@ from .durability import DurabilityWatch, WriteGate
 from .durable_steps import DurableSteps
 from .epochs import EpochKeeper
 from .recovery import RecoveryOperations
+from .way_back import WayBack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,10 @@ class Books:
         loops.every(
             "journal", self.epochs.finish_rounds, interval_s=settings.journal_interval_s
         )
+        if settings.stored_format < RECORD_VERSION:
+            way_back = WayBack({"store": self.leases, "journal": self.journal})
+            interval_s = settings.stored_format_interval_s
+            loops.every("way back", way_back.round, interval_s=interval_s)
         loops.every("folds", self.journal.fold, interval_s=settings.journal_fold_interval_s)
 
 
@@ -54,12 +60,16 @@ async def open_books(
 ) -> Books:
     """Raises Refused for a store that could lose what it acknowledged."""
     gate = WriteGate()
-    leases = RedisLeases(store, settings.cluster, gate)
+    leases = RedisLeases(store, settings.cluster, gate, stored_format=settings.stored_format)
     store_health = RedisHealth(store, is_durable=settings.durability == "disk")
     await store_health.check_settings()
     writer = uuid.uuid4().hex[:12]
     journal = JetStreamJournal(
-        nats, settings.cluster, writer=writer, replicas=settings.journal_replicas
+        nats,
+        settings.cluster,
+        writer=writer,
+        replicas=settings.journal_replicas,
+        stored_format=settings.stored_format,
     )
     await journal.ensure_stream()
     stack.push_async_callback(journal.aclose)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from shared.settings import Seconds
+from shared.store.lease_records import RECORD_VERSION, StoredFormat
 
 from .kubernetes.settings import KubernetesSettings
 
@@ -62,6 +63,13 @@ class AllocatorSettings(KubernetesSettings):
 
     journal_fold_interval_s: Seconds = 0.25
     """How often journaled steps are brought from this replica's pages to their own places."""
+
+    stored_format: StoredFormat = RECORD_VERSION
+    """The version of records that is written. 1: what the release before cannot read is written
+    again, until it could be started on these books; see docs/recovery.md."""
+
+    stored_format_interval_s: Seconds = 5.0
+    """How often it is looked for what is left of that."""
 
     journal_interval_s: Seconds = 2.0
     """How often steps that no replica has journaled are looked for."""

@@ -22,7 +22,7 @@ from shared.store.connection import STORE_CONDITION, check_store, close_store, o
 from shared.telemetry.health import HealthServer, Readiness
 
 from .adapters.bus_instances import BusInstances
-from .adapters.cluster_world import BusInventories
+from .adapters.cluster_world import BusClusterWorld, BusInventories
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
 from .adapters.reported_pods import ReportedPods
@@ -35,6 +35,7 @@ from .epochs import EPOCH_CONDITION
 from .kubernetes import part
 from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
+from .nominations import Nominations
 from .operations import LeaseOperations
 from .parker import Parker
 from .pressure import Pressure
@@ -86,6 +87,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
             keeper,
             TakeOvers(leases, steps, workloads, BusInstances(client, clock)),
             ReturningNodes(leases, steps, BusInventories(client), clock),
+            Nominations(leases, steps, BusClusterWorld(client, clock), lambda: keeper.current),
             default_expires_after=_span(settings.default_expires_after_s),
             default_policy=LeasePolicy(settings.default_policy),
         )

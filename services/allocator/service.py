@@ -14,11 +14,10 @@ from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
 from shared.clock import Clock
 from shared.errors import (
+    BerthError,
     InvalidInput,
     Moving,
     NotFound,
-    QuotaReached,
-    WrongSubnet,
 )
 from shared.ids import (
     EniId,
@@ -65,6 +64,7 @@ from .domain.leases import (
 )
 from .domain.ports import LeaseStore, ReportedView
 from .durable_steps import DurableSteps, EventTeller
+from .nominations import Nominations, ends_move, note_on
 from .returning import ReturningNodes
 from .takeovers import TakeOvers
 from .views import check_span, view_of
@@ -103,6 +103,7 @@ class Allocator:
         fixed_ips: FixedIpRule,
         take_overs: TakeOvers,
         returning: ReturningNodes,
+        nominations: Nominations,
         *,
         default_expires_after: timedelta | None,
         default_policy: LeasePolicy,
@@ -115,6 +116,7 @@ class Allocator:
         self._fixed_ips = fixed_ips
         self._take_overs = take_overs
         self._returning = returning
+        self._nominations = nominations
         self._default_expires_after = default_expires_after
         self._default_policy = default_policy
 
@@ -143,10 +145,12 @@ class Allocator:
 
     async def acquire(self, request: AcquireRequest) -> Acquired:
         """The identity's address, bound on this node; moved here first if it is elsewhere."""
-        if request.policy is not DeletePolicy.NEVER:
+        if request.policy is not DeletePolicy.NEVER and request.nominated is None:
             raise InvalidInput.of("policy", request.policy, "Never: others come from stock")
         claim = _claim(request, self._expires_after(request))
         self._fixed_ips.check_fixed(claim.identity)
+        if request.nominated is not None and claim.candidate is None:
+            claim = await self._nominations.settle(claim, request.nominated, request.deadline)
         moved: EniFields | None = None
         for _ in range(_STEPS_MAX):
             step = await self._steps.watched(self._leases.acquire(claim))
@@ -161,8 +165,9 @@ class Allocator:
             if not step.is_journaled:
                 await self._steps.make_durable(step.lease)
             if step.status is not AcquireStatus.MUST_MOVE:
-                self._steps.tell("bound", step.lease)
-                return _acquired(step.lease, claim, moved)
+                note = note_on(step.lease, request.nominated)
+                self._steps.tell("bound", step.lease, reason=note)
+                return _acquired(step.lease, claim, moved, note)
             self._steps.tell("moving", step.lease)
             moved = await self._move(step.lease, request.deadline)
         raise Moving(f"the address of {claim.identity} keeps moving: try again")
@@ -175,6 +180,8 @@ class Allocator:
         )
 
     def _expires_after(self, request: AcquireRequest) -> timedelta | None:
+        if request.policy is DeletePolicy.IMMEDIATE:
+            return timedelta(0)
         if request.expires_after is None:
             return self._default_expires_after
         return check_span(request.expires_after)
@@ -184,8 +191,9 @@ class Allocator:
         assert lease.moving_to is not None
         try:
             eni = await self._mover.move(lease, deadline)
-        except (WrongSubnet, QuotaReached):
-            await self._call_off(lease)
+        except BerthError as error:
+            if ends_move(lease, error):
+                await self._call_off(lease, error)
             raise
         step = await self._steps.watched(
             self._leases.arrive(lease.identity, lease.generation, lease.moving_to, eni.eni_id)
@@ -196,7 +204,10 @@ class Allocator:
             self._steps.tell("moved", step.lease)
         return eni
 
-    async def _call_off(self, lease: Lease) -> None:
+    async def _call_off(self, lease: Lease, error: BerthError) -> None:
+        if not lease.has_place:
+            await self._nominations.give_up(lease, error)
+            return
         # Refused before any cloud call: it is where it was, and free to go elsewhere. An ENI
         # may have left its node by then; parked, it is looked for wherever it is.
         if lease.is_exclusive or lease.node is None or lease.eni is None:
@@ -325,10 +336,15 @@ def _claim(request: AcquireRequest, expires_after: timedelta | None) -> Claim:
         workload=workload,
         pool=pool,
         is_exclusive=request.is_exclusive,
+        policy=LeasePolicy.IMMEDIATE
+        if request.policy is DeletePolicy.IMMEDIATE
+        else LeasePolicy.NEVER,
     )
 
 
-def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
+def _acquired(
+    lease: Lease, claim: Claim, moved: EniFields | None, note: str | None
+) -> Acquired:
     assert lease.eni is not None, "a bound lease has a place"
     candidate = claim.candidate
     return Acquired(
@@ -339,6 +355,7 @@ def _acquired(lease: Lease, claim: Claim, moved: EniFields | None) -> Acquired:
         candidate_taken=candidate is not None and candidate.address == lease.address,
         moved_eni=moved,
         identity=IdentityFields.of(lease.identity) if claim.pool is not None else None,
+        note=note,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from services.eni_manager.domain.errands import Urgency
 from services.eni_manager.domain.records import Demand
+from shared.ids import SubnetId
 
 
 class DemandView:
@@ -21,9 +23,18 @@ class DemandView:
         self.heard += 1
         self.is_doubtful = False
 
-    def offered(self, taken: int, *, heard_before: int) -> None:
+    def offered(self, taken_in: Counter[SubnetId], *, heard_before: int) -> None:
+        """The agent took as many addresses of each subnet."""
+        taken = taken_in.total()
         if self.heard == heard_before:
-            self.demand = replace(self.demand, idle=self.demand.idle + taken)
+            self.demand = replace(
+                self.demand,
+                idle=self.demand.idle + taken,
+                waiting_in=tuple(
+                    replace(it, idle=it.idle + sum(taken_in[each] for each in it.subnets))
+                    for it in self.demand.waiting_in
+                ),
+            )
         elif taken:
             # A want that crossed the offer counts the addresses, or does not.
             self.is_doubtful = True
@@ -32,7 +43,7 @@ class DemandView:
         self.demand = replace(self.demand, idle=max(0, self.demand.idle - count))
 
     def urgency(self) -> Urgency:
-        if self.demand.waiting:
+        if self.demand.has_waiting:
             return Urgency.POD
         has_any = self.demand.idle or self.demand.bound
         return Urgency.WARMTH if has_any else Urgency.JOIN

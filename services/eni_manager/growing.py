@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.domain import watermarks
 from services.eni_manager.domain.breakers import Breaker
+from services.eni_manager.domain.nominations import plan_nominated
 from services.eni_manager.domain.placement import (
     AddEniStep,
     AssignStep,
@@ -54,6 +55,7 @@ class Growing:
         self._observer = observer
         self._stock = stock
         self._demand = demand
+        self.nominated_shortages: tuple[BerthError, ...] = ()  # by the last plan
         self._limit = Breaker()  # of refusals that the quota does not explain
 
     def rooms(self) -> list[EniRoom]:
@@ -116,13 +118,19 @@ class Growing:
         if isinstance(step, AssignStep):
             await self._changes.addresses.assign(step.eni, step.count)
         else:
-            candidates = [each.subnet for each in self.usable_subnets() if not each.closed]
+            candidates = [
+                each.subnet
+                for each in self.usable_subnets()
+                if not each.closed and (not step.among or each.subnet in step.among)
+            ]
             await self._changes.additions.add(candidates or [step.subnet], step.count)
 
     def _plan(self) -> Growth:
         node, image = self._book.node, self._book.image
         if self._demand.is_doubtful or node.zone is None or node.vpc is None:
             return Growth(steps=(), shortage=None)
+        if nominated := self._plan_nominated(node.zone):
+            return Growth(steps=nominated, shortage=None)
         wanted = watermarks.lacking(
             self._demand.demand,
             coming=self._stock.coming(Purpose.SHARED),
@@ -130,6 +138,26 @@ class Growing:
             marks=self._tools.marks(node),
         )
         return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+
+    def _plan_nominated(self, zone: Zone) -> tuple[AssignStep | AddEniStep, ...]:
+        """For pods that name subnets; why not all of them can be served is kept to be told."""
+        node, demand = self._book.node, self._demand.demand
+        if not demand.waiting_in or node.vpc is None:
+            self.nominated_shortages = ()
+            return ()
+        pods_max = self._tools.marks(node).pods_max
+        planned = plan_nominated(
+            demand,
+            self._room(zone),
+            self._tools.subnets.in_vpc(node.vpc),
+            coming=self._stock.coming_in(Purpose.SHARED),
+            left_alone=self._tools.subnets.left_alone(),
+            addresses_left=None
+            if pods_max is None
+            else max(0, pods_max - len(self._book.image.addresses)),
+        )
+        self.nominated_shortages = planned.shortages
+        return planned.steps
 
     def capacity(self) -> Capacity | None:
         """None until the instance was looked at, or when its zone has no subnet."""

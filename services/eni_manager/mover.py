@@ -28,7 +28,7 @@ from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
 from shared.cloud.errors import CloudAway, CloudNotFound, CloudTaken
 from shared.cloud.words import AddressPhase, Eni
-from shared.errors import CloudRefused, Unavailable, WrongSubnet
+from shared.errors import CloudRefused, LeaseInUse, Unavailable, WrongSubnet
 from shared.ids import EniId, VpcId
 
 _ATTEMPTS_MAX = 4  # each begins by asking the cloud where the address is
@@ -52,7 +52,7 @@ class Mover:
             with urgent(Urgency.POD):
                 if lease.is_exclusive:
                     return await self._bring_whole(worker, move)
-                return await self._attempts(worker, move)
+                return await self._attempts(worker, move, has_place=lease.has_place)
 
     async def _bring_whole(self, worker: NodeWorker, move: Move) -> EniRecord:
         holder = await self._holder(worker, move)
@@ -64,17 +64,21 @@ class Mover:
             )
         return await self._whole.bring(worker, move, holder)
 
-    async def _attempts(self, worker: NodeWorker, move: Move) -> EniRecord:
+    async def _attempts(self, worker: NodeWorker, move: Move, *, has_place: bool) -> EniRecord:
         for _ in range(_ATTEMPTS_MAX):
-            if arrived := await self._attempt(worker, move):
+            if arrived := await self._attempt(worker, move, has_place=has_place):
                 return arrived
         raise Unavailable(f"{move.address} changes its place faster than it can be followed")
 
-    async def _attempt(self, worker: NodeWorker, move: Move) -> EniRecord | None:
+    async def _attempt(
+        self, worker: NodeWorker, move: Move, *, has_place: bool
+    ) -> EniRecord | None:
         """None: the address is not where it was a moment ago, look again."""
         vpc = worker.book.node.vpc
         assert vpc is not None, "a node that has joined has a VPC"
         holder = await self._holder(worker, move)
+        if holder is not None and not has_place:
+            self._check_unused(worker, move, holder)
         if holder is not None and holder.eni in worker.book.image.enis:
             return await self._arrive(worker, move, holder.eni)
         if holder is not None:
@@ -160,6 +164,22 @@ class Mover:
             raise CloudRefused(
                 f"{move.address} of {move.identity} is on {holder.eni}, which is not an ENI of"
                 f" cluster {self._tools.cluster}: somebody else took the address"
+            )
+
+    def _check_unused(self, worker: NodeWorker, move: Move, holder: Eni) -> None:
+        """A nominated address is taken from nobody. On its own node the agent knows best: it
+        asks for none that a pod there has."""
+        if holder.primary_address == move.address:
+            raise CloudRefused(
+                f"{move.address}, which {move.identity} nominates, is the primary address of"
+                f" {holder.eni}: nominate an address that no ENI has"
+            )
+        self._check_ours(move, holder)
+        if holder.eni not in worker.book.image.enis:
+            raise LeaseInUse(
+                f"{move.address}, which {move.identity} nominates, is on {holder.eni} of"
+                f" instance {holder.instance}: that node's stock or one of its pods has it;"
+                " nominate an address that no node has"
             )
 
     async def _place(self, worker: NodeWorker, move: Move) -> EniId:

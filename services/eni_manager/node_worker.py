@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
@@ -157,7 +158,8 @@ class NodeWorker:
         await self._room.ask(shared, self._demand.demand.waiting)
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
-        told = dict.fromkeys(str(each) for each in (*shortages, shared) if each)
+        shortages += [*self.growing.nominated_shortages, shared]
+        told = dict.fromkeys(str(each) for each in shortages if each)
         return "; ".join(told) or None
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
@@ -254,10 +256,12 @@ class NodeWorker:
             heard = self._demand.heard
             taken = await self.stock.offer()
             self._unaware = False
-            self._demand.offered(taken[Purpose.SHARED], heard_before=heard)
+            shared = Counter(it.subnet for it in taken if it.purpose is Purpose.SHARED)
+            whole = sum(it.purpose is Purpose.EXCLUSIVE for it in taken)
+            self._demand.offered(shared, heard_before=heard)
             if self._demand.heard == heard:
-                self.whole.taken(taken[Purpose.EXCLUSIVE])
-            elif taken[Purpose.EXCLUSIVE]:
+                self.whole.taken(whole)
+            elif whole:
                 self._demand.is_doubtful = True
 
     async def _judge_fit(self) -> None:

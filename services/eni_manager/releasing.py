@@ -83,7 +83,7 @@ class Releasing:
             ready=demand.idle + demand.cooling + self._stock.coming(Purpose.SHARED),
             warm_max=self._tools.marks(self._book.node).warm_max,
         )
-        if chosen is None or demand.waiting:
+        if chosen is None or demand.has_waiting:
             return
         if now_s - self._empty_since_s[chosen] < self._tools.limits.eni_rest_s:
             return

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 
 from services.eni_manager.domain.records import (
     AddressRecord,
+    EniRecord,
     Hold,
     Intent,
     IntentKind,
@@ -23,7 +24,7 @@ from services.eni_manager.domain.records import (
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.errors import EpochLost, Unavailable
-from shared.ids import EniId
+from shared.ids import EniId, SubnetId
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +42,22 @@ class Stock:
 
     def coming(self, purpose: Purpose) -> int:
         """Addresses on ENIs of this purpose that the agent will be offered."""
+        return self.coming_in(purpose).total()
+
+    def coming_in(self, purpose: Purpose) -> Counter[SubnetId]:
+        """The same by subnet."""
         enis = self._book.image.enis
-        return sum(
-            each.eni in enis
+        return Counter(
+            enis[each.eni].subnet
+            for each in self._book.image.held(Hold.ASSIGNING)
+            if each.eni in enis
             and enis[each.eni].purpose is purpose
             and each.address not in self._kept_back
-            for each in self._book.image.held(Hold.ASSIGNING)
         )
 
-    async def offer(self, *, without: EniId | None = None) -> Counter[Purpose]:
-        """Offer everything the agent has not taken; how many it took, by the purpose of their
-        ENIs. An ENI that is about to be removed is named no more. Raises Unavailable."""
+    async def offer(self, *, without: EniId | None = None) -> list[EniRecord]:
+        """Offer everything the agent has not taken; the ENI of each address it took. An ENI
+        that is about to be removed is named no more. Raises Unavailable."""
         image = self._book.image
         offered = [
             each for each in image.held(Hold.ASSIGNING) if each.address not in self._kept_back
@@ -67,7 +73,7 @@ class Stock:
         await self._book.write(put=[replace(each, hold=Hold.GIVEN) for each in taken])
         if refused:
             await self._book.write(put=await self._judge(refused))
-        return Counter(image.enis[each.eni].purpose for each in taken if each.eni in image.enis)
+        return [image.enis[each.eni] for each in taken if each.eni in image.enis]
 
     async def look_at_embargoes(self) -> bool:
         """Whether one has ended: a late call may have taken what it was about off its ENI, so
@@ -158,7 +164,7 @@ class Stock:
         eni = self._book.image.enis.get(record.eni)
         subnet = None if eni is None else self._tools.subnets.find(eni.subnet)
         is_full = subnet is not None and subnet.free == 0
-        return is_full and not self._book.node.demand.waiting
+        return is_full and not self._book.node.demand.has_waiting
 
     async def _judge(self, refused: list[AddressRecord]) -> list[AddressRecord]:
         """A refused address is a fixed lease's here, by the store's word or the agent's, which

@@ -130,6 +130,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         rng=rng,
         node=me.node,
         links=links,
+        failures=failures,
         learn_eni=orders.learn_eni,
         signals=signals,
     )

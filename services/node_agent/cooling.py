@@ -20,7 +20,7 @@ from shared.telemetry.metrics import COOLING_SHORTENED_TOTAL
 from .bus import Signals
 from .domain.attachments import ClaimPhase
 from .domain.ports import Kernel
-from .failures import Failures
+from .failures import Failures, Wish
 from .ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Cooling:
             and not claim.is_abandoned
             for claim in self._ledger.claims.values()
         )
-        return claims + self._failures.waiting_now[NetworkMode.SHARED]
+        return claims + self._failures.waiting_now[Wish(mode=NetworkMode.SHARED)]
 
     def _rest_early(self, count: int) -> int:
         chosen = self._ledger.stock.longest_cooling(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.annotations import DeletePolicy, NetworkMode
+from shared.annotations import NOMINATED_IP, NetworkMode
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
@@ -41,6 +42,7 @@ from shared.runtime.pulse import Pulse
 
 from .bus import Bus, Signals
 from .domain.attachments import CandidateAddress, Claim, ClaimPhase
+from .failures import Failures, Wish
 from .ledger import Ledger
 from .links import NodeLinks
 from .registration import DEAD_LIFE, Registration, Row
@@ -77,6 +79,7 @@ class FixedLeases:
         rng: random.Random,
         node: NodeName,
         links: NodeLinks,
+        failures: Failures,
         learn_eni: Callable[[Acquired], None],
         signals: Signals,
     ) -> None:
@@ -87,6 +90,7 @@ class FixedLeases:
         self._rng = rng
         self._node = node
         self._links = links
+        self._failures = failures
         self._learn_eni = learn_eni
         self._signals = signals
         self._asking: dict[AttachmentKey, asyncio.Task[Claim]] = {}
@@ -134,12 +138,10 @@ class FixedLeases:
             self._waiting.pop(key, None)
             self._starving.discard(key)
 
-    def starving(self, mode: NetworkMode) -> int:
+    def starving(self) -> Counter[Wish]:
         """Pods that wait for an idle address to become their lease."""
         claims = (self._ledger.claims.get(key) for key in self._starving)
-        return sum(
-            each is not None and each.mode is mode and each.candidate is None for each in claims
-        )
+        return Counter(_wish(it) for it in claims if it is not None and it.candidate is None)
 
     def abandon(self, claim: Claim) -> None:
         """A DEL came. What is bound is released; what is asked is released once answered."""
@@ -178,13 +180,23 @@ class FixedLeases:
                 )
 
     def _with_candidate(self, wanted: Claim) -> Claim:
-        is_shared = wanted.mode is NetworkMode.SHARED
-        chosen = self._ledger.choose(self._links if is_shared else self._links.exclusive)
+        if wanted.nominated is not None:
+            chosen = self._ledger.idle(wanted.nominated)
+        else:
+            is_shared = wanted.mode is NetworkMode.SHARED
+            chosen = self._ledger.choose(
+                self._links if is_shared else self._links.exclusive, wanted.subnets
+            )
         if chosen is None:
             return wanted
         subnet = self._ledger.enis[chosen.eni].subnet
         candidate = CandidateAddress(address=chosen.address, eni=chosen.eni, subnet=subnet)
         return replace(wanted, candidate=candidate)
+
+    def _no_lease(self, claim: Claim) -> StockEmpty:
+        if claim.subnets:
+            return self._failures.no_address(_wish(claim))
+        return StockEmpty("no lease yet, and nothing idle on this node: more was asked for")
 
     def _start(self, claim: Claim) -> asyncio.Task[Claim]:
         task = asyncio.create_task(self._settle(claim.key), name=f"claim {claim.key}")
@@ -203,7 +215,7 @@ class FixedLeases:
     ) -> Claim:
         done, _ = await asyncio.wait({task}, timeout=self._left_s(deadline))
         if not done and key in self._starving:
-            raise StockEmpty("no lease yet, and nothing idle on this node: more was asked for")
+            raise self._no_lease(self._ledger.claims[key])
         if not done:
             raise Unavailable("no allocator gave a definite answer in time; asking goes on")
         return task.result()
@@ -222,6 +234,7 @@ class FixedLeases:
                     self._registration.lose(row)
                 elif error.code not in _INDEFINITE:
                     row.settle(sequence)
+                    self._check_nominated(key, row, sequence, error)
                     if error.code not in _SOON or not self._is_awaited(key):
                         self._refused(key, row, sequence)
                         raise
@@ -231,6 +244,8 @@ class FixedLeases:
             else:
                 row.settle(sequence)
                 self._learn_eni(acquired)
+                if acquired.note is not None:
+                    log.warning("not as the pod asked", extra={"note": acquired.note})
                 return self._bound(self._ledger.claims[key], acquired)
             await self._pause(next(waits))
             current = await self._row()
@@ -253,12 +268,30 @@ class FixedLeases:
         if claim.candidate is not None:
             return False
         better = self._with_candidate(claim)
+        if better.candidate is None and claim.nominated is not None:
+            return False
         if better.candidate is None:
             self._starving.add(key)
             self._signals.want.set()
             return False
         self._ledger.open_claim(better, self._clock.now())
         return True
+
+    def _check_nominated(
+        self, key: AttachmentKey, row: Row, sequence: int, error: BerthError
+    ) -> None:
+        """There is no lease, and the address that the pod names is used by another pod here."""
+        used = self._ledger.used_of(self._ledger.claims[key])
+        if error.code is not ErrorCode.STOCK_EMPTY or used is None:
+            return
+        self._refused(key, row, sequence)
+        user = self._ledger.users.get(used.address)
+        pod = "another" if user is None or user.pod is None else user.pod
+        raise LeaseInUse(
+            f"{NOMINATED_IP} of {self._ledger.claims[key].identity}: {used.address} is"
+            f" {used.state} on this node since {used.since:%H:%M:%S} (pod {pod}): nominate"
+            " another, or try again once it has rested"
+        ) from error
 
     def _is_awaited(self, key: AttachmentKey) -> bool:
         until = self._waiting.get(key)
@@ -275,9 +308,10 @@ class FixedLeases:
                 identity=IdentityFields.of(claim.identity),
                 attachment=AttachmentFields.of(claim.key),
                 pod_uid=claim.pod_uid,
-                policy=DeletePolicy.NEVER,
+                policy=claim.policy,
                 is_exclusive=claim.mode is NetworkMode.EXCLUSIVE,
                 expires_after=claim.expires_after,
+                nominated=claim.nominated if self._ledger.used_of(claim) is None else None,
                 candidate=None
                 if candidate is None
                 else Candidate(
@@ -317,6 +351,16 @@ class FixedLeases:
             self._ledger.change_claim(replace(bound, phase=ClaimPhase.RELEASING))
             self._signals.outbox.set()
             raise
+        if claim.subnets and acquired.subnet not in claim.subnets:
+            log.warning(
+                "existing lease wins over nominated subnets",
+                extra={
+                    "identity": str(bound.identity),
+                    "address": str(acquired.address),
+                    "subnet": acquired.subnet,
+                    "nominated": ",".join(claim.subnets),
+                },
+            )
         if bound.phase is ClaimPhase.RELEASING:
             self._signals.outbox.set()
         self._signals.stock_changed.give()
@@ -331,6 +375,10 @@ class FixedLeases:
 
     def _left_s(self, deadline: datetime) -> float:
         return max(0.0, (deadline - self._clock.now()).total_seconds())
+
+
+def _wish(claim: Claim) -> Wish:
+    return Wish(mode=claim.mode, subnets=claim.subnets)
 
 
 def _workload(claim: Claim) -> WorkloadFields | None:

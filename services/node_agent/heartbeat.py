@@ -8,13 +8,21 @@ from datetime import timedelta
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.clock import Clock
-from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, WantRequest
+from shared.messages.base import BATCH_MAX
+from shared.messages.nodes import (
+    NODE_WANT,
+    WAITING_IN_MAX,
+    NodeCapacity,
+    StockCounts,
+    WaitingIn,
+    WantRequest,
+)
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import EXCLUSIVE_ENIS, STOCK_ADDRESSES
 
 from .bus import Bus
 from .domain.devices import Capacity
-from .failures import Failures
+from .failures import Failures, Wish
 from .fixed import FixedLeases
 from .ledger import Ledger
 from .links import NodeLinks
@@ -51,7 +59,6 @@ class Heartbeat:
         self._readiness = readiness
         self._clock = clock
         self._me = me
-        self._problem: str | None = None
 
     async def beat(self) -> None:
         counts, exclusive = self.counts(), self._counted(NetworkMode.EXCLUSIVE)
@@ -72,13 +79,14 @@ class Heartbeat:
                 group=self._me.group,
                 warm_min=self._me.warm_min,
                 warm_max=self._me.warm_max,
+                waiting_in=self._waiting_in(),
             ),
             self._me.node,
         )
         if wanted.capacity is not None:
             self._ledger.learn_capacity(_capacity(wanted.capacity))
-        if wanted.problem != self._problem:
-            self._problem = wanted.problem
+        if wanted.problem != self._failures.node_problem:
+            self._failures.node_problem = wanted.problem
             log.warning("node has a problem", extra={"problem": wanted.problem or "none"})
 
     def counts(self) -> StockCounts:
@@ -93,7 +101,25 @@ class Heartbeat:
             cooling=states[AddressState.COOLING],
             bound_immediate=states[AddressState.BOUND_IMMEDIATE],
             bound_fixed=states[AddressState.BOUND_FIXED],
-            waiting=self._failures.waiting(mode) + self._fixed.starving(mode),
+            waiting=self._waiting(Wish(mode=mode)),
+        )
+
+    def _waiting(self, wish: Wish) -> int:
+        return self._failures.waiting(wish) + self._fixed.starving()[wish]
+
+    def _waiting_in(self) -> tuple[WaitingIn, ...]:
+        """Pods that name subnets, with a bound on how many nominations are told at a time."""
+        named = self._failures.nominations()
+        named |= {wish.subnets for wish in self._fixed.starving() if wish.subnets}
+        return tuple(
+            WaitingIn(
+                subnets=list(subnets),
+                count=min(
+                    self._waiting(Wish(mode=NetworkMode.SHARED, subnets=subnets)), BATCH_MAX
+                ),
+                idle=self._ledger.idle_in(self._links, subnets),
+            )
+            for subnets in sorted(named)[:WAITING_IN_MAX]
         )
 
     def _show(self, counts: StockCounts, exclusive: StockCounts) -> None:
@@ -107,7 +133,9 @@ class Heartbeat:
         if self._links.names and len(self._ledger.stock):
             self._readiness.set(STOCK_CONDITION)
         else:
-            self._readiness.clear(STOCK_CONDITION, self._problem or "no address came yet")
+            self._readiness.clear(
+                STOCK_CONDITION, self._failures.node_problem or "no address came yet"
+            )
 
 
 def _capacity(told: NodeCapacity) -> Capacity:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.errors import TryLater
-from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid
+from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid, SubnetId
 
 from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
 from .domain.devices import Capacity
@@ -25,6 +25,7 @@ from .domain.stock import Holding, Stock
 
 RECALLS_MAX = 256
 _FIXED = (ClaimPhase.BOUND, ClaimPhase.RELEASING)
+_WITHOUT_LEASE = (AddressState.BOUND_IMMEDIATE, AddressState.COOLING)
 
 
 class Ledger:
@@ -130,6 +131,15 @@ class Ledger:
             self.stock.promise(claim.candidate.address, now)
             self.unreported.discard(claim.candidate.address)
 
+    def idle(self, address: IPv4Address) -> Holding | None:
+        held = self.stock.get(address)
+        return held if held is not None and held.state is AddressState.STOCK else None
+
+    def used_of(self, claim: Claim) -> Holding | None:
+        """The address that its pod nominates, if a pod without a lease has it here, or had."""
+        held = None if claim.nominated is None else self.stock.get(claim.nominated)
+        return held if held is not None and held.state in _WITHOUT_LEASE else None
+
     def change_claim(self, claim: Claim) -> Claim:
         self._book.save_claim(claim)
         self.claims[claim.key] = claim
@@ -148,6 +158,8 @@ class Ledger:
                 self._forget(older)  # the pod's former sandbox: the lease went to this one
         if claim.candidate is not None and not is_candidate_taken:
             self.withdraw(claim.candidate.address, now)
+        if claim.nominated is not None and claim.nominated != claim.address:
+            self.withdraw(claim.nominated, now)
 
     def withdraw(self, candidate: IPv4Address, now: datetime) -> None:
         held = self.stock.get(candidate)
@@ -159,6 +171,8 @@ class Ledger:
         """Refused for good, and no copy of the question can act any more."""
         if claim.candidate is not None:
             self.withdraw(claim.candidate.address, now)
+        if claim.nominated is not None:
+            self.withdraw(claim.nominated, now)
         self._forget(claim)
 
     def released(self, claim: Claim) -> None:
@@ -242,6 +256,9 @@ class Ledger:
                 self.unreported.add(address)
                 self.gone.discard(address)
             self.stock.accept(address, eni, now)
+            if self.idle(address) is not None and self._is_nominated(address):
+                self.stock.promise(address, now)  # its question is on the way: for nobody else
+                self.unreported.discard(address)
         return [address for address, _ in accepted], [address for address, _ in refused]
 
     def recall(
@@ -275,6 +292,12 @@ class Ledger:
         self.unreported -= gone
         return answers[recall]
 
+    def _is_nominated(self, address: IPv4Address) -> bool:
+        return any(
+            claim.nominated == address and claim.phase not in _FIXED
+            for claim in self.claims.values()
+        )
+
     def evict(self, address: IPv4Address) -> None:
         """The cloud moved it away, and whoever used it is unwired: struck off."""
         owned = tuple(each for each in self.node.owned if each[0] != address)
@@ -294,8 +317,18 @@ class Ledger:
         if self.pods.pop(uid, None) is not None:
             self._book.remove_pod(uid)
 
-    def choose(self, usable: Container[EniId]) -> Holding | None:
-        return self.stock.choose(usable)
+    def choose(
+        self, usable: Container[EniId], subnets: Container[SubnetId] = ()
+    ) -> Holding | None:
+        """The next idle address; of a pod that names subnets, one of those."""
+        return self.stock.choose(self._of(usable, subnets) if subnets else usable)
+
+    def idle_in(self, usable: Container[EniId], subnets: Container[SubnetId]) -> int:
+        return self.stock.idle(self._of(usable, subnets))
+
+    def _of(self, usable: Container[EniId], subnets: Container[SubnetId]) -> frozenset[EniId]:
+        enis = (each for each in self.node.enis if each.subnet in subnets)
+        return frozenset(each.eni for each in enis if each.eni in usable)
 
 
 def _user(attachment: Attachment) -> User:
@@ -343,4 +376,8 @@ def _holdings(saved: Saved, now: datetime) -> list[Holding]:
         candidate = claim.candidate
         if claim.phase not in _FIXED and candidate is not None:
             put(candidate.address, candidate.eni, AddressState.PROMISED, claim.since)
+        elif claim.phase not in _FIXED and claim.nominated is not None:
+            held = found.get(claim.nominated)
+            if held is not None and held.state is AddressState.STOCK:
+                put(held.address, held.eni, AddressState.PROMISED, claim.since)
     return list(found.values())

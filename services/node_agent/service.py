@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Final
 
-from shared.annotations import DeletePolicy, NetworkMode
+from shared.annotations import DeletePolicy, NetworkMode, check_nomination
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
@@ -38,7 +38,7 @@ from .domain.attachments import (
 from .domain.ports import Kernel, KnownPod, PodSource, Randomness
 from .domain.requests import POD_GATEWAY, Add, Check, PodsCutOff, SecondLink, Wired
 from .domain.wiring import MAC_PREFIX
-from .failures import Failures
+from .failures import Failures, Wish
 from .fixed import FixedLeases
 from .ledger import Ledger
 from .links import NodeLinks
@@ -47,10 +47,8 @@ from .unlinking import Unlinker
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 0.2  # kept back of a deadline, so that the refusal still arrives
-_STOCK_EMPTY: Final = {
-    NetworkMode.SHARED: "no idle address on this node yet; more were asked for",
-    NetworkMode.EXCLUSIVE: "no idle ENI of its own on this node yet; one was asked for",
-}
+_ANY: Final = Wish(mode=NetworkMode.SHARED)
+_ASK_AGAIN_S: Final = 1.0  # whether what a choosy pod waits for can come at all
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +56,7 @@ class _Attempt:
     """An ADD under way; a DEL of its key ends it at its next step."""
 
     is_deleted: bool = False
-    mode: NetworkMode = NetworkMode.SHARED
+    wish: Wish = _ANY
 
 
 class NodeAgent:
@@ -99,7 +97,7 @@ class NodeAgent:
                 wired = await self._add(request, attempt)
             except BerthError as error:
                 if request.pod is not None:
-                    self._failures.note(request.pod, request.key.network, error, attempt.mode)
+                    self._failures.note(request.pod, request.key.network, error, attempt.wish)
                 raise
         if request.pod is not None:
             self._failures.forget(request.pod, request.key.network)
@@ -181,9 +179,9 @@ class NodeAgent:
         if held is not None:
             return self._again(held, request)
         pod = await self._find_pod(request)
-        attempt.mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
-        if pod is not None and pod.network.policy is DeletePolicy.NEVER:
-            attachment = await self._fixed_attachment(request, pod, attempt.mode, deadline)
+        attempt.wish = _wish(request, pod)
+        if pod is not None and _wants_lease(pod):
+            attachment = await self._fixed_attachment(request, pod, attempt.wish, deadline)
         else:
             attachment = await self._immediate_attachment(request, pod, attempt, deadline)
         if attempt.is_deleted:  # the DEL has settled the claim; nothing else was made yet
@@ -205,23 +203,27 @@ class NodeAgent:
     async def _immediate_attachment(
         self, request: Add, pod: KnownPod | None, attempt: _Attempt, deadline: datetime
     ) -> Attachment:
-        usable = self._usable(attempt.mode)
-        with self._failures.wait(attempt.mode) as waiting:
-            while (chosen := self._ledger.choose(usable)) is None:
+        wish = attempt.wish
+        usable = self._usable(wish.mode)
+        with self._failures.wait(wish) as waiting:
+            while (chosen := self._ledger.choose(usable, wish.subnets)) is None:
                 waiting.begin()
                 self._signals.want.set()
                 left_s = (deadline - self._clock.now()).total_seconds()
-                if left_s <= 0 or not await self._signals.stock_changed.wait(left_s):
-                    raise StockEmpty(_STOCK_EMPTY[attempt.mode])
+                if left_s <= 0:
+                    raise self._failures.no_address(wish)
+                wait_s = min(left_s, _ASK_AGAIN_S) if wish.subnets else left_s
+                await self._signals.stock_changed.wait(wait_s)
                 if attempt.is_deleted:
                     raise Busy(f"{request.key}: deleted while it waited for an address")
         return self._attachment(
-            request, pod, attempt.mode, chosen.address, chosen.eni, generation=None
+            request, pod, wish.mode, chosen.address, chosen.eni, generation=None
         )
 
     async def _fixed_attachment(
-        self, request: Add, pod: KnownPod, mode: NetworkMode, deadline: datetime
+        self, request: Add, pod: KnownPod, wish: Wish, deadline: datetime
     ) -> Attachment:
+        mode = wish.mode
         identity = Identity(pod.name.namespace, pod.name.name, request.key.network)
         claim = await self._fixed.acquire(
             Claim(
@@ -232,9 +234,12 @@ class NodeAgent:
                 phase=ClaimPhase.ACQUIRING,
                 candidate=None,
                 mode=mode,
+                subnets=wish.subnets,
                 since=self._clock.now(),
                 workload=None if pod.owner is None else pod.owner.workload,
                 pods_max=None if pod.owner is None else pod.owner.pods_max,
+                policy=pod.network.policy,
+                nominated=pod.network.nominated,
             ),
             deadline,
         )
@@ -334,6 +339,21 @@ class NodeAgent:
 
     def _new_mac(self) -> str:
         return MAC_PREFIX + self._rng.randbytes(4).hex(":")
+
+
+def _wants_lease(pod: KnownPod) -> bool:
+    """Whether its address is a lease's; others come from stock."""
+    network = pod.network
+    return network.policy is DeletePolicy.NEVER or network.nominated is not None
+
+
+def _wish(request: Add, pod: KnownPod | None) -> Wish:
+    """Raises InvalidInput where an ENI of its own is to have what the pod names."""
+    mode = request.mode or (pod and pod.network.mode) or NetworkMode.SHARED
+    if pod is None:
+        return Wish(mode=mode)
+    check_nomination(pod.network, mode)
+    return Wish(mode=mode, subnets=pod.network.nominated_subnets)
 
 
 def _answer(attachment: Attachment) -> Wired:

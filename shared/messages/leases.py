@@ -86,6 +86,13 @@ class AcquireRequest(AgentRequest):
     is_exclusive: bool = False  # the address is the primary one of an ENI of its own
     workload: WorkloadFields | None = None  # what made the pod
     pool: PoolFields | None = None  # set: the identity is a slot of the workload
+    nominated: IPv4Address | None = None  # that the pod named; a lease that is there wins
+
+    @model_validator(mode="after")
+    def _only_bare_pods_nominate(self) -> AcquireRequest:
+        if self.nominated is not None and (self.pool is not None or self.is_exclusive):
+            raise ValueError("nominated: neither beside a pool nor with is_exclusive")
+        return self
 
     @model_validator(mode="after")
     def _pool_has_a_workload(self) -> AcquireRequest:
@@ -105,6 +112,7 @@ class Acquired(Message):
     candidate_taken: bool  # the candidate became the lease; else it is the agent's stock again
     moved_eni: EniFields | None = None  # after a move: the ENI it now sits on
     identity: IdentityFields | None = None  # whose it is, when it is a slot's: released as that
+    note: str | None = None  # why it is not the address that was nominated
 
 
 class ReleaseOutcome(StrEnum):

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.addresses import AddressState
+from shared.annotations import NOMINATED_SUBNETS_MAX
 
 from .base import (
     BATCH_MAX,
@@ -24,6 +25,8 @@ from .base import (
     Request,
     ServiceName,
 )
+
+WAITING_IN_MAX: Final = 16  # different nominations of one node that are served at a time
 
 
 class RegisterRequest(Request):
@@ -58,6 +61,14 @@ _NO_STOCK: Final = StockCounts(
 )
 
 
+class WaitingIn(Message):
+    """Pods that take an address of the subnets they name, and no other."""
+
+    subnets: Annotated[list[Name], Field(min_length=1, max_length=NOMINATED_SUBNETS_MAX)]
+    count: Annotated[int, Field(ge=1, le=BATCH_MAX)]  # pods that found no idle one there
+    idle: Annotated[int, Field(ge=0)]  # addresses that are idle there by now
+
+
 class WantRequest(Request):
     """The node's demand, sent on start, on change and as a heartbeat."""
 
@@ -71,6 +82,8 @@ class WantRequest(Request):
     group: Name | None = None  # of nodes, for settings that a group of nodes shares
     warm_min: Annotated[int, Field(ge=0, le=BATCH_MAX)] | None = None  # the node's own word
     warm_max: Annotated[int, Field(ge=0, le=BATCH_MAX)] | None = None
+    # Not among the `waiting` of `counts`:
+    waiting_in: Annotated[tuple[WaitingIn, ...], Field(max_length=WAITING_IN_MAX)] = ()
 
 
 class NodeCapacity(Message):

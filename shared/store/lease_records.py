@@ -3,7 +3,8 @@
 One field of the hash ``lease:fixed`` per identity token, one JSON array per lease: its version,
 then what `_NAMES` says, what is not set at the end left off; an array, because there are a
 million of them. The journal holds the same. Version N reads N-1: version 1 was an object with
-these names. The scripts have the same two ways to read and one to write (``prelude.lua``).
+these names, and is written where an operator goes back to the release that knows no other. The
+scripts have the same ways to read and to write (``prelude.lua``).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from shared.addresses import AddressState
 from shared.ids import Identity
 from shared.policies import LeasePolicy
 
 RECORD_VERSION: Final = 2
+
+StoredFormat = Literal[1, 2]  # what is written; both are read
 
 _NAMES: Final = (
     *("a", "s", "g", "sn", "n", "e", "u", "c", "t"),
@@ -92,8 +95,22 @@ class LeaseRecord:
         return record
 
     def write(self) -> str:
-        values: list[Any] = [
-            RECORD_VERSION,
+        values = [RECORD_VERSION, *self._values()]
+        while values[-1] is None:
+            values.pop()
+        return json.dumps(values, separators=(",", ":"))
+
+    def write_version_1(self, identity: Identity) -> str:
+        named = dict(zip(_NAMES, self._values(), strict=True)) | {"s": self.state.value}
+        if self.attachment is not None:
+            named["c"] = unpack_attachment(self.attachment, identity)
+        if self.workload is not None:
+            named["w"] = unpack_workload(self.workload)
+        stored = {"v": 1} | {name: each for name, each in named.items() if each is not None}
+        return json.dumps(stored, separators=(",", ":"))
+
+    def _values(self) -> list[Any]:
+        return [
             str(self.address),
             _LETTER[self.state],
             str(self.generation),  # as text: scripts cannot write so large a number exactly
@@ -112,9 +129,6 @@ class LeaseRecord:
             self.reserved_for,
             self.is_exclusive or None,
         ]
-        while values[-1] is None:
-            values.pop()
-        return json.dumps(values, separators=(",", ":"))
 
     @property
     def since(self) -> datetime:
@@ -136,6 +150,11 @@ def _by_name(body: bytes | str) -> dict[str, Any]:
     if isinstance(stored, dict) and stored.get("v") == 1:
         return stored | {"s": _LETTER[AddressState(stored["s"])]}
     raise ValueError(f"version or shape: {body[:20]!r}")
+
+
+def is_newer(body: bytes | str) -> bool:
+    """Whether a release that knows version 1 alone could not read this record."""
+    return body[:1] in (b"[", "[")
 
 
 def _whole(stored: str | int | None) -> int | None:

@@ -54,6 +54,11 @@ ALLOCATOR_REFUSING: Final = Gauge(
 ALLOCATOR_JOURNAL_BACKLOG: Final = Gauge(
     "berth_allocator_journal_backlog_count", "Steps in the store that are not yet journaled."
 )
+ALLOCATOR_NEWER_RECORDS: Final = Gauge(
+    "berth_allocator_newer_records_count",
+    "With stored_format 1: what the release before could not read yet, by book.",
+    ["book"],
+)
 
 CLOUD_CALL_SECONDS: Final = Histogram(
     "berth_eni_manager_cloud_call_seconds",

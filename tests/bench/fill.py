@@ -71,9 +71,10 @@ class LeaseFill:
     ) -> None:
         await self.redis.aclose()
 
-    async def put(self, many: int) -> None:
-        await self.redis.hincrby(lease_key(CLUSTER, "epoch"), "counter", many)
-        for start in range(0, many, _BATCH):
+    async def put(self, many: int, *, first: int = 0) -> None:
+        """The leases from the first on, until there are so many."""
+        await self.redis.hincrby(lease_key(CLUSTER, "epoch"), "counter", many - first)
+        for start in range(first, many, _BATCH):
             batch = [lease(number) for number in range(start, min(many, start + _BATCH))]
             records = {each.identity.token: encode_lease(each) for each in batch}
             await self.redis.hset(lease_key(CLUSTER, "fixed"), mapping=dict[Any, Any](records))

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from shared.addresses import AddressState
-from shared.errors import CloudRefused, QuotaReached, Stale, WrongSubnet
+from shared.errors import (
+    BerthError,
+    CloudRefused,
+    LeaseInUse,
+    QuotaReached,
+    Stale,
+    WrongSubnet,
+)
 from shared.ids import Identity
 from tests.support.eni_world import EniWorld, MoveArguments, eni_world
 from tests.support.servers import NatsServer, RedisServer
@@ -145,3 +152,47 @@ async def test_a_move_to_another_zone_names_the_zone_that_is_needed(
             WrongSubnet, match="subnet-a in zone zone-1; node node-3 is in zone"
         ):
             await world.move(WEB_0, address, subnet="subnet-a", to_node="node-3", generation=7)
+
+
+@pytest.mark.parametrize("holder", ["stranger", "another_node", "primary"])
+async def test_a_nominated_address_is_taken_from_nobody(world: EniWorld, holder: str) -> None:
+    one, two = await world.agent("node-1", "ins-one"), await world.agent("node-2", "ins-two")
+    await asyncio.gather(one.want_until(idle=3), two.want_until(idle=3))
+    address, pattern = IPv4Address("10.0.1.200"), "taken by .* CLB"
+    refusal: type[BerthError] = CloudRefused
+    if holder == "stranger":
+        kind = {"subnet": "subnet-a", "address": str(address), "type": "CLB"}
+        await world.cloud.admin("POST", "foreign-addresses", kind)
+    elif holder == "another_node":
+        address, pattern = sorted(one.idle)[0], f"{one.secondary[0]} of instance ins-one"
+        refusal = LeaseInUse
+    else:
+        address = IPv4Address(await world.cloud.primary_address(two.secondary[0]))
+        pattern = "primary address of"
+    await world.lease_moves(
+        WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7, eni=None
+    )
+    enis = (one.secondary[0], two.secondary[0])
+    before = [await world.cloud.addresses(each) for each in enis]
+
+    with pytest.raises(refusal, match=pattern):
+        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
+
+    assert [await world.cloud.addresses(each) for each in enis] == before
+
+
+async def test_a_nominated_address_that_is_free_is_assigned_and_repeated_the_same(
+    world: EniWorld,
+) -> None:
+    two = await world.agent("node-2", "ins-two")
+    await two.want_until(idle=3)
+    address = IPv4Address("10.0.1.200")
+    await world.lease_moves(
+        WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7, eni=None
+    )
+    asked = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
+
+    moved = await world.move(WEB_0, address, **asked)
+
+    assert await world.move(WEB_0, address, **asked) == moved
+    assert str(address) in await world.cloud.addresses(moved.eni.eni)

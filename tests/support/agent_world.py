@@ -16,7 +16,7 @@ from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings
 from services.node_agent.domain.ports import Book, ExclusiveKernel, Kernel
 from services.node_agent.registration import Self
-from shared.annotations import DELETE_POLICY, NETWORKS
+from shared.annotations import DELETE_POLICY, NETWORKS, NOMINATED_IP, NOMINATED_SUBNETS
 from shared.clock import SystemClock
 from shared.errors import Unavailable
 from shared.ids import AttachmentKey, InstanceId, NodeName, PodName, PodUid
@@ -128,9 +128,16 @@ def write_pod(
     policy: str | None = None,
     network: str | None = None,
     replicas: int | None = None,
+    subnets: str | None = None,
+    nominated: str | None = None,
 ) -> PodName:
     """A Pod object as the folder source reads it; with `replicas`, one of a ReplicaSet."""
-    asked = {DELETE_POLICY: policy, NETWORKS: network}
+    asked = {
+        DELETE_POLICY: policy,
+        NETWORKS: network,
+        NOMINATED_SUBNETS: subnets,
+        NOMINATED_IP: nominated,
+    }
     metadata: dict[str, object] = {
         "namespace": "shop",
         "name": name,

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from services.allocator.config import AllocatorSettings
 from services.allocator.main import serve
+from shared.annotations import DeletePolicy
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
 from shared.bus.server import RequestServer
@@ -122,6 +123,8 @@ class Agent:
         sandbox: str = "s1",
         deployment: str | None = None,
         size: int = 1,
+        nominated: str | None = None,
+        policy: DeletePolicy = DeletePolicy.NEVER,
     ) -> AcquireRequest:
         return AcquireRequest(
             deadline=CLOCK.now() + PATIENCE,
@@ -139,6 +142,8 @@ class Agent:
             if deployment is None
             else WorkloadFields(kind="Deployment", name=deployment),
             pool=None if deployment is None else PoolFields(size=size, subnets=(SUBNET,)),
+            nominated=None if nominated is None else IPv4Address(nominated),
+            policy=policy,
         )
 
     async def send(self, request: AcquireRequest) -> Acquired:

@@ -91,6 +91,7 @@ class EniWorld:
         generation: int,
         state: AddressState = AddressState.MOVING,
         is_exclusive: bool = False,
+        eni: str | None = "eni-before",
     ) -> None:
         """Write the lease as the allocator does before it asks for a move."""
         record = LeaseRecord(
@@ -98,6 +99,7 @@ class EniWorld:
             state=state,
             generation=generation,
             subnet=subnet,
+            eni=eni,
             moving_to=to_node,
             since_ms=1,
             is_exclusive=is_exclusive,

@@ -6,7 +6,13 @@ import itertools
 from datetime import timedelta
 from ipaddress import IPv4Address
 
-from services.allocator.domain.leases import Claim, FencedBy, Pool, StockCandidate
+from services.allocator.domain.leases import (
+    Claim,
+    FencedBy,
+    Nomination,
+    Pool,
+    StockCandidate,
+)
 from shared.ids import (
     AttachmentKey,
     EniId,
@@ -17,6 +23,7 @@ from shared.ids import (
     SubnetId,
     WorkloadName,
 )
+from shared.policies import LeasePolicy
 
 SUBNET = SubnetId("subnet-a")
 
@@ -60,6 +67,8 @@ class NodeVoice:
         size: int = 1,
         subnets: frozenset[SubnetId] = frozenset({SUBNET}),
         is_exclusive: bool = False,
+        nominated: str | None = None,
+        policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Claim:
         return Claim(
             fence=fence or self.fence(),
@@ -77,4 +86,8 @@ class NodeVoice:
             if pool_of is None
             else Pool(workload=pool_of, network="berth", size=size, subnets=subnets),
             is_exclusive=is_exclusive,
+            policy=policy,
+            nomination=None
+            if nominated is None
+            else Nomination(address=IPv4Address(nominated), subnet=SUBNET),
         )

@@ -135,10 +135,17 @@ class SimulatedCloud:
 
     async def addresses(self, eni: str) -> list[str]:
         """Secondary ones."""
+        return await self._addresses(eni, is_primary=False)
+
+    async def primary_address(self, eni: str) -> str:
+        [only] = await self._addresses(eni, is_primary=True)
+        return only
+
+    async def _addresses(self, eni: str, *, is_primary: bool) -> list[str]:
         found = await self.call("DescribeNetworkInterfaces", NetworkInterfaceIds=[eni])
         [shown] = found.NetworkInterfaceSet  # type: ignore[attr-defined]
         every = shown.PrivateIpAddressSet
-        return [each.PrivateIpAddress for each in every if not each.Primary]
+        return [each.PrivateIpAddress for each in every if each.Primary is is_primary]
 
     async def admin(
         self, method: str, path: str, body: object = None

@@ -32,6 +32,7 @@ from shared.messages.nodes import (
     StockOffer,
     StockRecall,
     StockRecalled,
+    WaitingIn,
     Wanted,
     WantRequest,
 )
@@ -50,6 +51,7 @@ class StandInAgent:
         self.bound: set[IPv4Address] = set()
         self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
         self.waiting = 0
+        self.waiting_in: dict[tuple[str, ...], int] = {}  # pods that name subnets
         self.group: str | None = None
         self.warm: tuple[int, int] | None = None  # its own word: minimum and maximum
         self.whole_waiting = 0  # pods that wait for an ENI of their own
@@ -118,6 +120,15 @@ class StandInAgent:
             waiting=self.whole_waiting if is_exclusive else self.waiting,
         )
 
+    def idle_in(self, *subnets: str) -> set[IPv4Address]:
+        return {each for each in self.idle if self.enis[self.owned[each]].subnet in subnets}
+
+    def _waiting_in(self) -> tuple[WaitingIn, ...]:
+        return tuple(
+            WaitingIn(subnets=list(named), count=count, idle=len(self.idle_in(*named)))
+            for named, count in self.waiting_in.items()
+        )
+
     async def want(self) -> Wanted:
         request = WantRequest(
             deadline=datetime.now(UTC) + timedelta(seconds=NODE_WANT.timeout_s),
@@ -127,6 +138,7 @@ class StandInAgent:
             counts=self._counts(is_exclusive=False),
             exclusive=self._counts(is_exclusive=True),
             enis=sorted(self.enis),
+            waiting_in=self._waiting_in(),
             group=self.group,
             warm_min=self.warm[0] if self.warm else None,
             warm_max=self.warm[1] if self.warm else None,

@@ -88,6 +88,7 @@ def _look_of(facts: SubnetFacts) -> SubnetLook:
         subnet=SubnetId(facts.subnet),
         vpc=VpcId(facts.vpc),
         zone=Zone(facts.zone),
+        cidr=facts.cidr,
         enis=facts.enis,
         addresses=facts.addresses,
         foreign=tuple(

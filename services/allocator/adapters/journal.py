@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import Any, Final
 
@@ -28,12 +28,14 @@ from shared.messages.subjects import (
     journal_commit_subject,
     journal_epoch_subject,
 )
+from shared.store.lease_records import RECORD_VERSION, StoredFormat
 from shared.telemetry.metrics import ALLOCATOR_JOURNAL_SECONDS
 
 from .journal_books import TIMEOUT_S, WRONG_LAST_SEQUENCE, JournalBooks
 from .journal_entries import NOTHING, Entry, Known, commit_body, rank_of
 from .journal_pages import EMPTIED_TTL, STEPS_MAX, OpenPages, entries_of, newest_of, page_body
 from .journal_stream import problem_of
+from .lease_codec import decode_lease
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +49,17 @@ class JetStreamJournal(JournalBooks):
     """The journal of one cluster."""
 
     def __init__(
-        self, nats: Client, cluster: ClusterName, *, writer: str, replicas: int = 1
+        self,
+        nats: Client,
+        cluster: ClusterName,
+        *,
+        writer: str,
+        replicas: int = 1,
+        stored_format: StoredFormat = RECORD_VERSION,
     ) -> None:
         super().__init__(nats, cluster, replicas=replicas)
         self._nats = nats
+        self._format = stored_format
         self._commit_subject = journal_commit_subject(cluster, writer)
         self._highest = Generation(0)  # of what this writer has ever sent
         self._epoch: JournalEpoch | None = None
@@ -68,7 +77,7 @@ class JetStreamJournal(JournalBooks):
         self._known.clear()
 
     async def write(self, leases: Sequence[Lease]) -> None:
-        await self._enter([Entry.of(lease) for lease in leases])
+        await self._enter([Entry.of(lease, self._format) for lease in leases])
 
     async def bury(self, lease: Lease) -> None:
         await self._enter([Entry.tombstone_of(lease)])
@@ -99,6 +108,9 @@ class JetStreamJournal(JournalBooks):
             _settle((future for _, future in batch), problem)
 
     async def _store(self, entries: Sequence[Entry]) -> None:
+        if self._format == 1:  # that release knows of no pages
+            await self._fold(entries, [])
+            return
         if self._pages.is_full:
             await self.fold()
         for _ in range(_ATTEMPTS):
@@ -123,9 +135,9 @@ class JetStreamJournal(JournalBooks):
     async def _is_there(self, entries: Sequence[Entry]) -> bool:
         """Whether all were journaled before, or newer ones: a repeat is done in any epoch."""
         pages = newest_of([each async for each in self._paged()])
-        await self._learn([entry.token for entry in entries])
+        known = await self._learn(entries)
         return all(
-            self._known[each.token].rank >= each.rank
+            known[each.token].rank >= each.rank
             or (each.token in pages and pages[each.token].rank >= each.rank)
             for each in entries
         )
@@ -152,15 +164,28 @@ class JetStreamJournal(JournalBooks):
             if page.sequence in seen and page.data:
                 await self._fold(entries_of(page.data), [page.subject])
 
+    async def rewrite_newer(self) -> AsyncGenerator[int, None]:
+        """How many of each batch are now of version 1; none of one that a step came between."""
+        async for batch in self._newer():
+            entries, found = [], {}
+            for stored in batch:
+                lease = decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
+                entries.append(entry := Entry.of(lease, self._format))
+                found[entry.token] = Known(stored.sequence, entry.rank)
+            if await self._commit(entries, found, []):
+                yield len(entries)
+            else:
+                await self._check_epoch()
+
     async def _fold(self, steps: Iterable[Entry], pages: list[str]) -> None:
         """Equal is done, newer is superseded; store the rest, or the epoch is lost."""
         entries = list(newest_of(steps).values())
         self._count(entries)
         for _ in range(_ATTEMPTS):
-            await self._learn([entry.token for entry in entries])
+            known = await self._learn(entries)
             # A newer step is never overwritten, however its sequence came to be known.
-            entries = [each for each in entries if self._known[each.token].rank < each.rank]
-            if await self._commit(entries, pages):
+            entries = [each for each in entries if known[each.token].rank < each.rank]
+            if await self._commit(entries, known, pages):
                 return
             await self._check_epoch()
         raise Unavailable(f"the journal refused a batch {_ATTEMPTS} times")
@@ -181,7 +206,9 @@ class JetStreamJournal(JournalBooks):
         # Told before it is sure to be stored: too high makes a rebuild, too low loses a lease.
         self._highest = max([self._highest, *(entry.rank[0] for entry in entries)])
 
-    async def _commit(self, entries: Sequence[Entry], pages: Sequence[str]) -> bool:
+    async def _commit(
+        self, entries: Sequence[Entry], known: Mapping[str, Known], pages: Sequence[str]
+    ) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
         epoch = self._opened()
         self._batches += 1
@@ -189,12 +216,13 @@ class JetStreamJournal(JournalBooks):
         numbers = count(1)
         try:
             for entry in entries:
+                last = str(known[entry.token].sequence)
                 await self._nats.publish(
                     self._prefix + entry.token,
                     entry.body,
                     headers=batch
                     | {"Nats-Batch-Sequence": str(next(numbers))}
-                    | {"Nats-Expected-Last-Subject-Sequence": self._sequence_of(entry)}
+                    | {"Nats-Expected-Last-Subject-Sequence": last}
                     | entry.headers(),
                 )
             for page in pages:
@@ -240,21 +268,26 @@ class JetStreamJournal(JournalBooks):
         found: dict[str, Any] = json.loads(answer.data)
         return found
 
-    async def _learn(self, tokens: list[str]) -> None:
-        """What the journal holds of each, in one question for those that are not known."""
-        subjects = {self._prefix + each: each for each in tokens if each not in self._known}
+    async def _learn(self, entries: Iterable[Entry]) -> dict[str, Known]:
+        """What the journal holds of each, in one question for those that are not known.
+
+        As it was at one moment, by token: others write, learn and forget meanwhile, and a rank
+        of now beside a sequence of later would overwrite a newer step.
+        """
+        tokens = {entry.token for entry in entries}
+        known = {each: self._known[each] for each in tokens if each in self._known}
+        subjects = {self._prefix + each: each for each in tokens - known.keys()}
         if not subjects:
-            return
+            return known
         stored = await self._reads.last_of(list(subjects))
         for subject, token in subjects.items():
             found = stored.get(subject)
             last = NOTHING
             if found is not None:
                 last = Known(found.sequence, rank_of(found.data))
+            known[token] = last
             self._remember(token, last)
-
-    def _sequence_of(self, entry: Entry) -> str:
-        return str(self._known[entry.token].sequence)
+        return known
 
     def _remember(self, token: str, last: Known) -> None:
         self._known[token] = last

@@ -27,15 +27,17 @@ from shared.messages.subjects import (
     journal_root,
     journal_stream,
 )
+from shared.store.lease_records import is_newer
 
 from .journal_entries import Entry, generation_of, highest_of_commit, lease_of, rank_of
 from .journal_pages import entries_of, newest_of
-from .journal_reads import JournalReads
+from .journal_reads import JournalReads, Stored
 from .journal_stream import JournalStream
 
 TIMEOUT_S: Final = 5.0
 WRONG_LAST_SEQUENCE: Final = 10071
 NO_MESSAGE: Final = 10037
+_NEWER_MAX: Final = 256  # records that are written again at once
 
 
 class JournalBooks:
@@ -160,6 +162,22 @@ class JournalBooks:
         for entry in paged.values():
             if (lease := lease_of(entry.token, entry.body)) is not None:
                 yield lease
+
+    async def count_newer(self) -> int:
+        """What a release that knows neither pages nor version 2 of a record could not read."""
+        on_pages = sum([1 async for _ in self._paged()])
+        return on_pages + sum([len(batch) async for batch in self._newer()])
+
+    async def _newer(self) -> AsyncIterator[list[Stored]]:
+        """Leases' own places with a newer record, a few at a time."""
+        found: list[Stored] = []
+        async for stored in self._reads.all_below(f"{self._prefix}*"):
+            if is_newer(stored.data):
+                found.append(stored)
+            if len(found) == _NEWER_MAX:
+                yield found
+                found = []
+        yield found
 
     async def _paged(self) -> AsyncIterator[Entry]:
         """What stands on pages of all writers and is not folded yet."""

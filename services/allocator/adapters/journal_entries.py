@@ -9,7 +9,7 @@ from typing import Final
 from services.allocator.domain.leases import Lease
 from shared.addresses import AddressState
 from shared.ids import Generation
-from shared.store.lease_records import generation_in
+from shared.store.lease_records import RECORD_VERSION, StoredFormat, generation_in
 
 from .lease_codec import decode_lease, encode_lease
 
@@ -28,10 +28,9 @@ class Entry:
     body: bytes
 
     @classmethod
-    def of(cls, lease: Lease) -> Entry:
-        return cls(
-            lease.identity.token, (lease.generation, False), encode_lease(lease).encode()
-        )
+    def of(cls, lease: Lease, stored_format: StoredFormat = RECORD_VERSION) -> Entry:
+        body = encode_lease(lease, stored_format).encode()
+        return cls(lease.identity.token, (lease.generation, False), body)
 
     @classmethod
     def tombstone_of(cls, lease: Lease) -> Entry:

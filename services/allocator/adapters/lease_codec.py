@@ -7,7 +7,9 @@ from datetime import timedelta
 from services.allocator.domain.leases import Lease
 from shared.ids import EniId, Generation, Identity, NodeName, PodUid, SubnetId
 from shared.store.lease_records import (
+    RECORD_VERSION,
     LeaseRecord,
+    StoredFormat,
     pack_attachment,
     pack_workload,
     unpack_attachment,
@@ -48,7 +50,7 @@ def decode_lease_of(identity: Identity, body: str | bytes) -> Lease:
     )
 
 
-def encode_lease(lease: Lease) -> str:
+def encode_lease(lease: Lease, stored_format: StoredFormat = RECORD_VERSION) -> str:
     expires = lease.expires_after
     attachment = lease.attachment
     if attachment is not None:
@@ -72,4 +74,8 @@ def encode_lease(lease: Lease) -> str:
         workload=pack_workload(lease.workload) if lease.workload is not None else None,
         policy=lease.policy,
     )
-    return record.write()
+    return (
+        record.write()
+        if stored_format == RECORD_VERSION
+        else record.write_version_1(lease.identity)
+    )

@@ -73,7 +73,12 @@ class MemoryEnds(MemoryBooks):
         return self._keep(ParkStatus.PARKING, leaving, since=lease.since)
 
     async def give_up(
-        self, identity: Identity, generation: Generation, *, force: bool
+        self,
+        identity: Identity,
+        generation: Generation,
+        *,
+        force: bool,
+        is_called_off: bool = False,
     ) -> Step[GiveUpStatus]:
         self._check_epoch()
         lease = self._books.fixed.get(identity)
@@ -83,11 +88,18 @@ class MemoryEnds(MemoryBooks):
             return self._as_is(GiveUpStatus.EXPIRED, lease)
         if lease.generation != generation:
             return self._as_is(GiveUpStatus.SUPERSEDED, lease)
-        if lease.state is AddressState.MOVING:
+        is_refused = is_called_off and not lease.has_place
+        if lease.state is AddressState.MOVING and not is_refused:
             return self._as_is(GiveUpStatus.MOVING, lease)
         if lease.state is AddressState.BOUND_FIXED and not force:
             return self._as_is(GiveUpStatus.IN_USE, lease)
-        ended = replace(lease, state=AddressState.EXPIRED, bound_generation=None)
+        ended = replace(
+            lease,
+            state=AddressState.EXPIRED,
+            node=lease.moving_to or lease.node,
+            moving_to=None,
+            bound_generation=None,
+        )
         return self._keep(GiveUpStatus.EXPIRED, ended)
 
     async def set_policy(

@@ -11,11 +11,13 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
+    NOMINATION_KEPT,
     AcquireStatus,
     ArriveStatus,
     Claim,
     FencedBy,
     Lease,
+    Nomination,
     RetainStatus,
     Step,
     StockCandidate,
@@ -153,11 +155,12 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         is_holder = lease.state is AddressState.BOUND_FIXED and is_its_own
         if not is_holder or lease.release_generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
+        is_settled = lease.is_expiry_set or lease.policy is LeasePolicy.IMMEDIATE
         ended = replace(
             lease,
             state=AddressState.RETAINED,
             bound_generation=None,
-            policy=lease.policy if lease.is_expiry_set else policy,
+            policy=lease.policy if is_settled else policy,
         )
         return self._keep(RetainStatus.RETAINED, ended)
 
@@ -181,6 +184,8 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
 
     def _first(self, claim: Claim) -> Step[AcquireStatus]:
         candidate = claim.candidate
+        if candidate is None and claim.nomination is not None:
+            return self._nominate(claim, claim.nomination)
         if candidate is None:
             return Step(status=AcquireStatus.NO_CANDIDATE, lease=None, is_journaled=True)
         if self._is_taken(candidate):
@@ -200,8 +205,29 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
             expires_after=claim.expires_after,
             workload=_workload(claim),
             is_exclusive=claim.is_exclusive,
+            policy=claim.policy,
         )
         return self._keep(AcquireStatus.BOUND, lease)
+
+    def _nominate(self, claim: Claim, nomination: Nomination) -> Step[AcquireStatus]:
+        for other in self._books.fixed.values():
+            if other.address == nomination.address:
+                return self._as_is(AcquireStatus.NOMINATED_TAKEN, other)
+        lease = Lease(
+            identity=claim.identity,
+            address=nomination.address,
+            state=AddressState.MOVING,
+            generation=Generation(1),
+            subnet=nomination.subnet,
+            node=None,
+            eni=None,
+            moving_to=claim.fence.node,
+            pod_uid=None,
+            attachment=None,
+            since=self._now(),
+            expires_after=NOMINATION_KEPT,
+        )
+        return self._keep(AcquireStatus.MUST_MOVE, lease)
 
     def _is_taken(self, candidate: StockCandidate | None) -> bool:
         leases = self._books.fixed.values()
@@ -214,7 +240,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
             pod_uid=claim.pod_uid,
             attachment=str(claim.attachment),
             expires_after=lease.expires_after if lease.is_expiry_set else claim.expires_after,
-            policy=lease.policy if lease.is_expiry_set else LeasePolicy.NEVER,
+            policy=lease.policy if lease.is_expiry_set else claim.policy,
             bound_generation=None,
             reserved_for=None,
             workload=_workload(claim),

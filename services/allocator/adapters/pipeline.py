@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from shared.errors import Busy
+from shared.store.lease_records import RECORD_VERSION, StoredFormat
 
 from .store_health import store_problem
 
@@ -41,8 +42,9 @@ class _Call:
 class ScriptPipeline:
     """Takes the steps of ``lua/`` by name, many at a time."""
 
-    def __init__(self, store: Redis) -> None:
+    def __init__(self, store: Redis, stored_format: StoredFormat = RECORD_VERSION) -> None:
         self._store = store
+        self._format = stored_format
         self._hash = ""
         self._waiting: deque[_Call] = deque()
         self._flusher: asyncio.Task[None] | None = None
@@ -85,11 +87,11 @@ class ScriptPipeline:
             [(call.name, call.keys, [str(each) for each in call.arguments]) for call in batch]
         )
         if not self._hash:
-            self._hash = await self._store.script_load(_source())
+            self._hash = await self._store.script_load(_source(self._format))
         try:
             replies = await self._store.evalsha(self._hash, len(keys), *keys, calls)
         except NoScriptError:  # the server was restarted or flushed: it forgot every script
-            self._hash = await self._store.script_load(_source())
+            self._hash = await self._store.script_load(_source(self._format))
             replies = await self._store.evalsha(self._hash, len(keys), *keys, calls)
         if any(isinstance(each, ReadOnlyError) for each in replies):
             # The master was demoted: the next connection is to the one that follows it.
@@ -106,7 +108,7 @@ def _settle(call: _Call, reply: Any) -> None:
         call.answer.set_result(reply)
 
 
-def _source() -> str:
+def _source(stored_format: StoredFormat) -> str:
     """What steps share, every step as a function of its keys and arguments, and the loop."""
     texts = {
         file.name.removesuffix(".lua"): file.read_text(encoding="utf-8")
@@ -119,4 +121,5 @@ def _source() -> str:
         if name not in (*_SHARED, _LOOP)
     )
     shared = (texts[name] for name in _SHARED)
-    return "\n".join([*shared, "local steps = {}", *steps, texts[_LOOP]])
+    written = f"local STORED_FORMAT = {stored_format}"
+    return "\n".join([written, *shared, "local steps = {}", *steps, texts[_LOOP]])

@@ -23,6 +23,7 @@ from shared.errors import EpochLost, Unavailable
 from shared.ids import ClusterName, Identity, NodeName, decode_token, encode_token
 from shared.policies import LeasePolicy
 from shared.store.keys import lease_key, lease_node_key
+from shared.store.lease_records import RECORD_VERSION, StoredFormat
 
 from .lease_codec import decode_lease, decode_lease_of
 from .pipeline import ScriptPipeline
@@ -37,11 +38,19 @@ _GROWING: Final = frozenset(
 class RedisBooks:
     """One cluster's books, and the epoch that steps on them carry."""
 
-    def __init__(self, store: Redis, cluster: ClusterName, gate: StepGate) -> None:
+    def __init__(
+        self,
+        store: Redis,
+        cluster: ClusterName,
+        gate: StepGate,
+        *,
+        stored_format: StoredFormat = RECORD_VERSION,
+    ) -> None:
         self._store = store
         self._cluster = cluster
         self._gate = gate
-        self._scripts = ScriptPipeline(store)
+        self._format = stored_format
+        self._scripts = ScriptPipeline(store, stored_format)
         self._number: int | None = None
         self._epoch = lease_key(cluster, "epoch")
         self._fixed = lease_key(cluster, "fixed")

@@ -56,12 +56,22 @@ class RedisEnds(RedisBooks):
         return read_step(ParkStatus, identity, reply)
 
     async def give_up(
-        self, identity: Identity, generation: Generation, *, force: bool
+        self,
+        identity: Identity,
+        generation: Generation,
+        *,
+        force: bool,
+        is_called_off: bool = False,
     ) -> Step[GiveUpStatus]:
         reply = await self._step(
             "give_up",
             [self._epoch, self._fixed, self._unjournaled, self._expiries],
-            [identity.token, str(generation), "1" if force else "0"],
+            [
+                identity.token,
+                str(generation),
+                "1" if force else "0",
+                "1" if is_called_off else "0",
+            ],
             fence=None,
         )
         return read_step(GiveUpStatus, identity, reply)

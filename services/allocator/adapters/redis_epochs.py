@@ -58,7 +58,11 @@ class RedisEpochs(RedisBooks):
             # One argument: the client packs thousands of small ones ten times as slowly.
             batch = json.dumps(
                 [
-                    (lease.identity.token, str(lease.address), encode_lease(lease))
+                    (
+                        lease.identity.token,
+                        str(lease.address),
+                        encode_lease(lease, self._format),
+                    )
                     for lease in leases[start : start + _RESTORE_MAX]
                 ]
             )

@@ -1,7 +1,7 @@
 """Implements LeaseStore and EpochStore on Redis: one script a step, one flush for many steps.
 
 Here are the steps that agents ask for; `redis_ends` has those that end a lease, `redis_epochs`
-the recovery, `redis_books` the keys.
+the recovery, `redis_formats` the way back to an older release, `redis_books` the keys.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
+    NOMINATION_KEPT,
     AcquireStatus,
     ArriveStatus,
     Claim,
@@ -31,9 +32,10 @@ from .redis_backups import RedisBackups
 from .redis_books import read_step, stored_policy
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
+from .redis_formats import RedisFormats
 
 
-class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
+class RedisLeases(RedisEnds, RedisEpochs, RedisBackups, RedisFormats):
     """The leases of one cluster."""
 
     async def register(self, node: NodeName, *, last: Incarnation, nonce: str) -> Incarnation:
@@ -47,7 +49,7 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
 
     async def acquire(self, claim: Claim) -> Step[AcquireStatus]:
         candidate = claim.candidate
-        expires = claim.expires_after
+        expires, named = claim.expires_after, claim.nomination
         reply = await self._step(
             "acquire",
             [
@@ -73,6 +75,9 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups):
                 _pool(claim.pool) if claim.pool is not None else "",
                 pack_workload(claim.workload.local) if claim.workload is not None else "",
                 "1" if claim.is_exclusive else "0",
+                stored_policy(claim.policy),
+                *((str(named.address), named.subnet) if named is not None else ("", "")),
+                round(NOMINATION_KEPT.total_seconds()),
             ],
             fence=claim.fence,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from shared.errors import KubernetesUnsuited, NotFound, SubnetInUse, WrongVpc
@@ -40,6 +40,7 @@ class SubnetLook:
     subnet: SubnetId
     vpc: VpcId
     zone: Zone
+    cidr: IPv4Network
     enis: int  # ours
     addresses: int  # on them
     foreign: tuple[ForeignAddress, ...]  # the first of them

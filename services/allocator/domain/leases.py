@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Final, Generic, TypeVar
 
 from shared.addresses import AddressState
-from shared.annotations import NETWORKS, NetworkMode
+from shared.annotations import NETWORKS, NOMINATED_IP, NetworkMode
 from shared.errors import (
     BerthError,
     EpochLost,
@@ -34,6 +34,8 @@ from shared.ids import (
 )
 from shared.policies import LeasePolicy
 
+# How long an address that a pod named is kept for it, should it never come for it.
+NOMINATION_KEPT: Final = timedelta(minutes=5)
 NOWHERE: Final = NodeName("")  # where a lease moves whose ENI leaves its node
 
 
@@ -68,6 +70,11 @@ class Lease:
     def release_generation(self) -> Generation:
         """What the release of a bound lease must name."""
         return self.bound_generation or self.generation
+
+    @property
+    def has_place(self) -> bool:
+        """Not so for an address that its pod named, until it has come for the first time."""
+        return self.eni is not None
 
     @property
     def is_leaving(self) -> bool:
@@ -111,6 +118,14 @@ class StockCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Nomination:
+    """The address that a pod names for itself, and the subnet that it is in."""
+
+    address: IPv4Address
+    subnet: SubnetId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """The addresses of a workload whose pods have random names: one for each there may be."""
 
@@ -138,6 +153,9 @@ class Claim:
     workload: WorkloadName | None = None  # what made the pod
     pool: Pool | None = None  # the identity is then one of its slots
     is_exclusive: bool = False  # the pod has an ENI of its own
+    policy: LeasePolicy = LeasePolicy.NEVER  # the pod's own word
+    nomination: Nomination | None = None  # becomes the lease where there is neither one nor a
+    # candidate
 
 
 Status = TypeVar("Status", bound=StrEnum)
@@ -154,6 +172,7 @@ class AcquireStatus(StrEnum):
     EXPIRING = "expiring"
     NO_CANDIDATE = "no_candidate"
     CANDIDATE_TAKEN = "candidate_taken"
+    NOMINATED_TAKEN = "nominated_taken"  # its lease is another identity's
     POOL_FULL = "pool_full"
     OTHER_KIND = "other_kind"  # of a whole ENI, and the pod shares one, or the reverse
 
@@ -261,6 +280,12 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
         assert claim.candidate is not None
         return LeaseInUse(f"candidate {claim.candidate.address} is another identity's lease")
     assert lease is not None
+    if status is AcquireStatus.NOMINATED_TAKEN:
+        return InvalidInput.of(
+            f"{NOMINATED_IP} of {who}",
+            str(lease.address),
+            f"an address without a lease: this one is {lease.identity}'s ({lease.state})",
+        )
     if status is AcquireStatus.HOLDER_ALIVE:
         return HolderAlive(
             f"{lease.address} of {who} is bound to pod uid {lease.pod_uid} on node "

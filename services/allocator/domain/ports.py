@@ -113,9 +113,15 @@ class LeaseStore(Protocol):
         ...
 
     async def give_up(
-        self, identity: Identity, generation: Generation, *, force: bool
+        self,
+        identity: Identity,
+        generation: Generation,
+        *,
+        force: bool,
+        is_called_off: bool = False,
     ) -> Step[GiveUpStatus]:
-        """End a lease before its time; by force, one that a pod holds."""
+        """End a lease before its time; by force, one that a pod holds. `is_called_off`: its
+        first move was refused for good, and it was nowhere before."""
         ...
 
     async def set_policy(

@@ -21,10 +21,12 @@ from shared.annotations import (
     DeletePolicy,
     NetworkMode,
     PodNetwork,
+    check_nomination,
     parse_pod_network,
 )
 from shared.errors import InvalidInput
 from shared.ids import PodName
+from shared.workloads import OwnerReference, check_nominating
 
 from .pod_patches import Operation, asks_for, resource_patch, zone_patch
 
@@ -39,6 +41,9 @@ class _Metadata(_Shape):
     name: str = ""
     namespace: str = ""
     annotations: dict[str, str] | None = None
+    owner_references: Annotated[
+        tuple[OwnerReference, ...], Field(alias="ownerReferences", max_length=64)
+    ] = ()
 
 
 class _Pod(_Shape):
@@ -133,6 +138,11 @@ def check(review: Review, facts: ClusterFacts) -> None:
             "Immediate: this cluster was enabled without fixed addresses",
         )
     mode = network.mode or facts.default_mode
+    check_nomination(network, mode)
+    if network.nominated is not None:
+        meta = pod.metadata
+        name = PodName(review.request.namespace or meta.namespace, meta.name or "(unnamed)")
+        check_nominating(name, network.nominated, meta.owner_references)
     asked = [each for each in _RESOURCES if asks_for(pod.spec, each)]
     if mode is None and asked:
         raise InvalidInput(

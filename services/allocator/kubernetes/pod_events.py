@@ -156,6 +156,8 @@ def _event(event: LeaseEvent, about: Object, reason: str, kind: str, text: str) 
         eni=event.eni or "an ENI",
         reason=event.reason or "it was kept for as long as it is kept",
     )
+    if event.verb == "bound" and event.reason is not None:
+        message += f": {event.reason}"
     body: dict[str, Any] = {
         "metadata": {"name": f"{about['name']}.{digest}", "namespace": about["namespace"]},
         "involvedObject": about,

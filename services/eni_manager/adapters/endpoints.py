@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from services.eni_manager.adapters.bus_agents import eni_fields
 from services.eni_manager.domain.moves import Move, Parking
 from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.reclaims import Reclaim
-from services.eni_manager.domain.records import Demand, Hold, NodeImage
+from services.eni_manager.domain.records import Demand, Hold, NodeImage, WaitingIn
 from services.eni_manager.service import EniManager, NodeWarmth
 from shared.bus.server import Handler
 from shared.clock import Clock
@@ -42,6 +44,7 @@ from shared.messages.moves import (
     ReclaimRequest,
 )
 from shared.messages.nodes import NODE_WANT, NodeCapacity, StockCounts, Wanted, WantRequest
+from shared.messages.nodes import WaitingIn as WaitingInFields
 
 _PROBLEM_CHARACTERS_MAX = 1024
 _CONDITIONS = {
@@ -71,7 +74,7 @@ class EniManagerEndpoints:
             NodeName(request.node),
             InstanceId(request.instance),
             request.incarnation,
-            _demand(request.counts),
+            replace(_demand(request.counts), waiting_in=_waiting_in(request.waiting_in)),
             frozenset(request.enis),
             exclusive=_demand(request.exclusive),
             warmth=NodeWarmth(
@@ -147,6 +150,15 @@ def _demand(counts: StockCounts) -> Demand:
         cooling=counts.cooling,
         bound=counts.bound_immediate + counts.bound_fixed,
         waiting=counts.waiting,
+    )
+
+
+def _waiting_in(told: Sequence[WaitingInFields]) -> tuple[WaitingIn, ...]:
+    return tuple(
+        WaitingIn(
+            subnets=tuple(SubnetId(each) for each in it.subnets), count=it.count, idle=it.idle
+        )
+        for it in told
     )
 
 

@@ -38,6 +38,7 @@ class RedisLeases:
             generation=record.generation,
             moving_to=NodeName(record.moving_to) if record.moving_to else None,
             is_exclusive=record.is_exclusive,
+            has_place=record.eni is not None,
         )
 
     async def leased_among(self, addresses: Collection[IPv4Address]) -> set[IPv4Address]:

@@ -32,6 +32,7 @@ class FixedLease:
     generation: int
     moving_to: NodeName | None  # None: not moving, or nowhere
     is_exclusive: bool = False  # the address is an ENI's own: they are never parted
+    has_place: bool = True  # False: a pod named the address, and it was never brought yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

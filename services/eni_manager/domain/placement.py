@@ -38,6 +38,7 @@ class AssignStep:
 class AddEniStep:
     subnet: SubnetId
     count: int  # secondary addresses that it is made with
+    among: tuple[SubnetId, ...] = ()  # whichever of these has most left by then; (): of any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,15 @@ class IntentKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingIn:
+    """Pods that take an address of these subnets, and no other."""
+
+    subnets: tuple[SubnetId, ...]
+    count: int  # that found no idle one there
+    idle: int  # there by now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """How many of a node's addresses are in each state, as its agent counts them."""
 
@@ -50,6 +59,11 @@ class Demand:
     cooling: int = 0
     bound: int = 0
     waiting: int = 0  # pods that found no idle address
+    waiting_in: tuple[WaitingIn, ...] = ()  # not among `waiting`
+
+    @property
+    def has_waiting(self) -> bool:
+        return self.waiting > 0 or bool(self.waiting_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

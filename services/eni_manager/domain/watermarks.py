@@ -37,6 +37,6 @@ def lacking(demand: Demand, *, coming: int, held: int, marks: Watermarks) -> int
 
 def excess(demand: Demand, *, coming: int, marks: Watermarks) -> int:
     """How many idle addresses to take back: down to the maximum, never while pods wait."""
-    if demand.waiting or coming:
+    if demand.has_waiting or coming:
         return 0
     return max(0, demand.idle - marks.warm_max)

@@ -44,6 +44,12 @@ class _Page(BaseModel, Generic[Body]):
     body: Body
 
 
+class _AnyPage(BaseModel):
+    """What every format begins with."""
+
+    format: int = FORMAT
+
+
 class _Shelf(Generic[Body]):
     """A folder of pages of one kind."""
 
@@ -70,7 +76,9 @@ class _Shelf(Generic[Body]):
     def _read(self, path: Path) -> Body:
         try:
             with path.open("rb") as file:
-                page = self._page.model_validate_json(file.read(FILE_BYTES_MAX))
+                data = file.read(FILE_BYTES_MAX)
+            _check_format(path, data)
+            page = self._page.model_validate_json(data)
         except (OSError, ValidationError) as error:
             first = str(error).splitlines()[0]
             raise Refused(
@@ -173,6 +181,15 @@ class FileBook:
 
     def remove_pod(self, uid: PodUid) -> None:
         self._pods.remove(_file_name(uid))
+
+
+def _check_format(path: Path, data: bytes) -> None:
+    found = _AnyPage.model_validate_json(data).format
+    if found > FORMAT:
+        raise Refused(
+            f"{path}: format {found} of the book is of a newer agent, this one knows up to"
+            f" {FORMAT}: start that release again; nothing was changed"
+        )
 
 
 def _file_name(uid: PodUid) -> str:

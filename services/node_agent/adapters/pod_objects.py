@@ -8,7 +8,11 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.node_agent.domain.ports import KnownPod, PodOwner
-from shared.annotations import DELETE_POLICY, DeletePolicy, parse_pod_network
+from shared.annotations import (
+    DELETE_POLICY,
+    DeletePolicy,
+    parse_pod_network,
+)
 from shared.errors import InvalidInput, PodUnknown
 from shared.ids import PodName, PodUid, WorkloadName
 from shared.workloads import (
@@ -16,6 +20,7 @@ from shared.workloads import (
     UNCOUNTED_KINDS,
     OwnerReference,
     WorkloadObject,
+    check_nominating,
     controller_of,
 )
 
@@ -54,6 +59,8 @@ async def known_pod(
     if uid is not None and pod.metadata.uid != uid:
         raise PodUnknown(f"pod {name}: known with uid {pod.metadata.uid}, asked for {uid}")
     network = parse_pod_network(pod.metadata.annotations)
+    if network.nominated is not None:
+        check_nominating(name, network.nominated, pod.metadata.owner_references)
     owner = None
     if network.policy is DeletePolicy.NEVER:
         owner = await _owner(name, pod.metadata.owner_references, read_workload)

@@ -102,6 +102,9 @@ class Claim:
     since: datetime
     workload: WorkloadName | None = None  # what made the pod
     pods_max: int | None = None  # of it at once: the identity becomes one of as many slots
+    policy: DeletePolicy = DeletePolicy.NEVER
+    nominated: IPv4Address | None = None  # by the pod
+    subnets: tuple[SubnetId, ...] = ()  # that the pod names for a lease it does not have yet
 
 
 class AttachmentIndex:

@@ -9,7 +9,15 @@ from ipaddress import IPv4Address
 from typing import Final, Protocol
 
 from shared.annotations import NetworkMode, PodNetwork
-from shared.ids import AttachmentKey, EniId, Incarnation, PodName, PodUid, WorkloadName
+from shared.ids import (
+    AttachmentKey,
+    EniId,
+    Incarnation,
+    PodName,
+    PodUid,
+    SubnetId,
+    WorkloadName,
+)
 
 from .attachments import Attachment, Claim
 from .devices import Capacity
@@ -233,3 +241,4 @@ class FailedAdd:
     since: datetime
     last: datetime
     attempts: int
+    subnets: tuple[SubnetId, ...] = ()  # that it names for its address

@@ -53,6 +53,10 @@ class Stock:
     def count(self, state: AddressState) -> int:
         return self._states[state]
 
+    def idle(self, enis: Container[EniId]) -> int:
+        """How many addresses are idle on these ENIs."""
+        return sum(len(idle) for eni, idle in self._idle.items() if eni in enis)
+
     def accept(self, address: IPv4Address, eni: EniId, now: datetime) -> bool:
         """Own an offered address. Repeated: still true. A fixed lease's: refused."""
         held = self._holdings.get(address)

@@ -98,7 +98,8 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(
         node=ANY_NODE, pod=PODS, uid=UIDS, sandbox=SANDBOXES, candidate=CANDIDATES,
         is_settled=st.booleans(), span=SPANS, made_by=st.sampled_from([None, SET]),
-        is_exclusive=st.sampled_from([False, False, False, True]),
+        is_exclusive=st.sampled_from([False, False, False, True]), nominated=CANDIDATES,
+        policy=st.sampled_from([LeasePolicy.NEVER, LeasePolicy.IMMEDIATE]),
     )  # fmt: skip
     def acquire(
         self,
@@ -111,6 +112,8 @@ class LeaseMachine(RuleBasedStateMachine):
         span: timedelta | None,
         made_by: WorkloadName | None,
         is_exclusive: bool,
+        nominated: str | None,
+        policy: LeasePolicy,
     ) -> None:
         voice = self.voices[node]
         fence = voice.fence(lowest_unsettled=None if is_settled else 1)
@@ -123,6 +126,8 @@ class LeaseMachine(RuleBasedStateMachine):
             expires_after=span,
             made_by=made_by,
             is_exclusive=is_exclusive,
+            nominated=nominated,
+            policy=policy,
         )
         self.claims.append(claim)
         self.ask(lambda store: store.acquire(claim))
@@ -206,10 +211,14 @@ class LeaseMachine(RuleBasedStateMachine):
         self.ask(lambda store: store.expire(lease.identity, by))
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), force=st.booleans())
-    def give_up(self, data: st.DataObject, force: bool) -> None:
+    @rule(data=st.data(), force=st.booleans(), is_called_off=st.booleans())
+    def give_up(self, data: st.DataObject, force: bool, is_called_off: bool) -> None:
         lease = data.draw(st.sampled_from(self.leases))
-        self.ask(lambda store: store.give_up(lease.identity, lease.generation, force=force))
+        self.ask(
+            lambda store: store.give_up(
+                lease.identity, lease.generation, force=force, is_called_off=is_called_off
+            )
+        )
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), span=SPANS, policy=POLICIES)

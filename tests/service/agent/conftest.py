@@ -84,6 +84,7 @@ class StandIn:
     lose_answers: int = 0  # the work is done, the answer never comes
     refusal: BerthError | None = None
     capacity: NodeCapacity | None = None
+    problem: str | None = None  # of the node, as an eni_manager tells it
     said: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def register(self, request: RegisterRequest) -> Registered:
@@ -131,7 +132,7 @@ class StandIn:
     async def want(self, request: WantRequest) -> Wanted:
         self.wants.append(request)
         await self._tell()
-        return Wanted(capacity=self.capacity)
+        return Wanted(capacity=self.capacity, problem=self.problem)
 
     async def until(self, claim: Callable[[], bool]) -> None:
         """Wait until something said here makes the claim true."""

@@ -288,8 +288,7 @@ async def test_a_fixed_lease_waits_for_registration_and_stock_does_not(
     node: Node, tmp_path: Path
 ) -> None:
     await node.offer(*POOL)
-    row = node.agent.registration.row
-    assert row is not None
+    row = await node.agent.registration.wait_row(5.0)
     node.agent.registration.lose(row)
 
     wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")

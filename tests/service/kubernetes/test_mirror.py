@@ -55,6 +55,10 @@ class World:
         found = self.server.store.list(EVENTS, "", lambda _: True)
         return {each["reason"]: each for each in found}
 
+    def messages(self) -> list[str]:
+        found = self.server.store.list(EVENTS, "", lambda _: True)
+        return [each["message"] for each in found]
+
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Looked at after every write of the API server."""
         async with asyncio.timeout(_WAIT_S):
@@ -189,6 +193,19 @@ async def test_another_replica_goes_on_where_the_leader_stops(
         await world.until(lambda: world.phase(CLAIM, "web-1") == "Bound")
 
         assert holder() != "a-replica-that-is-gone"
+
+
+async def test_a_pod_whose_lease_wins_over_the_address_it_names_is_told_so(
+    world: World,
+) -> None:
+    first = await world.agent.acquire("web-0", candidate=ADDRESS_OF_WEB)
+    await world.agent.release("web-0", first.generation)
+    pod = {"metadata": {"name": "web-0"}, "spec": {"nodeName": "node-1"}}
+    world.server.store.create(PODS, "default", pod)
+
+    await world.agent.send(world.agent.acquire_request("web-0", nominated="10.0.0.77"))
+
+    await world.until(lambda: "wins over the nominated 10.0.0.77" in " ".join(world.messages()))
 
 
 async def test_a_pod_is_told_what_became_of_its_address_and_its_claim_after_it(

@@ -20,6 +20,8 @@ from services.allocator.kubernetes.webhook import Webhook
 from shared.annotations import (
     DELETE_POLICY,
     NETWORKS,
+    NOMINATED_IP,
+    NOMINATED_SUBNETS,
     RESOURCE_EXCLUSIVE,
     RESOURCE_SHARED,
     NetworkMode,
@@ -275,6 +277,13 @@ async def test_a_lease_that_cannot_be_looked_up_holds_no_pod_back(world: World) 
             False,
             "enabled without fixed addresses",
         ),
+        ({NETWORKS: "tke-route-eni", NOMINATED_IP: "fd00::9"}, True, "no IPv6"),
+        ({NETWORKS: "tke-direct-eni", NOMINATED_IP: "10.0.1.9"}, True, "only with"),
+        (
+            {NETWORKS: "tke-direct-eni", NOMINATED_SUBNETS: "subnet-a"},
+            True,
+            f"'subnet-a' is not allowed; allowed: only with {NETWORKS}: tke-route-eni",
+        ),
     ],
 )
 async def test_what_is_not_allowed_is_refused_at_apply_with_what_is(
@@ -284,6 +293,25 @@ async def test_what_is_not_allowed_is_refused_at_apply_with_what_is(
 
     with pytest.raises(InvalidInput, match=reason):
         await world.pod(annotations=annotations)
+
+
+async def test_only_a_pod_without_a_controller_names_its_address(world: World) -> None:
+    named = {NETWORKS: "tke-route-eni", NOMINATED_IP: "10.0.1.9"}
+    web = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u-1"}
+    body = {
+        "metadata": {
+            "name": "web-7",
+            "annotations": named,
+            "ownerReferences": [web | {"controller": True}],
+        },
+        "spec": {"containers": [{"name": "c"}]},
+    }
+
+    with pytest.raises(InvalidInput, match=r"web-7, made by ReplicaSet web: '10\.0\.1\.9'"):
+        await world.kubernetes.create(PODS, body)
+    bare = await world.pod(annotations=named)
+
+    assert bare["metadata"]["name"] == "web-0"
 
 
 async def test_the_resource_of_the_other_mode_is_refused(world: World) -> None:

@@ -97,7 +97,7 @@ def test_a_write_torn_at_any_byte_leaves_the_old_page(tmp_path: Path) -> None:
     assert os.listdir(folder) == [page.name]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 2, "body": {}}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1, "body": {}}'])
 def test_a_damaged_page_stops_the_agent_rather_than_being_guessed(
     tmp_path: Path, content: bytes
 ) -> None:

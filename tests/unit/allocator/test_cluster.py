@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
@@ -75,6 +75,7 @@ def seen(
         subnet=name,
         vpc=VpcId(vpc),
         zone=Zone("zone-1"),
+        cidr=IPv4Network("10.0.1.0/24"),
         enis=0,
         addresses=0,
         foreign=foreign,

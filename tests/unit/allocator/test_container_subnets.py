@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network
 
 import pytest
 
@@ -43,6 +44,7 @@ def seen(*, enis: int = 0, addresses: int = 0) -> SubnetLook:
         subnet=B,
         vpc=VpcId("vpc-one"),
         zone=Zone("zone-1"),
+        cidr=IPv4Network("10.0.1.0/24"),
         enis=enis,
         addresses=addresses,
         foreign=(),

@@ -14,6 +14,7 @@ from tests.support.paths import EXAMPLE
 
 ENI_IP: Final = "tke.cloud.tencent.com/eni-ip"
 NETWORKS: Final = "tke.cloud.tencent.com/networks"
+SUBNETS: Final = "tke.cloud.tencent.com/nominated-eni-subnets"
 POLICY: Final = "tke.cloud.tencent.com/vpc-ip-claim-delete-policy"
 
 STATEFUL_SET: Final = """\
@@ -191,6 +192,14 @@ REFUSED: Final = {
         changed("policy: Never", "policy: Always"),
         f"document 1: spec.template.metadata.annotations: {POLICY}: 'Always' is not allowed; "
         "allowed: Immediate or Never",
+    ),
+    "subnets named for an ENI of its own": (
+        changed(
+            f"{NETWORKS}: tke-route-eni",
+            f"{NETWORKS}: tke-direct-eni\n        {SUBNETS}: subnet-b,subnet-a",
+        ),
+        f"document 1: spec.template.metadata.annotations: {SUBNETS}: 'subnet-a,subnet-b' is "
+        f"not allowed; allowed: only with {NETWORKS}: tke-route-eni",
     ),
     "an annotation that is no text": (
         changed("policy: Never", "policy: true"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -10,6 +11,8 @@ from shared.annotations import (
     DELETE_POLICY,
     EXPIRED_DURATION,
     NETWORKS,
+    NOMINATED_IP,
+    NOMINATED_SUBNETS,
     DeletePolicy,
     NetworkMode,
     parse_go_duration,
@@ -26,6 +29,7 @@ def test_a_pod_that_says_nothing_gets_the_defaults() -> None:
     assert network.mode is None
     assert network.policy is DeletePolicy.IMMEDIATE
     assert network.expires_after is None
+    assert network.nominated is None
 
 
 def test_a_pod_gets_what_it_asks_for() -> None:
@@ -38,6 +42,17 @@ def test_a_pod_gets_what_it_asks_for() -> None:
     assert network.expires_after == timedelta(minutes=90)
 
 
+def test_a_pod_may_name_the_address_that_it_wants() -> None:
+    network = parse_pod_network({NOMINATED_IP: "10.0.1.20"})
+
+    assert network.nominated == IPv4Address("10.0.1.20")
+
+
+def test_a_pod_that_names_its_address_names_no_subnets_beside_it() -> None:
+    with pytest.raises(InvalidInput, match=r"nominated-eni-subnets: .* none beside"):
+        parse_pod_network({NOMINATED_IP: "10.0.1.20", NOMINATED_SUBNETS: "subnet-a"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -48,6 +63,20 @@ def test_a_pod_gets_what_it_asks_for() -> None:
         pytest.param(EXPIRED_DURATION, "90", "Go duration", id="no-unit"),
         pytest.param(EXPIRED_DURATION, "1d", "Go duration", id="days"),
         pytest.param(EXPIRED_DURATION, "-1h", "Go duration", id="negative"),
+        pytest.param(NOMINATED_IP, "10.0.1", "one IPv4 address", id="no-address"),
+        pytest.param(NOMINATED_IP, "10.0.1.20/24", "one IPv4 address", id="cidr"),
+        pytest.param(NOMINATED_IP, "fd00::20", "no IPv6", id="ipv6"),
+        pytest.param(NOMINATED_SUBNETS, "", "subnet ids", id="no-subnet"),
+        pytest.param(NOMINATED_SUBNETS, "subnet-a,", "subnet ids", id="empty-part"),
+        pytest.param(NOMINATED_SUBNETS, "subnet-a,subnet-a", "different", id="subnet-twice"),
+        pytest.param(NOMINATED_SUBNETS, "10.0.1.0/24", "such as subnet-", id="cidr"),
+        pytest.param(NOMINATED_SUBNETS, "subnet-", "such as subnet-", id="bare-prefix"),
+        pytest.param(
+            NOMINATED_SUBNETS,
+            ",".join(f"subnet-{at}" for at in range(17)),
+            "1 to 16",
+            id="too-many-subnets",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
@@ -57,8 +86,16 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         parse_pod_network({name: value})
 
     line = str(refused.value)
-    assert line.startswith(f"{name}: {value!r} is not allowed")
+    shown = repr(value)
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    assert line.startswith(f"{name}: {shown} is not allowed")
     assert allowed in line
+
+
+def test_nominated_subnets_are_the_same_in_any_order() -> None:
+    network = parse_pod_network({NOMINATED_SUBNETS: "subnet-b, subnet-a"})
+
+    assert network.nominated_subnets == ("subnet-a", "subnet-b")
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,15 @@
 -- ARGV[12] seconds until it expires once the pod went, or ""
 -- ARGV[13] the pool whose slot it is to be (see slots.lua), as JSON, or ""
 -- ARGV[14] what made the pod, or ""   ARGV[15] "1": the address is to be that of a whole ENI
+-- ARGV[16] policy that the pod asks for, or "" for never
+-- ARGV[17] the address that the pod names, or ""   ARGV[18] its subnet
+-- ARGV[19] seconds for which that address is kept until the pod has come for it
 -- returns {status, record or "", "1" if that record is not yet journaled, its token,
 --          token of a slot that was ended for it or "", its record or ""}
 --   bound | held           the lease is this attachment's
 --   must_move              it is `moving` to this node: journal that, then have it moved
 --   moving | holder_alive | expiring | no_candidate | candidate_taken | pool_full | other_kind
+--   nominated_taken        the record and the token are the other identity's
 --   stale | unregistered | epoch_lost
 
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost' } end
@@ -46,13 +50,28 @@ local function bind(record)
   record.n, record.u, record.c, record.to = node, uid, attachment, nil
   record.b, record.f, record.w = nil, nil, ARGV[14] ~= '' and ARGV[14] or nil
   if not record.p then
-    record.x, record.po = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil, nil
+    record.x = ARGV[12] ~= '' and tonumber(ARGV[12]) or nil
+    record.po = ARGV[16] ~= '' and ARGV[16] or nil
   end
   return answer('bound', keep(KEYS[3], KEYS[5], KEYS[6], token, record), '1')
 end
 
+-- The lease of an address that the pod names begins on its way here, from no place.
+local function nominate(address)
+  local other = redis.call('HGET', KEYS[4], address)
+  if other then
+    token = other
+    return answer('nominated_taken', redis.call('HGET', KEYS[3], other), '0')
+  end
+  redis.call('HSET', KEYS[4], address, token)
+  local record = { a = address, sn = ARGV[18], s = 'moving', to = node, t = now_ms() }
+  record.x, record.g = tonumber(ARGV[19]), next_generation(KEYS[1], ARGV[1])
+  return answer('must_move', keep(KEYS[3], KEYS[5], KEYS[6], token, record), '1')
+end
+
 local stored = redis.call('HGET', KEYS[3], token)
 if not stored then
+  if candidate == '' and ARGV[17] ~= '' then return nominate(ARGV[17]) end
   if candidate == '' then return answer('no_candidate', '', '0') end
   local other = redis.call('HGET', KEYS[4], candidate)
   if other and other ~= token then return answer('candidate_taken', other, '0') end

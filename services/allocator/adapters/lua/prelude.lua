@@ -37,6 +37,7 @@ end
 
 -- A record is a JSON array: the version, then these, what is not set at the end left off. To the
 -- steps it is a table by these names; version 1 was one. shared/store/lease_records.py says more.
+-- STORED_FORMAT, the version that is written, stands before this text.
 local NAMES = {
   'a', 's', 'g', 'sn', 'n', 'e', 'u', 'c', 't', 'w', 'x', 'po', 'to', 'p', 'b', 'f', 'k'
 }
@@ -55,6 +56,19 @@ local function packed(attachment)
   end))
 end
 
+-- And as version 1 has it, which the identity's token helps with.
+local function unpacked(attachment, token)
+  if string.find(attachment, '/', 1, true) then return attachment end
+  local id = string.gsub(string.sub(attachment, 1, 42), '..', function(two)
+    local high = string.find(DIGITS, string.sub(two, 1, 1), 1, true) - 1
+    local low = string.find(DIGITS, string.sub(two, 2, 2), 1, true) - 1
+    return string.format('%03x', high * 64 + low)
+  end)
+  local network = string.match(token, '^.-%%2F.-%%2F(.-)%%2F') -- behind namespace and name
+  network = string.gsub(network, '%%(%x%x)', function(byte) return string.char(tonumber(byte, 16)) end)
+  return network .. '/' .. id .. string.sub(attachment, 43) .. '/eth0'
+end
+
 local function read_record(text)
   local stored = cjson.decode(text)
   if stored.v then
@@ -70,7 +84,17 @@ local function read_record(text)
   return record
 end
 
-local function write_record(record)
+local function write_version_1(token, record)
+  local stored = { v = 1 }
+  for _, name in ipairs(NAMES) do stored[name] = record[name] end
+  stored.g, stored.b = text_of(record.g), text_of(record.b)
+  stored.c = record.c and unpacked(record.c, token)
+  if record.w and string.sub(record.w, 1, 1) == ':' then stored.w = 'StatefulSet' .. record.w end
+  return cjson.encode(stored)
+end
+
+local function write_record(token, record)
+  if STORED_FORMAT == 1 then return write_version_1(token, record) end
   local stored, last = { 2 }, 1
   for index, name in ipairs(NAMES) do
     local value = record[name]
@@ -123,7 +147,7 @@ end
 
 -- Store a lease in its new state and mark it as not yet journaled.
 local function keep(fixed, unjournaled, expiries, token, record)
-  local text = write_record(record)
+  local text = write_record(token, record)
   redis.call('HSET', fixed, token, text)
   redis.call('HSET', unjournaled, token, record.g)
   schedule(expiries, token, record)

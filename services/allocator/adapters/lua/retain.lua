@@ -26,5 +26,5 @@ if not is_holder or release_generation(record) ~= ARGV[7] then
 end
 record.s, record.g, record.t = 'retained', next_generation(KEYS[1], ARGV[1]), now_ms()
 record.b = nil
-if not record.p then record.po = ARGV[8] ~= '' and ARGV[8] or nil end
+if not record.p and record.po ~= 'immediate' then record.po = ARGV[8] ~= '' and ARGV[8] or nil end
 return { 'retained', keep(KEYS[3], KEYS[4], KEYS[5], ARGV[5], record), '1' }

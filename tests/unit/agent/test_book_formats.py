@@ -1,0 +1,90 @@
+"""A book of each format that agents have written: read as it was meant, or left as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from services.node_agent.adapters.book import FORMAT
+from services.node_agent.domain.ports import Cooling, KnownPod, PodOwner, Saved, User
+from services.node_agent.domain.stock import Holding
+from shared.addresses import AddressState
+from shared.annotations import DeletePolicy, PodNetwork
+from shared.errors import Refused
+from shared.ids import EniId, PodName, PodUid, WorkloadName
+from tests.unit.agent.test_book import ATTACHMENT, CLAIM, NOW, RECORD, open_book
+
+WRITTEN = Path(__file__).parent / "book_format_1"  # by its agent; never written again
+SAVED = Saved(
+    node=RECORD,
+    claims=(CLAIM,),
+    attachments=(ATTACHMENT,),
+    cooling=(
+        Cooling(
+            holding=Holding(
+                address=IPv4Address("10.0.3.22"),
+                eni=EniId("eni-a"),
+                state=AddressState.COOLING,
+                since=NOW,
+            ),
+            user=User(pod=PodName("shop", "web-1"), pod_uid=PodUid("uid-3"), network="berth"),
+        ),
+    ),
+    pods=(
+        KnownPod(
+            name=PodName("shop", "web-0"),
+            uid=PodUid("uid-1"),
+            network=PodNetwork(mode=None, policy=DeletePolicy.NEVER, expires_after=None),
+            owner=PodOwner(workload=WorkloadName("shop", "StatefulSet", "web"), pods_max=None),
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    shutil.copytree(WRITTEN, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_a_book_of_format_1_is_read(written: Path) -> None:
+    assert open_book(written).load() == SAVED
+
+
+def test_what_an_agent_of_the_same_format_added_since_has_its_default(written: Path) -> None:
+    (page,) = (written / "state" / "claims").iterdir()
+    document = json.loads(page.read_bytes())
+    for added_later in ("workload", "pods_max", "policy", "nominated", "subnets"):
+        del document["body"][added_later]
+    page.write_text(json.dumps(document))
+
+    assert open_book(written).load() == replace(SAVED, claims=(CLAIM,))
+
+
+@pytest.mark.parametrize("shelf", ["state/claims", "state", "run/book/attachments"])
+def test_a_book_of_a_newer_agent_is_refused_in_one_line_and_left_as_it_is(
+    written: Path, shelf: str
+) -> None:
+    page = next(each for each in sorted((written / shelf).iterdir()) if each.is_file())
+    newer = {"format": FORMAT + 1, "body": {"of": "another shape"}}
+    page.write_text(json.dumps(newer))
+    before = _pages(written)
+
+    with pytest.raises(Refused) as refused:
+        open_book(written).load()
+
+    assert str(refused.value) == (
+        f"{page}: format 2 of the book is of a newer agent, this one knows up to 1: start that"
+        " release again; nothing was changed"
+    )
+    assert _pages(written) == before
+
+
+def _pages(folder: Path) -> dict[Path, bytes]:
+    files = (each for each in folder.rglob("*") if each.is_file() and each.name != "lock")
+    return {each: each.read_bytes() for each in files}
