@@ -91,7 +91,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     NODE_LOOK.name: _OPERATOR,
-    SUBNET_LIST.name: _OPERATOR,
+    SUBNET_LIST.name: frozenset({Role.ALLOCATOR, Role.OPERATOR}),
     CAPACITY_SET.name: _OPERATOR,
     CAPACITY_SHOW.name: _OPERATOR,
     CLUSTER_ENABLE.name: _OPERATOR,

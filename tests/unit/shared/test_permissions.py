@@ -7,6 +7,7 @@ import pytest
 from shared.bus.permissions import CALLERS, Role, bus_permissions, client_name
 from shared.ids import ClusterName, NodeName
 from shared.messages.base import Endpoint, ServiceName
+from shared.messages.clusters import SUBNET_LIST
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
 from shared.store.permissions import StoreUser, acl_lines
 
@@ -85,3 +86,9 @@ def test_passwords_are_not_written_into_the_stores_rules() -> None:
     assert lines[0].startswith("user default off")
     assert not any("hunter2" in line or "swordfish" in line for line in lines)
     assert all(" -@all " in line for line in lines[1:])
+
+
+def test_an_allocator_may_ask_which_zone_a_subnet_is_in() -> None:
+    may = bus_permissions(Role.ALLOCATOR, CLUSTER)
+
+    assert SUBNET_LIST.pattern(CLUSTER) in may.publish
