@@ -57,6 +57,7 @@ class EpochKeeper:
         self._lost.set()
         self._wanted: Book | None = None  # what a person wants the other book built from
         self._seen: dict[Identity, Generation] = {}  # not journaled, at the last round
+        self._claim: JournalEpoch | None = None  # the last that this replica put
 
     def report_lost(self) -> None:
         """A step was answered "epoch lost": look, and recover if it is so."""
@@ -92,7 +93,7 @@ class EpochKeeper:
                 if store.is_same_server and self._wanted is None:
                     self._use(record)
                     return
-            elif record is not None and not record.is_open:
+            elif record is not None and not record.is_open and not self._has_put(record):
                 if record != seen:
                     seen, seen_s = record, self._clock.monotonic_s()
                 if self._clock.monotonic_s() - seen_s < self._claim_timeout_s:
@@ -106,6 +107,14 @@ class EpochKeeper:
                 self._use(opened)
                 return
 
+    def _has_put(self, record: JournalEpoch) -> bool:
+        """A claim of its own that it finds has failed: nobody else is at work to wait for."""
+        claim = self._claim
+        return claim is not None and (claim.number, claim.revision) == (
+            record.number,
+            record.revision,
+        )
+
     async def _recover(self, record: JournalEpoch | None) -> JournalEpoch | None:
         """Claim the next number and open it; None when somebody else was first."""
         self._stop_using("recovery runs")
@@ -116,6 +125,7 @@ class EpochKeeper:
         claim = await self._journal.put_epoch(
             number, is_open=False, at=self._clock.now(), after=record, is_rewrite=is_rewrite
         )
+        self._claim = claim
         if claim is None:
             return None
         # The claim has shut out older writers, so what is counted now stays so. The store is
@@ -160,7 +170,8 @@ class EpochKeeper:
                     )
                     if renewed is None:
                         return None
-                    claim, renewed_s = renewed, self._clock.monotonic_s()
+                    self._claim = claim = renewed
+                    renewed_s = self._clock.monotonic_s()
                     log.info("restoring leases", extra={"count": count})
         log.info("restored leases", extra={"count": count})
         return claim

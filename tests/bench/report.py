@@ -71,6 +71,8 @@ between two runs of the same code was up to a quarter.
   `recovery_100k` 0.33.
 - The claim renewed during a rebuild, its leases read in pages: with two allocators
   `recovery_100k` did not come to an end within 120 s before.
+- A claim of one's own that failed is not waited for: a promoted replica, with 20,000 leases,
+  0.22 of before to the first new acquire.
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +16,7 @@ from services.allocator.domain.leases import Lease
 from services.allocator.epochs import EPOCH_CONDITION, EpochKeeper
 from shared.bus.connection import connect_bus
 from shared.clock import SystemClock
+from shared.errors import Unavailable
 from shared.ids import Incarnation, NodeName
 from shared.messages.subjects import journal_stream
 from shared.telemetry.health import Readiness
@@ -25,6 +26,20 @@ from tests.support.servers import NatsServer
 
 NODE = NodeName("node-1")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class CutOffOnce(MemoryLeases):
+    """Its connection ends while the first leases are put back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._was_cut = False
+
+    async def restore(self, number: int, leases: Sequence[Lease]) -> bool:
+        if not self._was_cut:
+            self._was_cut = True
+            raise Unavailable("the store: connection closed by server")
+        return await super().restore(number, leases)
 
 
 class Cluster:
@@ -39,14 +54,16 @@ class Cluster:
     def another_journal(self, writer: str) -> JetStreamJournal:
         return JetStreamJournal(self.bus, CLUSTER, writer=writer)
 
-    def keeper(self, journal: JetStreamJournal | None = None) -> EpochKeeper:
+    def keeper(
+        self, journal: JetStreamJournal | None = None, *, claim_timeout_s: float = 0.2
+    ) -> EpochKeeper:
         return EpochKeeper(
             self.store,
             self.store,
             journal or self.journal,
             clock=SystemClock(),
             readiness=Readiness(EPOCH_CONDITION),
-            claim_timeout_s=0.2,
+            claim_timeout_s=claim_timeout_s,
             check_store=trusted,
         )
 
@@ -195,6 +212,22 @@ async def test_a_recoverer_that_died_is_followed_by_another(cluster: Cluster) ->
     await cluster.keeper().open()
 
     assert dead is not None
+    assert await cluster.number() == 3
+    assert {held.identity for held in await cluster.stored()} == {lease.identity}
+
+
+async def test_a_recoverer_does_not_wait_for_a_claim_of_its_own_that_failed(
+    cluster: Cluster,
+) -> None:
+    lease = await cluster.bind("web-0", "10.0.0.9")
+    cluster.store = CutOffOnce()
+    keeper = cluster.keeper(claim_timeout_s=3600)
+    with pytest.raises(Unavailable):
+        await keeper.open()
+
+    async with asyncio.timeout(10):
+        await keeper.open()
+
     assert await cluster.number() == 3
     assert {held.identity for held in await cluster.stored()} == {lease.identity}
 
