@@ -172,9 +172,9 @@ def check_fixed(current: Cluster | None, identity: Identity) -> None:
         )
     if not current.has_fixed_ips:
         raise FixedIpNotSupported(
-            f"{identity}: vpc-ip-claim-delete-policy Never and nominated-vpc-ip are not"
-            " supported: the cluster was enabled without fixed IPs, which cannot change later;"
-            " use Immediate, and nominate no address"
+            f"{identity}: vpc-ip-claim-delete-policy Never is not supported, nor is"
+            " nominated-vpc-ip: the cluster was enabled without fixed IPs, which cannot change"
+            " later; use Immediate, and nominate no address"
         )
 
 
