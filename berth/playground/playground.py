@@ -60,6 +60,7 @@ class StartOptions:
     cloud_port: int = 0
     cooling_s: float | None = None  # how long agents rest a released address; None: their own
     park_after_s: float | None = None  # how long an ENI stays where its pod went; None: default
+    cloud_in_flight_max_s: float | None = None  # that a killed eni_manager's calls are feared
     wireless: bool = False  # a cloud without a network: no node can run an agent
 
 
@@ -262,6 +263,7 @@ class Playground:
             topology=self._topology,
             cloud_url=cloud_url,
             account=keys.account,
+            cloud_in_flight_max_s=self._options.cloud_in_flight_max_s,
         )
         await self._run("eni_manager", "1 replica", [manager], report)
 

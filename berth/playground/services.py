@@ -133,7 +133,11 @@ def eni_manager(
     topology: Topology,
     cloud_url: str,
     account: CloudAccount,
+    cloud_in_flight_max_s: float | None,
 ) -> ProcessSpec:
+    late: dict[str, object] = {}
+    if cloud_in_flight_max_s is not None:
+        late["BERTH_ENI_MANAGER_CLOUD_IN_FLIGHT_MAX_S"] = cloud_in_flight_max_s
     return around.service(
         "eni-manager",
         "services.eni_manager.main",
@@ -144,7 +148,8 @@ def eni_manager(
             "BERTH_ENI_MANAGER_CLOUD_REGION": topology.region,
             "BERTH_ENI_MANAGER_CLOUD_SECRET_ID_FILE": account.secret_id_file,
             "BERTH_ENI_MANAGER_CLOUD_SECRET_KEY_FILE": account.secret_key_file,
-        },
+        }
+        | late,
     )
 
 

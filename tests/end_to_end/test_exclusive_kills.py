@@ -131,7 +131,8 @@ async def scene(run_dir: Path) -> AsyncIterator[Scene]:
     playground = await Playground.start(
         run_dir=run_dir,
         topology=default_topology(),
-        options=StartOptions(cooling_s=1.0, park_after_s=1.0),
+        # What is killed sends nothing later: its calls arrive within a moment, or never.
+        options=StartOptions(cooling_s=1.0, park_after_s=1.0, cloud_in_flight_max_s=3.0),
         report=ignore,
     )
     try:
