@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from shared.clock import Clock
@@ -101,7 +101,7 @@ class Leadership:
         spec = {
             "holderIdentity": self._holder,
             "leaseDurationSeconds": max(1, round(self._term.total_seconds())),
-            "renewTime": self._now().strftime(_TIME),
+            "renewTime": self._clock.now().strftime(_TIME),
         }
         try:
             if found is None:
@@ -116,6 +116,3 @@ class Leadership:
             log.info("lease not renewed", extra={"lease": self._name, "error": str(error)})
             return False
         return True
-
-    def _now(self) -> datetime:
-        return self._clock.now()

@@ -12,7 +12,7 @@ import random
 from pydantic import ValidationError
 
 from services.node_agent.domain.ports import KnownPod
-from shared.errors import BerthError, InvalidInput, NotFound, PodUnknown, Unavailable
+from shared.errors import BerthError, NotFound, PodUnknown, Unavailable
 from shared.ids import NodeName, PodName, PodUid, WorkloadName
 from shared.kubernetes.paths import PODS, pod_path, workload_path
 from shared.kubernetes.watching import Object, ObjectWatch
@@ -63,5 +63,5 @@ class KubernetesPods:
             return parse_workload(
                 json.dumps({"kind": workload.kind, **body}).encode(), str(workload)
             )
-        except (BerthError, InvalidInput) as error:
+        except BerthError as error:
             raise PodUnknown(f"pod {pod}: {workload} is not known: {error}") from error

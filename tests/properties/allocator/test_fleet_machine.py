@@ -11,8 +11,6 @@ from ipaddress import IPv4Address
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import Phase as RunPhase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,7 +18,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from redis.asyncio import Redis
 
@@ -58,6 +55,7 @@ from tests.properties.allocator.fleet import (
 from tests.support.lease_requests import NodeVoice, identity
 from tests.support.lease_twins import Ask, all_of, comparable, empty, said, timeless
 from tests.support.servers import RedisServer
+from tests.support.state_machines import run_machine
 
 NODES = (NodeName("node-1"), NodeName("10.0.0.2"))
 PODS = ("web-0", "web-1")
@@ -411,17 +409,7 @@ def _run(url: str, *, examples: int, steps: int) -> int:
         pass
 
     Machine.url, Machine.steps = url, 0
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            phases=[RunPhase.generate],  # shrinking takes longer than a test may
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Machine, examples=examples, steps=steps)
     return Machine.steps
 
 

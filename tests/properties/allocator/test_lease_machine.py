@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -15,7 +14,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from redis.asyncio import Redis
 
@@ -32,6 +30,7 @@ from shared.policies import LeasePolicy
 from tests.support.lease_requests import SUBNET, NodeVoice, attachment
 from tests.support.lease_twins import Ask, all_of, comparable, empty, recover, said, timeless
 from tests.support.servers import RedisServer
+from tests.support.state_machines import run_machine
 
 NODES = ("node-1", "10.0.0.2")
 PODS = st.sampled_from(["web-0", "web-1", "web-2"])
@@ -297,17 +296,7 @@ def _compare(url: str, *, examples: int, steps: int) -> int:
         pass
 
     Machine.url, Machine.asked = url, 0
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            phases=[Phase.generate],  # shrinking takes longer than a test may
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Machine, examples=examples, steps=steps)
     return Machine.asked
 
 
