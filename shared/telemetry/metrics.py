@@ -122,6 +122,11 @@ SPOOL_DEPTH: Final = Gauge(
 OUTBOX_OLDEST_SECONDS: Final = Gauge(
     "berth_node_agent_outbox_oldest_seconds", "Age of the oldest undelivered message."
 )
+BOOK_DAMAGED_TOTAL: Final = Counter(
+    "berth_node_agent_book_damaged_total",
+    "Pages of the node's book that were not as written, put aside and made up for, by kind.",
+    ["kind"],
+)
 REPAIRS_TOTAL: Final = Counter(
     "berth_node_agent_repairs_total", "Kernel objects that were not as wanted.", ["kind"]
 )
