@@ -54,6 +54,7 @@ from shared.messages.recovery import (
     RECOVERY_TRIAL,
 )
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
+from shared.messages.vacancies import VACANCIES
 
 
 class Role(StrEnum):
@@ -91,6 +92,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     NODE_LOOK.name: _OPERATOR,
+    VACANCIES.name: frozenset({Role.ALLOCATOR}),
     SUBNET_LIST.name: frozenset({Role.ALLOCATOR, Role.OPERATOR}),
     CAPACITY_SET.name: _OPERATOR,
     CAPACITY_SHOW.name: _OPERATOR,

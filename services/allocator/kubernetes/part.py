@@ -24,6 +24,7 @@ from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
 
 from .definitions import ADDRESS, CLAIM
+from .extender import Extender
 from .facts import StoredFacts
 from .mirror import Mirror, MirrorLimits
 from .node_callout import NodeCallout
@@ -31,6 +32,7 @@ from .node_tokens import NodeTokens
 from .pod_events import PodEvents
 from .settings import KubernetesSettings
 from .trust import TrustKeeper
+from .vacancies import FollowedVacancies
 from .webhook import Webhook
 
 _LEADER: Final = "berth-allocator-mirror"
@@ -120,7 +122,10 @@ async def _start_webhook(
         default_mode=settings.default_network,
         zone_label=settings.zone_label,
     )
-    webhook = Webhook(facts, listen=listen)
+    vacancies = FollowedVacancies(around.bus, around.clock)
+    extender = Extender(facts, vacancies, fresh_s=settings.extender_fresh_s)
+    loops.every("vacancies", vacancies.refresh, interval_s=settings.extender_interval_s)
+    webhook = Webhook(facts, listen=listen, beside=extender.routes())
     stack.push_async_callback(webhook.aclose)
     await webhook.start()
     trust = TrustKeeper(
