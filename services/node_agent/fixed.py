@@ -335,6 +335,7 @@ class FixedLeases:
                 is_exclusive=claim.mode is NetworkMode.EXCLUSIVE,
                 expires_after=claim.expires_after,
                 nominated=claim.nominated if self._ledger.used_of(claim) is None else None,
+                nominated_subnets=claim.subnets,
                 candidate=None
                 if candidate is None
                 else Candidate(
@@ -374,16 +375,6 @@ class FixedLeases:
             self._ledger.change_claim(replace(bound, phase=ClaimPhase.RELEASING))
             self._signals.outbox.set()
             raise
-        if claim.subnets and acquired.subnet not in claim.subnets:
-            log.warning(
-                "existing lease wins over nominated subnets",
-                extra={
-                    "identity": str(bound.identity),
-                    "address": str(acquired.address),
-                    "subnet": acquired.subnet,
-                    "nominated": ",".join(claim.subnets),
-                },
-            )
         if bound.phase is ClaimPhase.RELEASING:
             self._signals.outbox.set()
         self._signals.stock_changed.give()
