@@ -46,6 +46,7 @@ from .nodes import (
     STOCK_RECALL,
 )
 from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
+from .vacancies import VACANCIES
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_REGISTER,
@@ -69,6 +70,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_INSTANCE,
     NODE_LIST,
     NODE_LOOK,
+    VACANCIES,
     SUBNET_LIST,
     CAPACITY_SET,
     CAPACITY_SHOW,
