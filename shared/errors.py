@@ -21,6 +21,7 @@ BerthError
 │   └── CloudRefused         the cloud said no for good (its code is in the detail)
 └── TryLater             the answer may be yes later; the caller may repeat the request
     ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
+    │   └── NoAnswer             nobody was heard at all (the same code)
     ├── StorageFull          store or journal take no more: nothing was written
     ├── Busy                 the server is full; another may not be
     ├── StockEmpty           no idle address on this node yet
@@ -170,6 +171,11 @@ class Unavailable(TryLater):
     code = ErrorCode.UNAVAILABLE
 
 
+class NoAnswer(Unavailable):
+    """Raised when nobody answered, where Unavailable may also be somebody's answer. On the
+    wire it is the same."""
+
+
 class StorageFull(TryLater):
     code = ErrorCode.STORAGE_FULL
 
@@ -214,13 +220,15 @@ class PodUnknown(TryLater):
     code = ErrorCode.POD_UNKNOWN
 
 
-def _leaves(base: type[BerthError]) -> list[type[BerthError]]:
-    children = base.__subclasses__()
-    return [leaf for child in children for leaf in _leaves(child)] if children else [base]
+def _coded(base: type[BerthError]) -> list[type[BerthError]]:
+    """Those that have a code of their own."""
+    found = [each for child in base.__subclasses__() for each in _coded(child)]
+    is_coded = base is not BerthError and "code" in vars(base)
+    return [base, *found] if is_coded else found
 
 
 ERROR_BY_CODE: Final[dict[ErrorCode, type[BerthError]]] = {
-    leaf.code: leaf for leaf in _leaves(BerthError)
+    each.code: each for each in _coded(BerthError)
 }
 
 

@@ -133,6 +133,9 @@ class EniManagerSettings(StoreSettings):
     cluster_interval_s: Seconds = 0.5
     """The cluster's record is read this often: subnets come and go within this time."""
 
+    vacancies_interval_s: Seconds = 0.5
+    """What nodes could still take is told this often, of those that changed."""
+
     foreign_interval_s: Seconds = 60.0
     """Addresses of the container subnets that are not ours are looked for this often."""
 

@@ -139,7 +139,8 @@ class Mover:
         if until := (await self._tools.embargoes.among([place])).get(place):
             raise Unavailable(
                 f"{move.address} of {move.identity} is on {eni}, but a call that is still in"
-                f" flight may take it off there until {until:%H:%M:%S} UTC"
+                f" flight may take it off there until {until:%H:%M:%S} UTC: nothing need be"
+                " done, it is tried again by itself"
             )
 
     async def _check(self, move: Move) -> FixedLease:

@@ -169,6 +169,8 @@ class NodeWorker:
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]
         told = dict.fromkeys(str(each) for each in shortages if each)
+        if told and (reason := self.stock.reason_kept_back()):
+            told[reason] = None
         return "; ".join(told) or None
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:

@@ -98,7 +98,8 @@ class WholeMoves:
         if until := (await self._tools.embargoes.among([place])).get(place):
             raise Unavailable(
                 f"{eni} of {move.identity} cannot go back to {instance}: a detachment that is"
-                f" still in flight may take it off there until {until:%H:%M:%S} UTC"
+                f" still in flight may take it off there until {until:%H:%M:%S} UTC: nothing"
+                " need be done, it is tried again by itself"
             )
 
     async def park_left(self, parking: Parking) -> None:

@@ -47,6 +47,7 @@ from .nodes import (
     STOCK_RECALL,
 )
 from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
+from .vacancies import VACANCIES
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_REGISTER,
@@ -72,6 +73,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_LOOK,
     NODE_GONE,
     NODE_LEAVE,
+    VACANCIES,
     SUBNET_LIST,
     CAPACITY_SET,
     CAPACITY_SHOW,

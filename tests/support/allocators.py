@@ -125,6 +125,7 @@ class Agent:
         deployment: str | None = None,
         size: int = 1,
         nominated: str | None = None,
+        subnets: tuple[str, ...] = (),
         policy: DeletePolicy = DeletePolicy.NEVER,
     ) -> AcquireRequest:
         return AcquireRequest(
@@ -144,6 +145,7 @@ class Agent:
             else WorkloadFields(kind="Deployment", name=deployment),
             pool=None if deployment is None else PoolFields(size=size, subnets=(SUBNET,)),
             nominated=None if nominated is None else IPv4Address(nominated),
+            nominated_subnets=subnets,
             policy=policy,
         )
 

@@ -16,6 +16,7 @@ from shared.ids import EniId, Identity, InstanceId, NodeName, SubnetId
 from .capacities import Capacities
 from .moves import FixedLease
 from .records import AddressRecord, EniRecord, NodeImage, NodeRecord, Record
+from .vacancies import Vacancy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,33 @@ class EniStore(Protocol):
         ...
 
     async def instance_of_left(self, node: NodeName) -> InstanceId | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacancyPage:
+    """Nodes in the order in which they changed."""
+
+    revision: int  # of the last of them
+    newest: int  # of the newest change there is
+    floor: int  # who was last up to date before this does not know of nodes that left
+    is_last: bool
+    nodes: tuple[Vacancy, ...]
+
+
+class VacancyBook(Protocol):
+    """What every node has and could still take, whichever replica looks after it."""
+
+    async def tell(
+        self, term: Term, told: Collection[Vacancy], left: Collection[NodeName]
+    ) -> None:
+        """Raises TermEnded when the term was lost."""
+        ...
+
+    async def names(self) -> list[NodeName]: ...
+
+    async def page(self, after: int, limit: int) -> VacancyPage:
+        """What has changed after that revision."""
+        ...
 
 
 class ClusterSource(Protocol):
