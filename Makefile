@@ -10,7 +10,7 @@ WORKERS ?= 2
 CODE := services shared berth tests hatch_build.py
 SHELL := bash
 
-.PHONY: demo test test-long fuzz bench lint format generate wheel clean help
+.PHONY: demo test test-long chaos fuzz bench lint format generate wheel clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY) ## run the main job: a StatefulSet's pods get VPC addresses, and get them back
@@ -22,6 +22,10 @@ test: lint ## everything that must be green before a change lands (minutes)
 test-long: $(READY) ## the tests that take longer: repeated demos, kills, an ordinary user
 	.ci/packages
 	$(BIN)/pytest -m long --durations=10
+
+chaos: $(READY) ## workloads under faults; SEED=, WORKLOAD=, NEMESIS= choose
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \
+		$(addprefix --workload ,$(WORKLOAD)) $(addprefix --nemesis ,$(NEMESIS))
 
 fuzz: $(READY) ## spoiled input for socket, plugin and its JSON, SECONDS (60) each
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)

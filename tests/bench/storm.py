@@ -221,17 +221,19 @@ async def _enable(client: Client) -> None:
         pods_max=(_ENIS - 1) * (_ADDRESSES_PER_ENI - 1),
     )
     async with asyncio.timeout(_READY_S_MAX):
-        while not await _is_served(bus):
-            await asyncio.sleep(_LOOK_S)
+        await _served(bus)
     await enable_cluster(bus, words, by="bench", on_step=lambda _: None, follow_s=_READY_S_MAX)
 
 
-async def _is_served(bus: BusClient) -> bool:
-    try:
-        await fetch_status(bus)
-    except Unavailable:
-        return False
-    return True
+async def _served(bus: BusClient) -> None:
+    """Until an allocator answers."""
+    while True:
+        try:
+            await fetch_status(bus)
+        except Unavailable:
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return
 
 
 async def _known(client: Client, nodes: list[WirelessNode]) -> None:
