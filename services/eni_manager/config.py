@@ -87,6 +87,9 @@ class EniManagerSettings(StoreSettings):
     instance_gone_after_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     """A node leaves once the cloud has not shown its instance for so long, twice or more."""
 
+    gone_cooling_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """What pods used on a node that was said to be gone rests so long before another has it."""
+
     sweep: SweepMode = SweepMode.ON
     """What becomes of ENIs that carry our tags and are in no book: off, dry_run (says what it
     would do) or on."""
@@ -129,6 +132,9 @@ class EniManagerSettings(StoreSettings):
 
     cluster_interval_s: Seconds = 0.5
     """The cluster's record is read this often: subnets come and go within this time."""
+
+    vacancies_interval_s: Seconds = 0.5
+    """What nodes could still take is told this often, of those that changed."""
 
     foreign_interval_s: Seconds = 60.0
     """Addresses of the container subnets that are not ours are looked for this often."""

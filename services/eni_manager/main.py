@@ -30,9 +30,11 @@ from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.adapters.vacancy_endpoints import VacancyEndpoints
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
 from services.eni_manager.config import EniManagerSettings
@@ -48,6 +50,7 @@ from services.eni_manager.reconciler import Pacing, Reconciler
 from services.eni_manager.service import EniManager
 from services.eni_manager.sweeper import Sweeper, SweepPolicy
 from services.eni_manager.tools import Tools
+from services.eni_manager.vacancies import VacancyTeller, VacancyViews
 from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
@@ -132,6 +135,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
+        vacancies = _tell_vacancies(loops, settings, tools, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -141,7 +145,8 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
-            | CapacityEndpoints(capacities).handlers(),
+            | CapacityEndpoints(capacities).handlers()
+            | vacancies.handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
@@ -226,6 +231,21 @@ def _watch_subnets(
     )
     loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
     return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+
+
+def _tell_vacancies(
+    loops: Loops,
+    settings: EniManagerSettings,
+    tools: Tools,
+    reconciler: Reconciler,
+    store: Redis,
+) -> VacancyEndpoints:
+    book = RedisVacancies(store, cluster=settings.cluster)
+    teller = VacancyTeller(
+        reconciler, book, tools, lambda node: shard_of(node, settings.shards)
+    )
+    loops.every("vacancies", teller.round, interval_s=settings.vacancies_interval_s)
+    return VacancyEndpoints(VacancyViews(book, tools))
 
 
 def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:

@@ -41,6 +41,7 @@ class NodeBook:
 
     def __init__(self, image: NodeImage, store: EniStore, holder: TermHolder) -> None:
         self.image = image
+        self.writes = 0  # so far: who sees the same number again sees the same image
         self._store = store
         self._holder = holder
         self._sequence = itertools.count(1)
@@ -91,6 +92,7 @@ class NodeBook:
         if not put and not drop:
             return
         await self._store.write(self._holder.check(), self.node.node, put=put, drop=drop)
+        self.writes += 1
         for record in put:
             self._put(record)
         for record in drop:
@@ -99,6 +101,7 @@ class NodeBook:
     async def close(self) -> None:
         """All records of the node go from the store: it has left. Memory is left as it is."""
         image = self.image
+        await self._store.remember_left(image.node)
         await self._store.write(
             self._holder.check(),
             self.node.node,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -81,6 +81,14 @@ class Reconciler:
 
     def workers(self) -> list[NodeWorker]:
         return [worker for shard in self._shards.values() for worker in shard.workers.values()]
+
+    def terms(self) -> list[tuple[Term, Mapping[NodeName, NodeWorker]]]:
+        """The terms that hold, each with the workers of its shard's nodes."""
+        return [
+            (shard.holder.term, shard.workers)
+            for shard in self._shards.values()
+            if not self._has_ended(shard)
+        ]
 
     def worker(self, node: NodeName) -> NodeWorker | None:
         """Raises Busy when another replica looks after the node: the caller asks again."""

@@ -20,11 +20,11 @@ from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid, Subn
 from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
 from .domain.devices import Capacity
 from .domain.enis import Eni
-from .domain.ports import Book, Cooling, KnownPod, NodeRecord, Saved, User
+from .domain.ports import Book, Cooling, KnownPod, NodeRecord, User
 from .domain.stock import Holding, Stock
+from .rebuilding import FIXED_PHASES, holdings, open_book
 
 RECALLS_MAX = 256
-_FIXED = (ClaimPhase.BOUND, ClaimPhase.RELEASING)
 _WITHOUT_LEASE = (AddressState.BOUND_IMMEDIATE, AddressState.COOLING)
 
 
@@ -33,16 +33,15 @@ class Ledger:
 
     def __init__(self, book: Book, now: datetime) -> None:
         self._book = book
-        saved = book.load()
+        saved = open_book(book, now)
         self.node: NodeRecord = saved.node
         self._saved_node = saved.node
         self.capacity = saved.node.capacity
         self.claims: dict[AttachmentKey, Claim] = {c.key: c for c in saved.claims}
-        saved = replace(saved, attachments=_still_open(saved, book))
         self.attachments = AttachmentIndex(saved.attachments)
         self.pods: dict[PodUid, KnownPod] = {pod.uid: pod for pod in saved.pods}
         self.users: dict[IPv4Address, User] = {}
-        self.stock = Stock(_holdings(saved, now))
+        self.stock = Stock(holdings(saved, now))
         for cooling in saved.cooling:
             self.users[cooling.holding.address] = cooling.user
         for attachment in saved.attachments:
@@ -294,7 +293,7 @@ class Ledger:
 
     def _is_nominated(self, address: IPv4Address) -> bool:
         return any(
-            claim.nominated == address and claim.phase not in _FIXED
+            claim.nominated == address and claim.phase not in FIXED_PHASES
             for claim in self.claims.values()
         )
 
@@ -333,51 +332,3 @@ class Ledger:
 
 def _user(attachment: Attachment) -> User:
     return User(pod=attachment.pod, pod_uid=attachment.pod_uid, network=attachment.key.network)
-
-
-def _still_open(saved: Saved, book: Book) -> tuple[Attachment, ...]:
-    """Without those whose deletion was cut off after their address began to cool."""
-    since = {each.holding.address: each.holding.since for each in saved.cooling}
-    open_ones = []
-    for attachment in saved.attachments:
-        cooled_at = since.get(attachment.address)
-        if attachment.generation is None and cooled_at and cooled_at >= attachment.since:
-            book.remove_attachment(attachment.key)
-        else:
-            open_ones.append(attachment)
-    return tuple(open_ones)
-
-
-def _holdings(saved: Saved, now: datetime) -> list[Holding]:
-    """Each address once: a claim's word beats an attachment's, that beats cooling, stock."""
-    found: dict[IPv4Address, Holding] = {}
-
-    def put(address: IPv4Address, eni: EniId, state: AddressState, since: datetime) -> None:
-        found[address] = Holding(address=address, eni=eni, state=state, since=since)
-
-    owned = dict(saved.node.owned)
-    for address, eni in owned.items():
-        put(address, eni, AddressState.STOCK, now)
-    for cooling in saved.cooling:
-        if cooling.holding.address in owned:
-            found[cooling.holding.address] = cooling.holding
-    for attachment in saved.attachments:
-        if attachment.generation is None:
-            put(
-                attachment.address,
-                attachment.eni,
-                AddressState.BOUND_IMMEDIATE,
-                attachment.since,
-            )
-    for claim in saved.claims:
-        if claim.phase in _FIXED and claim.address is not None and claim.eni is not None:
-            put(claim.address, claim.eni, AddressState.BOUND_FIXED, claim.since)
-    for claim in saved.claims:
-        candidate = claim.candidate
-        if claim.phase not in _FIXED and candidate is not None:
-            put(candidate.address, candidate.eni, AddressState.PROMISED, claim.since)
-        elif claim.phase not in _FIXED and claim.nominated is not None:
-            held = found.get(claim.nominated)
-            if held is not None and held.state is AddressState.STOCK:
-                put(held.address, held.eni, AddressState.PROMISED, claim.since)
-    return list(found.values())

@@ -25,7 +25,7 @@ from shared.errors import (
     StockEmpty,
     Unavailable,
 )
-from shared.ids import AttachmentKey, EniId, Generation, Identity
+from shared.ids import AttachmentKey, EniId, Identity
 
 from .bus import Signals
 from .domain.attachments import (
@@ -216,9 +216,7 @@ class NodeAgent:
                 await self._signals.stock_changed.wait(wait_s)
                 if attempt.is_deleted:
                     raise Busy(f"{request.key}: deleted while it waited for an address")
-        return self._attachment(
-            request, pod, wish.mode, chosen.address, chosen.eni, generation=None
-        )
+        return self._attachment(request, pod, wish.mode, chosen.address, chosen.eni)
 
     async def _fixed_attachment(
         self, request: Add, pod: KnownPod, wish: Wish, deadline: datetime
@@ -253,8 +251,12 @@ class NodeAgent:
                 f"{request.key}: {claim.address} came on {claim.eni}, which is not an ENI for"
                 f" {mode}"
             )
-        return self._attachment(
-            request, pod, mode, claim.address, claim.eni, generation=claim.generation
+        attachment = self._attachment(request, pod, mode, claim.address, claim.eni)
+        return replace(
+            attachment,
+            policy=DeletePolicy.NEVER,
+            generation=claim.generation,
+            identity=claim.identity,
         )
 
     def _usable(self, mode: NetworkMode) -> Container[EniId]:
@@ -267,9 +269,8 @@ class NodeAgent:
         mode: NetworkMode,
         address: IPv4Address,
         eni: EniId,
-        *,
-        generation: Generation | None,
     ) -> Attachment:
+        """One from stock; of a fixed lease, what is not the lease's."""
         link = self._links.get(eni)
         assert link is not None, "only ENIs that are set up are used"
         is_whole = mode is NetworkMode.EXCLUSIVE
@@ -279,10 +280,10 @@ class NodeAgent:
             pod=request.pod,
             pod_uid=request.pod_uid if pod is None else pod.uid,
             mode=mode,
-            policy=DeletePolicy.IMMEDIATE if generation is None else DeletePolicy.NEVER,
+            policy=DeletePolicy.IMMEDIATE,
             address=address,
             eni=eni,
-            generation=generation,
+            generation=None,
             host_ifname=host_ifname(request.key, request.pod, mode),
             host_mac=self._new_mac(),
             mac=link.eni.mac if is_whole else mac,

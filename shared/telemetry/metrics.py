@@ -122,6 +122,11 @@ SPOOL_DEPTH: Final = Gauge(
 OUTBOX_OLDEST_SECONDS: Final = Gauge(
     "berth_node_agent_outbox_oldest_seconds", "Age of the oldest undelivered message."
 )
+BOOK_DAMAGED_TOTAL: Final = Counter(
+    "berth_node_agent_book_damaged_total",
+    "Pages of the node's book that were not as written, put aside and made up for, by kind.",
+    ["kind"],
+)
 REPAIRS_TOTAL: Final = Counter(
     "berth_node_agent_repairs_total", "Kernel objects that were not as wanted.", ["kind"]
 )
@@ -152,6 +157,21 @@ WEBHOOK_REVIEWS_TOTAL: Final = Counter(
     "Pods that the API server asked about, by webhook and answer.",
     ["webhook", "answer"],
 )
+EXTENDER_ANSWERS_TOTAL: Final = Counter(
+    "berth_allocator_extender_answers_total",
+    "Questions of the scheduler, by verb and answer: judged, or why every node passed.",
+    ["verb", "answer"],
+)
+EXTENDER_SECONDS: Final = Histogram(
+    "berth_allocator_extender_seconds",
+    "Time of one answer to the scheduler.",
+    ["verb"],
+    buckets=_FAST_S,
+)
+VACANCIES_AGE_SECONDS: Final = Gauge(
+    "berth_allocator_vacancies_age_seconds",
+    "How old is what the allocator knows of the nodes' room.",
+)
 MIRROR_WRITES_TOTAL: Final = Counter(
     "berth_allocator_mirror_writes_total",
     "Kubernetes objects written to show leases, by verb and outcome.",
@@ -164,4 +184,9 @@ POD_EVENTS_TOTAL: Final = Counter(
     "berth_allocator_pod_events_total",
     "Kubernetes events told about leases, by verb and outcome.",
     ["verb", "outcome"],
+)
+CALLOUTS_TOTAL: Final = Counter(
+    "berth_allocator_callouts_total",
+    "Clients without a key that the bus asked about, by answer.",
+    ["answer"],
 )

@@ -11,7 +11,7 @@ from shared.addresses import AddressState
 from shared.ids import Generation, WorkloadName
 from shared.policies import LeasePolicy
 from tests.support.lease_requests import NodeVoice, attachment, identity
-from tests.support.lease_steps import RETRY, SPAN, Store, bound, due, voice
+from tests.support.lease_steps import RETRY, SPAN, Store, bound, due, retained, voice
 
 LOOK = timedelta(seconds=30)
 WEB = WorkloadName("default", "Deployment", "web")
@@ -181,6 +181,23 @@ async def test_a_holder_that_has_changed_since_it_was_seen_keeps_its_address(
     )
 
     assert (step.status, step.lease) == (TakeOverStatus.SUPERSEDED, newer.lease)
+
+
+async def test_only_what_a_pod_holds_is_taken_over(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    kept = await retained(store, one)
+    claim = two.claim("web-0", uid="uid-2", sandbox="s2")
+
+    of_nobody = await store.take_over(kept.identity, kept.generation, claim)
+    asked = await store.acquire(claim)
+    assert asked.lease is not None
+    on_its_way = await store.take_over(
+        kept.identity, asked.lease.generation, one.claim("web-0", uid="uid-3", sandbox="s3")
+    )
+
+    assert (of_nobody.status, of_nobody.lease) == (TakeOverStatus.SUPERSEDED, kept)
+    assert (on_its_way.status, on_its_way.lease) == (TakeOverStatus.SUPERSEDED, asked.lease)
 
 
 async def test_nothing_is_taken_over_where_there_is_no_lease(

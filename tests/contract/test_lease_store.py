@@ -191,6 +191,21 @@ async def test_an_arrival_counts_once_and_only_for_its_own_step(
     assert late.lease == arrived.lease
 
 
+async def test_what_does_not_move_does_not_arrive(store: Store, one: NodeVoice) -> None:
+    held = await bound(store, one)
+    at_home = await retained(store, one, "web-1", at="10.0.0.10")
+
+    steps = [
+        await store.arrive(lease.identity, lease.generation, TWO, EniId("eni-2"))
+        for lease in (held, at_home)
+    ]
+
+    assert [(step.status, step.lease) for step in steps] == [
+        (ArriveStatus.SUPERSEDED, held),
+        (ArriveStatus.SUPERSEDED, at_home),
+    ]
+
+
 async def test_every_step_is_marked_until_its_generation_is_journaled(
     store: Store, one: NodeVoice
 ) -> None:

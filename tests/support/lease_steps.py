@@ -47,8 +47,10 @@ async def reconnected(store: Store) -> None:
     raise AssertionError("the store does not answer")
 
 
-async def retained(store: Store, by: NodeVoice, pod: str = "web-0") -> Lease:
-    lease = await bound(store, by, pod)
+async def retained(
+    store: Store, by: NodeVoice, pod: str = "web-0", at: str = "10.0.0.9"
+) -> Lease:
+    lease = await bound(store, by, pod, at)
     step = await store.retain(
         by.fence(), lease.identity, str(attachment("s1")), lease.generation
     )

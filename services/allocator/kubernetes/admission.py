@@ -37,7 +37,7 @@ class _Shape(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _Metadata(_Shape):
+class Metadata(_Shape):
     name: str = ""
     namespace: str = ""
     annotations: dict[str, str] | None = None
@@ -46,8 +46,10 @@ class _Metadata(_Shape):
     ] = ()
 
 
-class _Pod(_Shape):
-    metadata: _Metadata = _Metadata()
+class Pod(_Shape):
+    """As much of a Pod object as it is judged by."""
+
+    metadata: Metadata = Metadata()
     spec: dict[str, Any] = {}
 
 
@@ -55,7 +57,7 @@ class _Request(_Shape):
     uid: Annotated[str, Field(min_length=1, max_length=256)]
     operation: str = "CREATE"
     namespace: str = ""
-    pod: Annotated[_Pod | None, Field(alias="object")] = None
+    pod: Annotated[Pod | None, Field(alias="object")] = None
 
 
 class Review(_Shape):
@@ -98,7 +100,12 @@ def pod_name(review: Review) -> PodName | None:
 def network_of(review: Review, facts: ClusterFacts) -> PodNetwork | None:
     """What the pod asks for; None for one that is none of ours. Raises InvalidInput."""
     pod = review.request.pod
-    if pod is None or pod.spec.get("hostNetwork"):
+    return None if pod is None else pod_network(pod, facts)
+
+
+def pod_network(pod: Pod, facts: ClusterFacts) -> PodNetwork | None:
+    """As `network_of`, of a pod object by itself."""
+    if pod.spec.get("hostNetwork"):
         return None
     network = parse_pod_network(pod.metadata.annotations or {})
     if network.mode is None and network.others:

@@ -9,6 +9,7 @@ from typing import Final
 from services.allocator.domain.cluster_checks import (
     KubernetesFacts,
 )
+from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import LeaseStore
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
@@ -36,7 +37,7 @@ class AskedKubernetes:
 
 
 class StoredFacts:
-    """Implements PodFacts on the store, and on the eni_manager's word of subnets."""
+    """Implements PodFacts and PlacingFacts: on the store, and the eni_manager's word."""
 
     def __init__(
         self,
@@ -63,8 +64,11 @@ class StoredFacts:
             zone_label=self._zone_label,
         )
 
+    async def lease_of(self, pod: PodName) -> Lease | None:
+        return await self._leases.find(Identity(pod.namespace, pod.name, NETWORK))
+
     async def zone_of(self, pod: PodName) -> str | None:
-        lease = await self._leases.find(Identity(pod.namespace, pod.name, NETWORK))
+        lease = await self.lease_of(pod)
         if lease is None:
             return None
         if lease.subnet not in self._zones:

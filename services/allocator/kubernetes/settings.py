@@ -34,7 +34,7 @@ class KubernetesSettings(StoreSettings):
     """How long another replica waits before it shows leases in a silent one's place."""
 
     webhook_listen: str | None = None
-    """ADDRESS:PORT of the webhooks; none: they are not served."""
+    """ADDRESS:PORT of the webhooks and the scheduler extender; none: they are not served."""
 
     webhook_service: Annotated[str, Field(min_length=1, max_length=63)] = "berth-webhook"
     """The Service by which the API server finds them."""
@@ -45,8 +45,26 @@ class KubernetesSettings(StoreSettings):
     webhook_renew_interval_s: Seconds = 60.0
     """How often certificates and caBundle are looked at."""
 
+    extender_interval_s: Seconds = 1.0
+    """How often the scheduler extender asks which nodes have changed."""
+
+    extender_fresh_s: Seconds = 30.0
+    """What it knows of nodes counts for so long; then every node passes."""
+
     zone_label: str = "topology.kubernetes.io/zone"
     """The nodes' label that holds the cloud's zone."""
 
     default_network: NetworkMode | None = None
     """The network of pods that name none (a pure VPC-CNI cluster); none: they opt in."""
+
+    callout_key_file: Path | None = None
+    """The seed (SA…) of the account in whose name node agents are admitted to the bus by their
+    service account's tokens; none: agents have keys of their own."""
+
+    agent_service_account: Annotated[str, Field(min_length=1, max_length=253)] = (
+        "berth-node-agent"
+    )
+    """Whose tokens those are; in `kubernetes_namespace`."""
+
+    agent_token_audience: Annotated[str, Field(min_length=1, max_length=253)] = "berth-bus"
+    """What those tokens are made for, so that no other token of a pod opens the bus."""

@@ -12,7 +12,7 @@ import json
 import logging
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -47,8 +47,11 @@ class PodFacts(Protocol):
 class Webhook:
     """Serves over TLS from the moment it has a certificate; a new one is taken up live."""
 
-    def __init__(self, facts: PodFacts, *, listen: str) -> None:
+    def __init__(
+        self, facts: PodFacts, *, listen: str, beside: Sequence[web.RouteDef] = ()
+    ) -> None:
         self._facts = facts
+        self._beside = beside
         self._host, self._port = parse_listen(listen)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -68,6 +71,7 @@ class Webhook:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_post("/mutate", self._handler("mutate", self._mutate))
         app.router.add_post("/validate", self._handler("validate", self._validate))
+        app.router.add_routes(self._beside)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         try:

@@ -11,11 +11,12 @@ from typing import Protocol
 from shared.capacities import CapacityWish, CloudCalls
 from shared.clusters import Cluster
 from shared.errors import Busy
-from shared.ids import EniId, Identity, NodeName, SubnetId
+from shared.ids import EniId, Identity, InstanceId, NodeName, SubnetId
 
 from .capacities import Capacities
 from .moves import FixedLease
 from .records import AddressRecord, EniRecord, NodeImage, NodeRecord, Record
+from .vacancies import Vacancy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,39 @@ class EniStore(Protocol):
         drop: Sequence[Record] = (),
     ) -> None:
         """All or nothing. Raises TermEnded when the term was lost."""
+        ...
+
+    async def remember_left(self, node: NodeRecord) -> None:
+        """It has left: which instance it was stays known for long enough."""
+        ...
+
+    async def instance_of_left(self, node: NodeName) -> InstanceId | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacancyPage:
+    """Nodes in the order in which they changed."""
+
+    revision: int  # of the last of them
+    newest: int  # of the newest change there is
+    floor: int  # who was last up to date before this does not know of nodes that left
+    is_last: bool
+    nodes: tuple[Vacancy, ...]
+
+
+class VacancyBook(Protocol):
+    """What every node has and could still take, whichever replica looks after it."""
+
+    async def tell(
+        self, term: Term, told: Collection[Vacancy], left: Collection[NodeName]
+    ) -> None:
+        """Raises TermEnded when the term was lost."""
+        ...
+
+    async def names(self) -> list[NodeName]: ...
+
+    async def page(self, after: int, limit: int) -> VacancyPage:
+        """What has changed after that revision."""
         ...
 
 

@@ -8,29 +8,50 @@
     <state_dir>/claims/<digest>              what was asked of the allocator, and its answer
 
 A crash at any byte leaves the old file or the new one, never a part: a name that ends in
-``.new`` was never finished and is swept. A file that cannot be read was damaged by something
-else, and an agent that guessed could give an address away twice: it refuses to start.
+``.new`` was never finished and is swept. Each file ends with a sum over what is before it, so
+one that a disk has changed is noticed. It is copied to ``damaged`` and never believed: whoever
+opens the book is told of it, and removes it once what it held has been made up for.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import re
+import shutil
+import zlib
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Generic, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from services.node_agent.domain.attachments import Attachment, Claim
-from services.node_agent.domain.ports import Cooling, KnownPod, NodeRecord, Saved
+from services.node_agent.domain.ports import (
+    Cooling,
+    DamagedPage,
+    KnownPod,
+    NodeRecord,
+    PageKind,
+    Saved,
+)
 from shared.errors import Refused, Unavailable
 from shared.ids import AttachmentKey, PodUid
+from shared.telemetry.metrics import BOOK_DAMAGED_TOTAL
+
+log = logging.getLogger(__name__)
 
 FORMAT: Final[Literal[1]] = 1
 FILE_BYTES_MAX: Final = 4 << 20
 _NEW: Final = ".new"
+_LOCK: Final = "lock"
+_ASIDE: Final = "damaged"
+_ASIDE_FILES_MAX: Final = 100
+# Later formats keep this end, so that a newer agent's page is told from a damaged one.
+_SUM: Final = re.compile(rb',"sum":"([0-9a-f]{8})"\}\Z')
 
 Body = TypeVar("Body", Attachment, Cooling, KnownPod, NodeRecord, Claim)
 
@@ -38,7 +59,8 @@ Body = TypeVar("Body", Attachment, Cooling, KnownPod, NodeRecord, Claim)
 class _Page(BaseModel, Generic[Body]):
     """One file: its format, so that a later agent knows what it reads, and what it tells."""
 
-    model_config = ConfigDict(extra="ignore")
+    # Nothing beside them: a sum whose name is damaged must not pass for a page without one.
+    model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = FORMAT
     body: Body
@@ -53,43 +75,57 @@ class _AnyPage(BaseModel):
 class _Shelf(Generic[Body]):
     """A folder of pages of one kind."""
 
-    def __init__(self, folder: Path, page: type[_Page[Body]], *, is_durable: bool) -> None:
+    def __init__(
+        self, folder: Path, kind: PageKind, page: type[_Page[Body]], *, is_durable: bool
+    ) -> None:
         self._folder = folder
+        self._kind = kind
         self._page: type[_Page[Body]] = page
         self._is_durable = is_durable
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def read_all(self) -> tuple[Body, ...]:
+    def read_all(self, damaged: list[DamagedPage]) -> tuple[Body, ...]:
         found = []
         for path in sorted(self._folder.iterdir()):
             if path.name.endswith(_NEW):
                 path.unlink()
-            elif path.is_file() and path.name != "lock":
-                found.append(self._read(path))
-        return tuple(found)
+            elif path.is_file() and path.name != _LOCK:
+                found.append(self._read(path, damaged))
+        return tuple(each for each in found if each is not None)
 
-    def read(self, name: str) -> Body | None:
+    def read(self, name: str, damaged: list[DamagedPage]) -> Body | None:
         path = self._folder / name
         (self._folder / (name + _NEW)).unlink(missing_ok=True)
-        return self._read(path) if path.exists() else None
+        return self._read(path, damaged) if path.exists() else None
 
-    def _read(self, path: Path) -> Body:
+    def _read(self, path: Path, damaged: list[DamagedPage]) -> Body | None:
+        """None: damaged, and noted as such."""
         try:
             with path.open("rb") as file:
-                data = file.read(FILE_BYTES_MAX)
+                data = _summed(file.read(FILE_BYTES_MAX))
             _check_format(path, data)
-            page = self._page.model_validate_json(data)
-        except (OSError, ValidationError) as error:
-            first = str(error).splitlines()[0]
-            raise Refused(
-                f"{path}: the book cannot be read ({first}); restore the file, or move it away"
-                " once nothing on this node uses its address"
-            ) from error
-        body: Body = page.body
+            body: Body = self._page.model_validate_json(data).body
+        except OSError as error:
+            raise Refused(f"{path}: the book cannot be read: {error}") from error
+        except ValueError as error:  # of the sum, or pydantic's
+            why = str(error).splitlines()[0]
+            log.error("page of the book is damaged", extra={"page": str(path), "why": why})
+            BOOK_DAMAGED_TOTAL.labels(self._kind).inc()
+            self._keep(path)
+            damaged.append(DamagedPage(kind=self._kind, name=path.name))
+            return None
         return body
 
+    def _keep(self, path: Path) -> None:
+        """For a person to look at, if there is room."""
+        aside = self._folder / _ASIDE
+        with suppress(OSError):
+            aside.mkdir(mode=0o700, exist_ok=True)
+            if len(list(aside.iterdir())) < _ASIDE_FILES_MAX:
+                shutil.copyfile(path, aside / path.name)
+
     def write(self, name: str, body: Body) -> None:
-        data = self._page(body=body).model_dump_json().encode()
+        data = _with_sum(self._page(body=body).model_dump_json().encode())
         path = f"{self._folder}/{name}"
         try:
             file = os.open(path + _NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -131,14 +167,21 @@ class FileBook:
         try:
             book.mkdir(mode=0o700, parents=True, exist_ok=True)
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._locks = (_lock(book / "lock"), _lock(state_dir / "lock"))
+            self._locks = (_lock(book / _LOCK), _lock(state_dir / _LOCK))
             self._attachments = _Shelf(
-                book / "attachments", _Page[Attachment], is_durable=False
+                book / "attachments",
+                PageKind.ATTACHMENT,
+                _Page[Attachment],
+                is_durable=False,
             )
-            self._cooling = _Shelf(book / "cooling", _Page[Cooling], is_durable=False)
-            self._pods = _Shelf(book / "pods", _Page[KnownPod], is_durable=False)
-            self._claims = _Shelf(state_dir / "claims", _Page[Claim], is_durable=True)
-            self._node = _Shelf(state_dir, _Page[NodeRecord], is_durable=True)
+            self._cooling = _Shelf(
+                book / "cooling", PageKind.COOLING, _Page[Cooling], is_durable=False
+            )
+            self._pods = _Shelf(book / "pods", PageKind.POD, _Page[KnownPod], is_durable=False)
+            self._claims = _Shelf(
+                state_dir / "claims", PageKind.CLAIM, _Page[Claim], is_durable=True
+            )
+            self._node = _Shelf(state_dir, PageKind.NODE, _Page[NodeRecord], is_durable=True)
         except OSError as error:
             raise Refused(f"{error.filename}: no book can be kept here: {error}") from error
 
@@ -147,13 +190,28 @@ class FileBook:
             os.close(lock)
 
     def load(self) -> Saved:
+        damaged: list[DamagedPage] = []
         return Saved(
-            node=self._node.read("node") or NodeRecord(),
-            claims=self._claims.read_all(),
-            attachments=self._attachments.read_all(),
-            cooling=self._cooling.read_all(),
-            pods=self._pods.read_all(),
+            node=self._node.read("node", damaged) or NodeRecord(),
+            claims=self._claims.read_all(damaged),
+            attachments=self._attachments.read_all(damaged),
+            cooling=self._cooling.read_all(damaged),
+            pods=self._pods.read_all(damaged),
+            damaged=tuple(damaged),
         )
+
+    def remove_damaged(self, page: DamagedPage) -> None:
+        match page.kind:
+            case PageKind.NODE:
+                self._node.remove(page.name)
+            case PageKind.CLAIM:
+                self._claims.remove(page.name)
+            case PageKind.ATTACHMENT:
+                self._attachments.remove(page.name)
+            case PageKind.COOLING:
+                self._cooling.remove(page.name)
+            case PageKind.POD:
+                self._pods.remove(page.name)
 
     def save_node(self, record: NodeRecord) -> None:
         self._node.write("node", record)
@@ -181,6 +239,23 @@ class FileBook:
 
     def remove_pod(self, uid: PodUid) -> None:
         self._pods.remove(_file_name(uid))
+
+
+def _with_sum(page: bytes) -> bytes:
+    head = page[:-1]  # without the closing brace
+    return head + b',"sum":"%08x"}' % zlib.crc32(head)
+
+
+def _summed(data: bytes) -> bytes:
+    """The page without its sum. Raises ValueError where it does not fit; agents of before
+    wrote none."""
+    found = _SUM.search(data)
+    if found is None:
+        return data
+    head = data[: found.start()]
+    if zlib.crc32(head) != int(found[1], 16):
+        raise ValueError("its sum does not fit what it holds")
+    return head + b"}"
 
 
 def _check_format(path: Path, data: bytes) -> None:

@@ -68,6 +68,7 @@ class Attachment:
     phase: Phase
     since: datetime
     own_eni: OwnEni | None = None  # None: the address shares its ENI with others
+    identity: Identity | None = None  # of the fixed lease
 
 
 class ClaimPhase(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Final, Protocol
 
@@ -160,6 +161,25 @@ class Cooling:
     user: User
 
 
+class PageKind(StrEnum):
+    """What a page of the book is about."""
+
+    NODE = "node"
+    CLAIM = "claim"
+    ATTACHMENT = "attachment"
+    COOLING = "cooling"
+    POD = "pod"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedPage:
+    """A page that cannot be believed; its name still tells whose it was: the attachment's
+    digest, the address that cooled, the pod's uid."""
+
+    kind: PageKind
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
     """All that a book holds when an agent opens it."""
@@ -169,6 +189,7 @@ class Saved:
     attachments: tuple[Attachment, ...]
     cooling: tuple[Cooling, ...]
     pods: tuple[KnownPod, ...]
+    damaged: tuple[DamagedPage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +217,10 @@ class Book(Protocol):
     """
 
     def load(self) -> Saved: ...
+
+    def remove_damaged(self, page: DamagedPage) -> None:
+        """What it told is made up for, on disk, in other pages."""
+        ...
 
     def save_node(self, record: NodeRecord) -> None: ...
 

@@ -5,44 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from services.node_agent.adapters.book import FORMAT
-from services.node_agent.domain.ports import Cooling, KnownPod, PodOwner, Saved, User
-from services.node_agent.domain.stock import Holding
-from shared.addresses import AddressState
-from shared.annotations import DeletePolicy, PodNetwork
+from services.node_agent.domain.ports import Saved
 from shared.errors import Refused
-from shared.ids import EniId, PodName, PodUid, WorkloadName
-from tests.unit.agent.test_book import ATTACHMENT, CLAIM, NOW, RECORD, open_book
+from tests.unit.agent.test_book import ATTACHMENT, CLAIM, COOLING, POD, RECORD, open_book
 
 WRITTEN = Path(__file__).parent / "book_format_1"  # by its agent; never written again
 SAVED = Saved(
     node=RECORD,
     claims=(CLAIM,),
     attachments=(ATTACHMENT,),
-    cooling=(
-        Cooling(
-            holding=Holding(
-                address=IPv4Address("10.0.3.22"),
-                eni=EniId("eni-a"),
-                state=AddressState.COOLING,
-                since=NOW,
-            ),
-            user=User(pod=PodName("shop", "web-1"), pod_uid=PodUid("uid-3"), network="berth"),
-        ),
-    ),
-    pods=(
-        KnownPod(
-            name=PodName("shop", "web-0"),
-            uid=PodUid("uid-1"),
-            network=PodNetwork(mode=None, policy=DeletePolicy.NEVER, expires_after=None),
-            owner=PodOwner(workload=WorkloadName("shop", "StatefulSet", "web"), pods_max=None),
-        ),
-    ),
+    cooling=(COOLING,),
+    pods=(POD,),
 )
 
 
