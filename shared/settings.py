@@ -58,8 +58,15 @@ class ServiceSettings(BaseSettings):
     nats_key_file: Path | None = None
     """The nkey seed this service proves itself with (mode 0600)."""
 
+    nats_token_file: Path | None = None
+    """A file with a token that the bus asks the allocators about, read again for each
+    connection: the service account's token of a node agent that has no key of its own."""
+
     nats_ca_file: Path | None = None
     """The certificate authority of the bus, for tls:// addresses; none: the system's."""
+
+    nats_tls_hostname: str | None = None
+    """The name in the bus's certificate, where its addresses are not; none: the address."""
 
     nats_connect_timeout_s: Seconds = 5.0
     """How long one attempt to reach the bus may take at start before it is given up."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,21 @@ _DRAIN_S: Final = 5
 def inbox_prefix(client_name: str) -> str:
     """Replies to a client arrive below a prefix of its own, so that nobody else may listen."""
     return f"_INBOX_{encode_token(client_name)}"
+
+
+class _LastingClient(Client):
+    """Comes back also after a refusal: who admits clients may be away when the bus restarts.
+
+    nats-py closes a connected client for good then. The first connection is not concerned: its
+    refusal is raised.
+    """
+
+    async def _process_err(self, err_msg: str) -> None:
+        said = err_msg.lower()
+        if "authorization" in said or "authentication" in said:
+            await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+        else:
+            await super()._process_err(err_msg)
 
 
 class _Watch:
@@ -78,7 +94,7 @@ async def connect_bus(
     settings: ServiceSettings, *, client_name: str, readiness: Readiness | None = None
 ) -> Client:
     """Connect, or raise Unavailable / Refused in one line that names the address."""
-    client = Client()
+    client = _LastingClient()
     watch = _Watch(client, settings.nats_url, readiness)
     try:
         # A client that reconnects for ever would also try its first connection for ever.
@@ -87,8 +103,10 @@ async def connect_bus(
                 servers=settings.nats_url.split(","),
                 name=client_name,
                 nkeys_seed_str=_read_seed(settings.nats_key_file),
+                token=_token_of(settings.nats_token_file),
                 inbox_prefix=inbox_prefix(client_name),
                 tls=_tls(settings),
+                tls_hostname=settings.nats_tls_hostname,
                 connect_timeout=max(1, round(settings.nats_connect_timeout_s)),
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
@@ -120,6 +138,11 @@ def _read_seed(key_file: Path | None) -> str | None:
         return key_file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"nats_key_file {key_file}: cannot be read: {error}") from error
+
+
+def _token_of(token_file: Path | None) -> Callable[[], str] | None:
+    """Read for each connection: a cluster replaces such a token every hour."""
+    return None if token_file is None else lambda: token_file.read_text("ascii").strip()
 
 
 def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:

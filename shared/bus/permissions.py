@@ -26,6 +26,7 @@ from shared.messages.cluster_life import (
     SUBNET_SET,
 )
 from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
+from shared.messages.departures import NODE_GONE, NODE_LEAVE
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -92,6 +93,8 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     NODE_LOOK.name: _OPERATOR,
+    NODE_GONE.name: _OPERATOR,
+    NODE_LEAVE.name: frozenset({Role.ALLOCATOR}),
     VACANCIES.name: frozenset({Role.ALLOCATOR}),
     SUBNET_LIST.name: frozenset({Role.ALLOCATOR, Role.OPERATOR}),
     CAPACITY_SET.name: _OPERATOR,
@@ -120,7 +123,14 @@ _SERVER_OF: Final = {
 }
 
 # One answer per request; longer than any request's deadline may be.
-_RESPONSES: Final = {"max": 1, "expires": "2m"}
+ANSWERS_MAX: Final = 1
+ANSWER_SPAN_S: Final = 120
+
+# Where servers ask who a client without a key of its own is (nats-server's auth callout).
+CALLOUT_SUBJECT: Final = "$SYS.REQ.USER.AUTH"
+# The allocators ask the API server before they answer (a server's own default is 2 s); less
+# than a client waits for its connection, so that it hears that it was refused.
+_CALLOUT_TIMEOUT_S: Final = 4
 
 # What is done to one stream. Deleting and purging it is left out: no service ever does.
 _STREAM_CALLS: Final = (
@@ -152,7 +162,7 @@ class BusPermissions:
         return {
             "publish": {"allow": list(self.publish)},
             "subscribe": {"allow": list(self.subscribe)},
-            "allow_responses": dict(_RESPONSES),
+            "allow_responses": {"max": ANSWERS_MAX, "expires": f"{ANSWER_SPAN_S}s"},
         }
 
 
@@ -187,22 +197,37 @@ def bus_permissions(
         return BusPermissions(publish=(*publish, "$SRV.>"), subscribe=(inbox,))
     publish += [f"{subject_root(cluster)}.event.{noun}.>" for noun in EVENT_NOUNS.get(role, ())]
     publish += _jetstream(role, cluster)
-    return BusPermissions(
-        publish=tuple(publish), subscribe=(inbox, *_served(_SERVER_OF[role], cluster))
-    )
+    subscribe = [inbox, *_served(_SERVER_OF[role], cluster)]
+    if role is Role.ALLOCATOR:
+        subscribe.append(f"{CALLOUT_SUBJECT} {role}")
+    return BusPermissions(publish=tuple(publish), subscribe=tuple(subscribe))
 
 
-def authorization(users: Iterable[BusUser], cluster: ClusterName) -> dict[str, object]:
-    """The ``authorization`` block of nats-server: without a key in it nobody gets in."""
-    return {
+def authorization(
+    users: Iterable[BusUser], cluster: ClusterName, *, callout_issuer: str | None = None
+) -> dict[str, object]:
+    """The ``authorization`` block of nats-server: without a key in it nobody gets in.
+
+    `callout_issuer`: the public key (A…) of the account in whose name the allocators admit
+    clients that are not among `users`, which are the node agents of a cluster.
+    """
+    known = list(users)
+    rules: dict[str, object] = {
         "users": [
             {
                 "nkey": user.public_key,
                 "permissions": bus_permissions(user.role, cluster, user.node).to_config(),
             }
-            for user in users
+            for user in known
         ]
     }
+    if callout_issuer is not None:
+        rules["timeout"] = _CALLOUT_TIMEOUT_S
+        rules["auth_callout"] = {
+            "issuer": callout_issuer,
+            "auth_users": [user.public_key for user in known],
+        }
+    return rules
 
 
 def _served(server: ServiceName, cluster: ClusterName) -> list[str]:

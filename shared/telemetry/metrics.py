@@ -185,3 +185,8 @@ POD_EVENTS_TOTAL: Final = Counter(
     "Kubernetes events told about leases, by verb and outcome.",
     ["verb", "outcome"],
 )
+CALLOUTS_TOTAL: Final = Counter(
+    "berth_allocator_callouts_total",
+    "Clients without a key that the bus asked about, by answer.",
+    ["answer"],
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 from services.allocator.adapters.lease_codec import decode_lease
 from shared.errors import BerthError
 from shared.ids import GENERATION_BITS
+from shared.runtime.loops import cancel
 from shared.store.keys import lease_key
 from tests.bench.allocators import Load, connected, world
 from tests.bench.figures import Family, Figure, Measured, median
@@ -129,6 +131,7 @@ async def _measure() -> list[Measured]:
         fill = await stack.enter_async_context(LeaseFill(client, servers.redis))
         storm = Storm(client)
         await storm.load.agent.register()
+        _say(f"filling {LEASES} leases")
         await fill.put(LEASES // 2)
         older = stack.enter_context(PutBack.taken(servers.redis))
         await fill.redis.connection_pool.disconnect()  # the server was another one until now
@@ -136,19 +139,22 @@ async def _measure() -> list[Measured]:
         sizes = await fill.bytes_per_lease()
         pods = [asyncio.create_task(storm.pod(), name=f"pod {n}") for n in range(LOAD)]
         try:
-            emptied = [await _lose(fill.redis, storm, Emptied()) for _ in range(RUNS)]
+            emptied = [
+                await _lose(fill.redis, storm, f"emptied {run}", Emptied())
+                for run in range(1, RUNS + 1)
+            ]
+            losses: dict[str, Loss] = {"kill -9": Killed(servers.redis), "older state": older}
             others = {
-                "kill -9": await _lose(fill.redis, storm, Killed(servers.redis)),
-                "older state": await _lose(fill.redis, storm, older),
+                name: await _lose(fill.redis, storm, name, loss)
+                for name, loss in losses.items()
             }
             replica = await stack.enter_async_context(Promoted.following(servers.redis))
             await replica.cut_off()
             await storm.answers(_TAIL)
-            others["promoted replica"] = await _lose(fill.redis, storm, replica)
+            name = "promoted replica"
+            others[name] = await _lose(fill.redis, storm, name, replica)
         finally:
-            for pod in pods:
-                pod.cancel()
-            await asyncio.gather(*pods, return_exceptions=True)
+            await cancel(pods)
     if wrong := [each for each in (*emptied, *others.values()) if each.lost or each.twice]:
         raise RuntimeError(f"leases are not what they were: {wrong}")
     return [
@@ -172,7 +178,7 @@ async def _measure() -> list[Measured]:
     ]
 
 
-async def _lose(redis: Redis, storm: Storm, loss: Loss) -> Recovered:
+async def _lose(redis: Redis, storm: Storm, name: str, loss: Loss) -> Recovered:
     """Lose the store, and wait until it is served and whole again."""
     await asyncio.sleep(_WARM_UP_S)
     storm.first_of_epoch = asyncio.get_running_loop().create_future()
@@ -183,9 +189,15 @@ async def _lose(redis: Redis, storm: Storm, loss: Loss) -> Recovered:
         back_s = await _all_back(redis, answered)
         first_s = await storm.first_of_epoch
     lost, twice = await _looked_at(redis, storm)
-    return Recovered(
+    recovered = Recovered(
         first_s=first_s - began_s, all_back_s=back_s - began_s, lost=lost, twice=twice
     )
+    _say(f"{name}: {recovered.told}")
+    return recovered
+
+
+def _say(progress: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {progress}\n")
 
 
 async def _all_back(redis: Redis, many: int) -> float:

@@ -112,6 +112,13 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 
 
 class NatsServer(Server):
+    def wait_for_words(self, words: str) -> None:
+        """Until its log holds them, of this life of it or an earlier one."""
+        deadline = time.monotonic() + _READY_S
+        while words not in (self.folder / "log").read_text(errors="replace"):
+            assert time.monotonic() < deadline, f"the server never said {words!r}"
+            time.sleep(_POLL_S)
+
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"

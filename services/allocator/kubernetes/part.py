@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from nats.aio.client import Client
@@ -14,7 +15,9 @@ from nats.aio.client import Client
 from services.allocator.domain.ports import LeaseStore
 from services.allocator.operations import LeaseOperations
 from shared.bus.client import BusClient
+from shared.bus.tokens import Signer
 from shared.clock import Clock
+from shared.errors import InvalidInput, Refused
 from shared.kubernetes.client import KubernetesClient
 from shared.kubernetes.leadership import Leadership
 from shared.kubernetes.watching import ObjectWatch
@@ -24,6 +27,8 @@ from .definitions import ADDRESS, CLAIM
 from .extender import Extender
 from .facts import StoredFacts
 from .mirror import Mirror, MirrorLimits
+from .node_callout import NodeCallout
+from .node_tokens import NodeTokens
 from .pod_events import PodEvents
 from .settings import KubernetesSettings
 from .trust import TrustKeeper
@@ -55,12 +60,14 @@ async def start(
     loops: Loops,
     stack: AsyncExitStack,
 ) -> None:
-    """Raises Refused when the webhooks cannot listen."""
+    """Raises Refused when the webhooks cannot listen, or the callout's key cannot be used."""
     _start_mirror(kubernetes, settings, around, loops)
     if settings.webhook_listen is not None:
         await _start_webhook(
             kubernetes, settings, settings.webhook_listen, around, loops, stack
         )
+    if settings.callout_key_file is not None:
+        await _start_callout(kubernetes, settings, settings.callout_key_file, around, stack)
 
 
 def _start_mirror(
@@ -130,3 +137,27 @@ async def _start_webhook(
         serve=webhook.use,
     )
     loops.every("trust", trust.round, interval_s=settings.webhook_renew_interval_s)
+
+
+async def _start_callout(
+    kubernetes: KubernetesClient,
+    settings: KubernetesSettings,
+    key_file: Path,
+    around: Surroundings,
+    stack: AsyncExitStack,
+) -> None:
+    try:
+        signer = Signer(key_file.read_text(encoding="ascii").strip())
+    except (OSError, UnicodeDecodeError, InvalidInput) as error:
+        raise Refused(f"callout_key_file {key_file}: cannot be used: {error}") from error
+    tokens = NodeTokens(
+        kubernetes,
+        around.clock,
+        namespace=settings.kubernetes_namespace,
+        service_account=settings.agent_service_account,
+        audience=settings.agent_token_audience,
+        in_flight_max=settings.kubernetes_in_flight_max,
+    )
+    callout = NodeCallout(around.nats, settings.cluster, signer, tokens, around.clock)
+    stack.push_async_callback(callout.aclose)
+    await callout.start()

@@ -56,3 +56,15 @@ class KubernetesSettings(StoreSettings):
 
     default_network: NetworkMode | None = None
     """The network of pods that name none (a pure VPC-CNI cluster); none: they opt in."""
+
+    callout_key_file: Path | None = None
+    """The seed (SA…) of the account in whose name node agents are admitted to the bus by their
+    service account's tokens; none: agents have keys of their own."""
+
+    agent_service_account: Annotated[str, Field(min_length=1, max_length=253)] = (
+        "berth-node-agent"
+    )
+    """Whose tokens those are; in `kubernetes_namespace`."""
+
+    agent_token_audience: Annotated[str, Field(min_length=1, max_length=253)] = "berth-bus"
+    """What those tokens are made for, so that no other token of a pod opens the bus."""

@@ -21,6 +21,7 @@ from tests.support.kubernetes.kinds import DEFINITIONS, Kind, Object
 from tests.support.kubernetes.patches import patched
 from tests.support.kubernetes.selectors import selector
 from tests.support.kubernetes.store import ObjectStore
+from tests.support.kubernetes.tokens import TOKEN_REVIEWS, Tokens
 
 TOKEN = "tests-token"
 _BOOKMARK_EVERY_S = 0.2
@@ -65,6 +66,7 @@ class ApiServer:
         self.store = ObjectStore()
         self.admission = Admission(self.store)
         self.faults = Faults()
+        self.tokens = Tokens()
         self.version = version
         self.url = ""
         self.token = TOKEN
@@ -95,6 +97,8 @@ class ApiServer:
             return web.json_response(
                 {"major": major, "minor": minor, "gitVersion": self.version}
             )
+        if request.path == TOKEN_REVIEWS:
+            return web.json_response(self.tokens.review(await request.json()), status=201)
         asked = self._parse(request.path)
         verb = _verb(request, asked)
         self.requests.append((verb, asked.kind.plural))
