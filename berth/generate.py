@@ -12,12 +12,14 @@ import yaml
 from pydantic.json_schema import models_json_schema
 
 from services.allocator.kubernetes.definitions import manifests
+from services.vpc_simulator.api.documented import table as simulator_table
 from shared.messages.base import Endpoint, Message, Rejected
 from shared.messages.events import EVENT_STREAM, NOUN_OF_EVENT
 from shared.messages.subjects import ENDPOINTS
 
 ASYNCAPI: Final = Path("docs/asyncapi.json")
 DEFINITIONS: Final = Path("deploy/kubernetes/base/definitions.yaml")
+SIMULATOR: Final = Path("docs/simulator.md")
 _ROOT: Final = "berth.v1.{cluster}"
 
 
@@ -37,6 +39,7 @@ def main() -> None:
 
 def _files() -> dict[Path, str]:
     return {
+        SIMULATOR: simulator_table(),
         ASYNCAPI: json.dumps(asyncapi(), indent=2, sort_keys=True) + "\n",
         DEFINITIONS: yaml.safe_dump_all(manifests(), sort_keys=False, explicit_start=True),
     }

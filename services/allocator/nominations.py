@@ -5,7 +5,7 @@ Such a lease begins in `moving`, from no place: its first move has the address a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -81,11 +81,17 @@ def ends_move(lease: Lease, error: BerthError) -> bool:
     return is_final and not lease.has_place
 
 
-def note_on(lease: Lease, nominated: IPv4Address | None) -> str | None:
-    """What a pod that nominated an address should know of the one that it got."""
-    if nominated is None or nominated == lease.address:
+def note_on(
+    lease: Lease, nominated: IPv4Address | None, subnets: Collection[str]
+) -> str | None:
+    """What a pod that nominated an address, or subnets, should know of what it got."""
+    if nominated is not None and nominated != lease.address:
+        held, wanted = str(lease.address), str(nominated)
+    elif subnets and lease.subnet not in subnets:
+        held, wanted = f"{lease.address} in {lease.subnet}", ", ".join(subnets)
+    else:
         return None
     return (
-        f"the lease of {lease.address} that {lease.identity} has wins over the nominated"
-        f" {nominated}; to change it, end that lease (berth lease release)"
+        f"the lease of {held} that {lease.identity} has wins over the nominated {wanted};"
+        " to change it, end that lease (berth lease release)"
     )

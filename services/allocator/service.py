@@ -165,7 +165,7 @@ class Allocator:
             if not step.is_journaled:
                 await self._steps.make_durable(step.lease)
             if step.status is not AcquireStatus.MUST_MOVE:
-                note = note_on(step.lease, request.nominated)
+                note = note_on(step.lease, request.nominated, request.nominated_subnets)
                 self._steps.tell("bound", step.lease, reason=note)
                 return _acquired(step.lease, claim, moved, note)
             self._steps.tell("moving", step.lease)

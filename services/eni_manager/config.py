@@ -87,6 +87,9 @@ class EniManagerSettings(StoreSettings):
     instance_gone_after_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     """A node leaves once the cloud has not shown its instance for so long, twice or more."""
 
+    gone_cooling_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """What pods used on a node that was said to be gone rests so long before another has it."""
+
     sweep: SweepMode = SweepMode.ON
     """What becomes of ENIs that carry our tags and are in no book: off, dry_run (says what it
     would do) or on."""

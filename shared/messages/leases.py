@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from shared.addresses import AddressState
-from shared.annotations import DeletePolicy
+from shared.annotations import NOMINATED_SUBNETS_MAX, DeletePolicy
 from shared.policies import LeasePolicy
 
 from .base import (
@@ -87,6 +87,9 @@ class AcquireRequest(AgentRequest):
     workload: WorkloadFields | None = None  # what made the pod
     pool: PoolFields | None = None  # set: the identity is a slot of the workload
     nominated: IPv4Address | None = None  # that the pod named; a lease that is there wins
+    nominated_subnets: Annotated[
+        tuple[Name, ...], Field(max_length=NOMINATED_SUBNETS_MAX)
+    ] = ()  # the candidate is of one of them; a lease that is there wins
 
     @model_validator(mode="after")
     def _only_bare_pods_nominate(self) -> AcquireRequest:
@@ -112,7 +115,7 @@ class Acquired(Message):
     candidate_taken: bool  # the candidate became the lease; else it is the agent's stock again
     moved_eni: EniFields | None = None  # after a move: the ENI it now sits on
     identity: IdentityFields | None = None  # whose it is, when it is a slot's: released as that
-    note: str | None = None  # why it is not the address that was nominated
+    note: str | None = None  # why it is not what was nominated
 
 
 class ReleaseOutcome(StrEnum):

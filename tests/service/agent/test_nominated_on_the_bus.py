@@ -52,7 +52,12 @@ async def test_a_lease_that_the_pod_has_wins_over_the_subnets_it_names_and_says_
 ) -> None:
     await node.offer(*POOL)
     stand_in.leases["web-0"] = Acquired(
-        address=STOCK[7], eni=ENI.eni, subnet=HERE, generation=1 << 40, candidate_taken=False
+        address=STOCK[7],
+        eni=ENI.eni,
+        subnet=HERE,
+        generation=1 << 40,
+        candidate_taken=False,
+        note="the lease of web-0 wins",
     )
     pod = write_pod(tmp_path, "web-0", "uid-1", policy="Never", subnets=ELSEWHERE)
 
@@ -60,9 +65,9 @@ async def test_a_lease_that_the_pod_has_wins_over_the_subnets_it_names_and_says_
         wired = await node.add("c1", pod, "uid-1")
 
     assert wired.address == STOCK[7]
-    [said] = [it for it in caplog.records if "existing lease wins" in it.getMessage()]
-    assert said.__dict__["nominated"] == ELSEWHERE
-    assert said.__dict__["subnet"] == HERE
+    assert stand_in.acquires[-1].nominated_subnets == (ELSEWHERE,)
+    [said] = [it for it in caplog.records if it.getMessage() == "not as the pod asked"]
+    assert said.__dict__["note"] == "the lease of web-0 wins"
 
 
 async def test_a_pod_that_is_to_have_an_eni_of_its_own_may_not_name_subnets(

@@ -139,6 +139,28 @@ async def test_a_lease_that_is_there_wins_and_the_answer_says_so(world: World) -
     assert world.manager.moves == []
 
 
+async def test_a_lease_in_another_subnet_than_those_named_wins_and_the_answer_says_so(
+    world: World,
+) -> None:
+    first = await world.one.acquire("web-0", candidate="10.0.0.10")
+    await world.one.release("web-0", first.generation)
+
+    got = await world.one.send(world.one.acquire_request("web-0", subnets=("sub-b", "sub-c")))
+
+    assert got.address == first.address
+    assert got.note is not None
+    assert f"the lease of 10.0.0.10 in {SUBNET}" in got.note
+    assert "nominated sub-b, sub-c" in got.note
+
+
+async def test_an_address_of_a_subnet_that_the_pod_names_needs_no_note(world: World) -> None:
+    asked = world.one.acquire_request("web-0", candidate="10.0.0.10", subnets=("sub-b", SUBNET))
+
+    got = await world.one.send(asked)
+
+    assert (str(got.address), got.note) == ("10.0.0.10", None)
+
+
 async def test_an_address_that_another_has_is_refused_with_whose_it_is(world: World) -> None:
     await world.one.acquire("web-1", candidate=NAMED)
 

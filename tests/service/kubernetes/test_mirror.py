@@ -208,6 +208,27 @@ async def test_a_pod_whose_lease_wins_over_the_address_it_names_is_told_so(
     await world.until(lambda: "wins over the nominated 10.0.0.77" in " ".join(world.messages()))
 
 
+async def test_a_pod_whose_lease_wins_over_the_subnets_it_names_is_told_so(
+    world: World,
+) -> None:
+    first = await world.agent.acquire("web-0", candidate=ADDRESS_OF_WEB)
+    await world.agent.release("web-0", first.generation)
+    pod = {"metadata": {"name": "web-0"}, "spec": {"nodeName": "node-1"}}
+    made = world.server.store.create(PODS, "default", pod)
+
+    await world.agent.send(world.agent.acquire_request("web-0", subnets=("subnet-b",)))
+
+    def told() -> list[Object]:
+        events = world.server.store.list(EVENTS, "", lambda _: True)
+        return [each for each in events if "wins over the nominated" in each["message"]]
+
+    await world.until(lambda: bool(told()))
+    [event] = told()
+    assert event["involvedObject"]["uid"] == made["metadata"]["uid"]
+    assert f"the lease of {ADDRESS_OF_WEB} in subnet-a" in event["message"]
+    assert "nominated subnet-b" in event["message"]
+
+
 async def test_a_pod_is_told_what_became_of_its_address_and_its_claim_after_it(
     world: World,
 ) -> None:
