@@ -26,6 +26,7 @@ from shared.messages.cluster_life import (
     SUBNET_SET,
 )
 from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
+from shared.messages.departures import NODE_GONE, NODE_LEAVE
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
     LEASE_ACQUIRE,
@@ -92,6 +93,8 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _OPERATOR,
     NODE_LOOK.name: _OPERATOR,
+    NODE_GONE.name: _OPERATOR,
+    NODE_LEAVE.name: frozenset({Role.ALLOCATOR}),
     VACANCIES.name: frozenset({Role.ALLOCATOR}),
     SUBNET_LIST.name: frozenset({Role.ALLOCATOR, Role.OPERATOR}),
     CAPACITY_SET.name: _OPERATOR,

@@ -51,7 +51,7 @@ class AddressEvent(Message):
 
 
 class NodeEvent(Message):
-    """``event.node.registered | joined | refused | warned | left``."""
+    """``event.node.registered | joined | refused | warned | left | gone``."""
 
     type: Literal["berth.v1.node_event"] = "berth.v1.node_event"
     verb: str
