@@ -45,6 +45,9 @@ class MemoryKernel:
         self.routes |= set(wire.routes)
         self.rules |= set(wire.rules)
 
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        self.wire_pod(wire, 0)
+
     def unwire_pod(self, wire: PodWire) -> None:
         self.routes -= set(wire.routes)
         for wanted in wire.rules:  # table 0 is any, as in the kernel
