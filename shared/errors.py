@@ -17,6 +17,7 @@ BerthError
 │   ├── NoSubnetInZone       a node's zone has no container subnet
 │   ├── PodsExist            pods use addresses: the cluster cannot be disabled
 │   ├── LeasesRetained       leases of pods that are away would end
+│   ├── NodeAlive            something may still run on a node that is said to be gone
 │   └── CloudRefused         the cloud said no for good (its code is in the detail)
 └── TryLater             the answer may be yes later; the caller may repeat the request
     ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
@@ -58,6 +59,7 @@ class ErrorCode(StrEnum):
     NO_SUBNET_IN_ZONE = "no_subnet_in_zone"
     PODS_EXIST = "pods_exist"
     LEASES_RETAINED = "leases_retained"
+    NODE_ALIVE = "node_alive"
     UNAVAILABLE = "unavailable"
     STORAGE_FULL = "storage_full"
     BUSY = "busy"
@@ -159,6 +161,10 @@ class PodsExist(Refused):
 
 class LeasesRetained(Refused):
     code = ErrorCode.LEASES_RETAINED
+
+
+class NodeAlive(Refused):
+    code = ErrorCode.NODE_ALIVE
 
 
 class Unavailable(TryLater):
