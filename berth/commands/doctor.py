@@ -12,7 +12,7 @@ import typer
 
 from berth.commands.options import Json, RunDir, ask
 from berth.commands.output import say, show, show_json, warn
-from berth.doctor.examine import examine, mend
+from berth.doctor.examine import Examined, examine, mend
 from berth.doctor.findings import TO_DO, Finding
 from shared.bus.client import BusClient
 from shared.errors import BerthError
@@ -34,21 +34,19 @@ def doctor(
 ) -> None:
     """Compare the three books of every address; changes nothing without --repair."""
 
-    async def question(
-        bus: BusClient,
-    ) -> tuple[list[Finding], dict[str, str], dict[str, str]]:
-        found, unread = await examine(bus, settle_s=settle_s)
-        if not (repair and found):
-            return found, unread, {}
-        said = await mend(bus, sorted({each.node for each in found if each.node}))
-        found, unread = await examine(bus, settle_s=settle_s)
-        return found, unread, said
+    async def question(bus: BusClient) -> tuple[Examined, dict[str, str]]:
+        examined = await examine(bus, settle_s=settle_s)
+        if not (repair and examined.findings):
+            return examined, {}
+        said = await mend(bus, examined)
+        return await examine(bus, settle_s=settle_s), said
 
     try:
-        found, unread, said = ask(run_dir, question)
+        examined, said = ask(run_dir, question)
     except BerthError as error:
         warn(f"could not look: {error}")
         sys.exit(EXIT_UNREAD)
+    found, unread = examined.findings, examined.unread
     rows = [_row(each) for each in found]
     if as_json:
         show_json({"findings": rows, "unread": unread, "repair": said})
