@@ -5,21 +5,27 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests wait more than they compute; a file's tests stay together.
+WORKERS ?= 2
 CODE := services shared berth tests hatch_build.py
 SHELL := bash
 
-.PHONY: demo test test-long fuzz bench lint format generate wheel clean help
+.PHONY: demo test test-long chaos fuzz bench lint format generate wheel clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY) ## run the main job: a StatefulSet's pods get VPC addresses, and get them back
 	$(BIN)/berth demo $(MANIFEST)
 
 test: lint ## everything that must be green before a change lands (minutes)
-	$(BIN)/pytest -m "not long" --durations=10
+	$(BIN)/pytest -m "not long" --numprocesses $(WORKERS) --dist loadfile --durations=10
 
 test-long: $(READY) ## the tests that take longer: repeated demos, kills, an ordinary user
 	.ci/packages
 	$(BIN)/pytest -m long --durations=10
+
+chaos: $(READY) ## workloads under faults; SEED=, WORKLOAD=, NEMESIS= choose
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \
+		$(addprefix --workload ,$(WORKLOAD)) $(addprefix --nemesis ,$(NEMESIS))
 
 fuzz: $(READY) ## spoiled input for socket, plugin and its JSON, SECONDS (60) each
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)

@@ -25,6 +25,7 @@ ADVICE: Final[dict[ErrorCode, str]] = {
     _E.NO_SUBNET_IN_ZONE: "add a subnet of the node's zone: `berth subnet add`",
     _E.PODS_EXIST: "delete the pods that the detail names, then disable again",
     _E.LEASES_RETAINED: "repeat with --end-retained if their addresses may go",
+    _E.NODE_ALIVE: "stop or terminate the instance, or repeat with --force and a --reason",
     _E.UNAVAILABLE: "see `berth status`: bus, store, journal or cloud does not answer",
     _E.STORAGE_FULL: "give the store or the journal more room, as the text says",
     _E.BUSY: "wait: the servers are full and the runtime asks again",

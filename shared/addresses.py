@@ -3,6 +3,7 @@
     assigning → stock → bound_immediate → cooling → stock
                 stock → promised → bound_fixed | stock
     bound_fixed → retained ⇄ moving ⇄ parked;  retained → bound_fixed;  bound_fixed → moving
+    bound_fixed | retained → parked (their node is gone for ever)
     retained | parked → expired → stock | unassigning → gone
     stock → unassigning (a recall);  assigning → unassigning (an offer nobody took)
     any → quarantined (in doubt: kept back, with a reason)
@@ -53,6 +54,7 @@ class Step(StrEnum):
     REBIND = "rebind"
     MOVE = "move"
     TAKE_OVER = "take_over"  # its holder, on another node, has ended without a word
+    VACATE = "vacate"  # its node is gone for ever
     ARRIVE = "arrive"
     PARK = "park"
     EXPIRE = "expire"
@@ -82,6 +84,8 @@ _STEPS: Final[dict[tuple[AddressState, Step], AddressState]] = {
     (_S.PARKED, Step.MOVE): _S.MOVING,
     (_S.MOVING, Step.ARRIVE): _S.RETAINED,
     (_S.MOVING, Step.PARK): _S.PARKED,
+    (_S.BOUND_FIXED, Step.VACATE): _S.PARKED,
+    (_S.RETAINED, Step.VACATE): _S.PARKED,
     (_S.RETAINED, Step.EXPIRE): _S.EXPIRED,
     (_S.PARKED, Step.EXPIRE): _S.EXPIRED,
     (_S.EXPIRED, Step.REUSE): _S.STOCK,

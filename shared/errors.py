@@ -17,9 +17,11 @@ BerthError
 │   ├── NoSubnetInZone       a node's zone has no container subnet
 │   ├── PodsExist            pods use addresses: the cluster cannot be disabled
 │   ├── LeasesRetained       leases of pods that are away would end
+│   ├── NodeAlive            something may still run on a node that is said to be gone
 │   └── CloudRefused         the cloud said no for good (its code is in the detail)
 └── TryLater             the answer may be yes later; the caller may repeat the request
     ├── Unavailable          bus, store, journal or cloud did not answer: maybe done
+    │   └── NoAnswer             nobody was heard at all (the same code)
     ├── StorageFull          store or journal take no more: nothing was written
     ├── Busy                 the server is full; another may not be
     ├── StockEmpty           no idle address on this node yet
@@ -57,6 +59,7 @@ class ErrorCode(StrEnum):
     NO_SUBNET_IN_ZONE = "no_subnet_in_zone"
     PODS_EXIST = "pods_exist"
     LEASES_RETAINED = "leases_retained"
+    NODE_ALIVE = "node_alive"
     UNAVAILABLE = "unavailable"
     STORAGE_FULL = "storage_full"
     BUSY = "busy"
@@ -160,8 +163,17 @@ class LeasesRetained(Refused):
     code = ErrorCode.LEASES_RETAINED
 
 
+class NodeAlive(Refused):
+    code = ErrorCode.NODE_ALIVE
+
+
 class Unavailable(TryLater):
     code = ErrorCode.UNAVAILABLE
+
+
+class NoAnswer(Unavailable):
+    """Raised when nobody answered, where Unavailable may also be somebody's answer. On the
+    wire it is the same."""
 
 
 class StorageFull(TryLater):
@@ -208,13 +220,15 @@ class PodUnknown(TryLater):
     code = ErrorCode.POD_UNKNOWN
 
 
-def _leaves(base: type[BerthError]) -> list[type[BerthError]]:
-    children = base.__subclasses__()
-    return [leaf for child in children for leaf in _leaves(child)] if children else [base]
+def _coded(base: type[BerthError]) -> list[type[BerthError]]:
+    """Those that have a code of their own."""
+    found = [each for child in base.__subclasses__() for each in _coded(child)]
+    is_coded = base is not BerthError and "code" in vars(base)
+    return [base, *found] if is_coded else found
 
 
 ERROR_BY_CODE: Final[dict[ErrorCode, type[BerthError]]] = {
-    leaf.code: leaf for leaf in _leaves(BerthError)
+    each.code: each for each in _coded(BerthError)
 }
 
 

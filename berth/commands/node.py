@@ -1,18 +1,22 @@
-"""``berth node``: what the eni_manager knows of nodes."""
+"""``berth node``: what the eni_manager knows of nodes, and the word that one is gone."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from berth.commands.options import Json, RunDir, ask, deadline_of
-from berth.commands.output import show, show_json
+from berth.commands.options import Json, RunDir, ask, deadline_of, who
+from berth.commands.output import say, show, show_json
 from shared.bus.client import BusClient
+from shared.errors import InvalidInput
 from shared.messages.clusters import (
     NODE_LIST,
     NODES_MAX,
     NodeListRequest,
     NodeView,
 )
+from shared.messages.departures import NODE_GONE, NodeGone, NodeGoneRequest
 
 app = typer.Typer(help="Nodes, their ENIs and addresses.", no_args_is_help=True)
 
@@ -39,6 +43,40 @@ def list_nodes(run_dir: RunDir, as_json: Json = False) -> None:
     ]
     columns = ("node", "instance", "zone", "enis", "subnets", "addresses", "heard", "problem")
     show(rows, columns, title="Nodes", as_json=False)
+
+
+@app.command("gone")
+def node_is_gone(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="As `berth node list` names it.")],
+    run_dir: RunDir,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Even if something may run there; needs --reason."),
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; the audit keeps it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say that a node is gone for ever: its fixed addresses are free to move to other nodes.
+
+    Refused while its instance runs or its agent answers.
+    """
+    if force and not reason:
+        raise InvalidInput.of("--reason", reason, "a text, when --force is given")
+
+    async def question(bus: BusClient) -> NodeGone:
+        request = NodeGoneRequest(
+            node=node, by=who(), reason=reason, force=force, deadline=deadline_of(NODE_GONE)
+        )
+        return await bus.call(NODE_GONE, request)
+
+    gone = ask(run_dir, question)
+    if as_json:
+        show_json(gone)
+        return
+    say(
+        f"node {node} is gone: {gone.leases} fixed addresses are free to move, {gone.ended}"
+        f" others have ended, {len(gone.enis)} ENIs left instance {gone.instance or 'unknown'}"
+    )
 
 
 async def fetch_nodes(bus: BusClient) -> list[NodeView]:

@@ -23,6 +23,7 @@ from shared.ids import ClusterName
 
 RELAYED_BUS: Final = f"{LOOPBACK}:4222"  # where an instance's relay listens
 CNI_CONFIGURATION: Final = "10-berth.conflist"
+_ADD_TIMEOUT_S: Final = 25.0  # the pods' runtime kills a plugin after 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +178,7 @@ def node_agent(
             "BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir),
             "BERTH_NODE_AGENT_CNI_CONF_DIR": str(node.cni_conf_dir),
             "BERTH_NODE_AGENT_CNI_BIN_DIR": str(node.cni_bin_dir),
+            "BERTH_NODE_AGENT_ADD_TIMEOUT_S": str(_ADD_TIMEOUT_S),
         }
         | ({} if cooling_s is None else {"BERTH_NODE_AGENT_COOLING_S": str(cooling_s)}),
         log_file=around.logs / f"agent-{node.name}.log",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 from contextlib import AsyncExitStack
@@ -21,7 +22,7 @@ from shared.runtime.loops import Loops
 from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
-from .adapters.bus_instances import BusInstances
+from .adapters.bus_instances import BusInstances, BusMachines
 from .adapters.cluster_world import BusClusterWorld, BusInventories
 from .adapters.endpoints import BusEniManager, handlers
 from .adapters.folder_workloads import FolderWorkloads
@@ -32,6 +33,7 @@ from .config import AllocatorSettings
 from .domain.ports import LeaseStore, Workloads
 from .durable_steps import DurableSteps
 from .epochs import EPOCH_CONDITION
+from .gone_nodes import GoneNodes
 from .kubernetes import part
 from .kubernetes.part import Surroundings
 from .kubernetes.workloads import KubernetesWorkloads
@@ -115,7 +117,18 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
         )
         stack.push_async_callback(server.drain, grace_s=settings.drain_grace_s)
         pressure = Pressure(leases, steps, lambda: keeper.current, clock)
-        served = handlers(allocator, operations, cluster.life, books.recovery, pressure)
+        gone_nodes = GoneNodes(
+            leases,
+            steps,
+            BusMachines(client, clock),
+            BusInventories(client),
+            books.events,
+            clock,
+            default_policy=LeasePolicy(settings.default_policy),
+        )
+        served = handlers(
+            allocator, operations, cluster.life, books.recovery, pressure, gone_nodes
+        )
         await server.serve_all(ServiceName.ALLOCATOR, _DESCRIPTION, served)
         if kubernetes is not None:
             around = Surroundings(
@@ -129,6 +142,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
                 replica=books.writer,
             )
             await part.start(kubernetes, settings, around, loops, stack)
+        gc.freeze()  # what lives for ever need not be looked at again: a pause costs 70 ms
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         readiness.clear(BUS_CONDITION, "draining")

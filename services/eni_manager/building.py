@@ -100,5 +100,6 @@ def _limits(settings: EniManagerSettings) -> Limits:
         in_flight_max=timedelta(seconds=settings.cloud_in_flight_max_s),
         eni_rest_s=settings.empty_eni_rest_s,
         gone_after_s=settings.instance_gone_after_s,
+        cooling=timedelta(seconds=settings.gone_cooling_s),
         quota_every_s=settings.quota_interval_s,
     )

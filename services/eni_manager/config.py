@@ -87,6 +87,9 @@ class EniManagerSettings(StoreSettings):
     instance_gone_after_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     """A node leaves once the cloud has not shown its instance for so long, twice or more."""
 
+    gone_cooling_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """What pods used on a node that was said to be gone rests so long before another has it."""
+
     sweep: SweepMode = SweepMode.ON
     """What becomes of ENIs that carry our tags and are in no book: off, dry_run (says what it
     would do) or on."""
@@ -199,8 +202,9 @@ def _secret(name: str, file: Path | None, value: SecretStr) -> str:
         return found
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
-        if mode & 0o077:
-            raise InvalidInput.of(f"{name}_file {file}: mode", f"{mode:04o}", "0600 or 0400")
+        if mode & 0o037:  # a cluster gives a mounted Secret to the pod's group, to read
+            allowed = "0600 or 0400, or 0440 for a group"
+            raise InvalidInput.of(f"{name}_file {file}: mode", f"{mode:04o}", allowed)
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{name}_file {file}: cannot be read: {error}") from error

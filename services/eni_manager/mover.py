@@ -13,6 +13,7 @@ from services.eni_manager.domain.moves import (
     check_authorised,
     choose_eni,
     no_place,
+    no_slot,
 )
 from services.eni_manager.domain.records import (
     AddressRecord,
@@ -26,7 +27,7 @@ from services.eni_manager.held_enis import HeldEnis
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.tools import Tools
 from services.eni_manager.whole_moves import WholeMoves
-from shared.cloud.errors import CloudAway, CloudNotFound, CloudTaken
+from shared.cloud.errors import CloudAway, CloudDetached, CloudNotFound, CloudTaken
 from shared.cloud.words import AddressPhase, Eni
 from shared.errors import CloudRefused, LeaseInUse, Unavailable, WrongSubnet
 from shared.ids import EniId, VpcId
@@ -105,6 +106,10 @@ class Mover:
                 return None
         except CloudNotFound:
             return None
+        except CloudDetached as error:
+            if holder is None or holder.instance is not None:
+                return None  # it has left its instance since it was looked at
+            raise no_slot(move, holder.eni, worker.book.node.enis_max) from error
         return await self._arrive(worker, move, destination)
 
     async def _migrate(
@@ -134,7 +139,8 @@ class Mover:
         if until := (await self._tools.embargoes.among([place])).get(place):
             raise Unavailable(
                 f"{move.address} of {move.identity} is on {eni}, but a call that is still in"
-                f" flight may take it off there until {until:%H:%M:%S} UTC"
+                f" flight may take it off there until {until:%H:%M:%S} UTC: nothing need be"
+                " done, it is tried again by itself"
             )
 
     async def _check(self, move: Move) -> FixedLease:

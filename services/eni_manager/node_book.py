@@ -101,6 +101,7 @@ class NodeBook:
     async def close(self) -> None:
         """All records of the node go from the store: it has left. Memory is left as it is."""
         image = self.image
+        await self._store.remember_left(image.node)
         await self._store.write(
             self._holder.check(),
             self.node.node,

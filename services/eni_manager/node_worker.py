@@ -28,6 +28,7 @@ from services.eni_manager.tools import Tools
 from shared.capacities import CloudCalls
 from shared.cloud.errors import RETRIED
 from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater, Unavailable
+from shared.ids import EniId
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class NodeWorker:
         self._room = Room(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
-        self._departure = Departure(book, tools)
+        self._departure = Departure(book, tools, self.changes)
         self._groups = GroupSync(book, tools)
         self._observe_every_s = observe_every_s
         self._observe_at_s = 0.0
@@ -106,6 +107,14 @@ class NodeWorker:
     @property
     def has_left(self) -> bool:
         return self._departure.has_left
+
+    async def leave(self, reason: str) -> list[EniId]:
+        """Somebody's word that the node is gone for ever: the ENIs that left its instance."""
+        async with self.lock:
+            if self.has_left:
+                return []
+            with urgent(Urgency.POD):
+                return await self._departure.leave(reason)
 
     async def round(self) -> None:
         async with self.lock:
@@ -160,6 +169,8 @@ class NodeWorker:
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]
         told = dict.fromkeys(str(each) for each in shortages if each)
+        if told and (reason := self.stock.reason_kept_back()):
+            told[reason] = None
         return "; ".join(told) or None
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:

@@ -19,7 +19,7 @@ from services.eni_manager.whole_moves import WholeMoves
 from shared.cloud.port import CloudApi
 from shared.cloud.words import InstanceState
 from shared.errors import NotFound, Stale, Unavailable
-from shared.ids import InstanceId, NodeName
+from shared.ids import EniId, InstanceId, NodeName
 from shared.telemetry.metrics import MOVES_TOTAL
 
 
@@ -139,12 +139,18 @@ class EniManager:
 
     async def instance(self, node: NodeName) -> tuple[InstanceId, InstanceState]:
         """The machine of a node and its state at the cloud now. Raises NotFound."""
-        known = {each.node: each for each in await self._store.load_nodes()}
-        if node not in known:
+        known = {each.node: each.instance for each in await self._store.load_nodes()}
+        instance = known.get(node) or await self._store.instance_of_left(node)
+        if instance is None:
             raise NotFound(f"node {node} was never heard of")
-        instance = known[node].instance
         found = await self._cloud.describe_instances([instance])
         return instance, found[0].state if found else InstanceState.TERMINATED
+
+    async def leave(self, node: NodeName, reason: str) -> list[EniId]:
+        """A node is gone for ever: the ENIs that left its instance; none if it has left. Busy
+        when another replica has the node."""
+        worker = self._reconciler.worker(node)
+        return [] if worker is None else await worker.leave(reason)
 
     async def nodes(
         self, *, only: NodeName | None, after: NodeName | None, limit: int | None

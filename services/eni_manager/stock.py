@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from ipaddress import IPv4Address
 
 from services.eni_manager.domain.records import (
@@ -39,6 +40,7 @@ class Stock:
         self._book = book
         self._tools = tools
         self._kept_back: frozenset[IPv4Address] = frozenset()
+        self._kept_until: datetime | None = None
 
     def coming(self, purpose: Purpose) -> int:
         """Addresses on ENIs of this purpose that the agent will be offered."""
@@ -81,7 +83,17 @@ class Stock:
         fresh = self._book.image.held(Hold.ASSIGNING)
         under = await self._tools.embargoes.among([(it.eni, it.address) for it in fresh])
         before, self._kept_back = self._kept_back, frozenset(address for _, address in under)
+        self._kept_until = max(under.values(), default=None)
         return not before <= self._kept_back
+
+    def reason_kept_back(self) -> str | None:
+        """Why the agent is not offered all there is, and until when."""
+        if self._kept_until is None or self._kept_until <= self._tools.clock.now():
+            return None
+        return (
+            f"{len(self._kept_back)} addresses here are kept back, because a call that is still"
+            f" in flight may take them off their ENI, until {self._kept_until:%H:%M:%S} UTC"
+        )
 
     async def begin_recall(
         self, count: int, eni: EniId | None, purpose: Purpose = Purpose.SHARED

@@ -46,6 +46,7 @@ class Limits:
     in_flight_max: timedelta  # a signed call may still arrive this long after its owner's end
     eni_rest_s: float  # an ENI is removed once it has been empty this long
     gone_after_s: float  # an instance that the cloud no longer shows
+    cooling: timedelta  # of addresses of a node that was said to be gone
     quota_every_s: float  # an instance's quota is asked for again
 
 

@@ -98,7 +98,8 @@ class WholeMoves:
         if until := (await self._tools.embargoes.among([place])).get(place):
             raise Unavailable(
                 f"{eni} of {move.identity} cannot go back to {instance}: a detachment that is"
-                f" still in flight may take it off there until {until:%H:%M:%S} UTC"
+                f" still in flight may take it off there until {until:%H:%M:%S} UTC: nothing"
+                " need be done, it is tried again by itself"
             )
 
     async def park_left(self, parking: Parking) -> None:
@@ -111,10 +112,13 @@ class WholeMoves:
 
     async def reclaim(self, reclaim: Reclaim) -> None:
         """The lease of an ENI that is on no node has expired: the ENI is deleted. Its id is
-        never used again, so a late call does no harm."""
+        never used again, so a late call does no harm. An ENI that leases share stays: once no
+        lease names the address, it is the sweeper's, or that node's which the ENI came to."""
+        lease = check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
+        if not lease.is_exclusive:
+            return
         assert reclaim.eni is not None, "a parked lease names its ENI"
         eni = reclaim.eni
-        check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
         found = await self._look(eni)
         if found is None:
             return

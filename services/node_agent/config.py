@@ -63,6 +63,10 @@ class NodeAgentSettings(ServiceSettings):
     cni_bin_dir: Path | None = None
     """Where the CNI plugin is installed at start; none: nowhere."""
 
+    add_timeout_s: Annotated[float, Field(ge=1, le=600)] = 60.0
+    """How long an ADD may take in all, written to the configuration list: less than the runtime
+    has patience, so that the reason why it failed is heard."""
+
     kubelet_dir: Path | None = None
     """kubelet's folder (mostly /var/lib/kubelet): with it the device plugin offers the node's
     addresses as resources; none: no device plugin."""

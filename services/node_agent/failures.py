@@ -103,9 +103,10 @@ class Failures:
         return {each.subnets for each in wishes if each.subnets}
 
     def no_address(self, wish: Wish) -> StockEmpty:
-        """What a pod is told that found none; one that is choosy also what the node lacks."""
+        """What a pod is told that found none, and why no more come."""
         if not wish.subnets:
-            return StockEmpty(_STOCK_EMPTY[wish.mode])
+            why = f": {self.node_problem}" if self.node_problem else ""
+            return StockEmpty(_STOCK_EMPTY[wish.mode] + why)
         why = f": {self.node_problem}" if self.node_problem else "; one was asked for"
         return StockEmpty(
             f"no idle address of {', '.join(wish.subnets)} on this node, and"

@@ -23,8 +23,11 @@ from shared.errors import (
     ErrorCode,
     InvalidInput,
     LeaseInUse,
+    NoAnswer,
     StockEmpty,
+    TryLater,
     Unavailable,
+    error_of,
 )
 from shared.ids import AttachmentKey, EniId, Generation, NodeName
 from shared.messages.base import AttachmentFields, IdentityFields, WorkloadFields
@@ -96,6 +99,7 @@ class FixedLeases:
         self._asking: dict[AttachmentKey, asyncio.Task[Claim]] = {}
         self._waiting: dict[AttachmentKey, datetime] = {}  # until when an ADD listens
         self._starving: set[AttachmentKey] = set()  # told that there is no lease yet
+        self._said: dict[AttachmentKey, BerthError] = {}  # why there is no lease yet
         self._dead_below: dict[AttachmentKey, tuple[Row, int]] = {}
         self.settled = Pulse()
 
@@ -136,6 +140,7 @@ class FixedLeases:
             return await self._wait(key, task, deadline)
         finally:
             self._waiting.pop(key, None)
+            self._said.pop(key, None)
             self._starving.discard(key)
 
     def starving(self) -> Counter[Wish]:
@@ -196,7 +201,11 @@ class FixedLeases:
     def _no_lease(self, claim: Claim) -> StockEmpty:
         if claim.subnets:
             return self._failures.no_address(_wish(claim))
-        return StockEmpty("no lease yet, and nothing idle on this node: more was asked for")
+        problem = self._failures.node_problem
+        why = f": {problem}" if problem else ""
+        return StockEmpty(
+            f"no lease yet, and nothing idle on this node: more was asked for{why}"
+        )
 
     def _start(self, claim: Claim) -> asyncio.Task[Claim]:
         task = asyncio.create_task(self._settle(claim.key), name=f"claim {claim.key}")
@@ -217,8 +226,16 @@ class FixedLeases:
         if not done and key in self._starving:
             raise self._no_lease(self._ledger.claims[key])
         if not done:
-            raise Unavailable("no allocator gave a definite answer in time; asking goes on")
+            raise self._no_answer_yet(key)
         return task.result()
+
+    def _no_answer_yet(self, key: AttachmentKey) -> BerthError:
+        """What an allocator, or whoever it asked, said it waits for; asking goes on."""
+        said = self._said.get(key)
+        if said is None:
+            return Unavailable("no allocator has answered yet; asking goes on")
+        code = said.code if isinstance(said, TryLater) else ErrorCode.UNAVAILABLE
+        return error_of(code, f"{said}; asking goes on")
 
     async def _settle(self, key: AttachmentKey) -> Claim:
         """Ask until the answer is definite. Raises it when it is a refusal."""
@@ -230,6 +247,7 @@ class FixedLeases:
             try:
                 acquired = await self._ask(claim, row, sequence)
             except BerthError as error:
+                self._note(key, error)
                 if error.code in DEAD_LIFE:
                     self._registration.lose(row)
                 elif error.code not in _INDEFINITE:
@@ -251,6 +269,11 @@ class FixedLeases:
             current = await self._row()
             if current is not row:
                 row, sequence = current, current.open()
+
+    def _note(self, key: AttachmentKey, error: BerthError) -> None:
+        """Silence does not make a reason untrue."""
+        if self._is_awaited(key) and not (isinstance(error, NoAnswer) and key in self._said):
+            self._said[key] = error
 
     async def _row(self) -> Row:
         while True:

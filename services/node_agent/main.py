@@ -267,7 +267,10 @@ async def _serve_runtime(
         if settings.cni_conf_dir is not None:
             source = "none" if settings.pod_source is PodSourceKind.NONE else None
             write_config_list(
-                settings.cni_conf_dir, run_dir=settings.run_dir, pod_source=source
+                settings.cni_conf_dir,
+                run_dir=settings.run_dir,
+                pod_source=source,
+                timeout_s=settings.add_timeout_s,
             )
         await asyncio.Event().wait()  # a loop lives as long as the agent
 

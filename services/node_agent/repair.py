@@ -72,10 +72,7 @@ class Repairer:
             frozenset([*node.routes, *(r for wire in steady for r in wire.routes)]),
             observed.routes - {r for wire in unsteady for r in wire.routes},
         )
-        rules = compare(
-            frozenset([*node.rules, *(r for wire in steady for r in wire.rules)]),
-            observed.rules - {r for wire in unsteady for r in wire.rules},
-        )
+        rules = compare(frozenset(node.rules), observed.rules)
         mac_of = {wire.host_ifname: wire.host_mac for wire in steady}
         displaced = [
             (link.name, mac_of[link.name])
@@ -104,6 +101,7 @@ class Repairer:
             + self._each("rule", rules.unwanted, self._kernel.remove)
             + self._each("route", routes.unwanted, self._kernel.remove)
             + self._each("nftables", [node.ingress], self._kernel.keep_ingress)
+            + self._each("nftables", ["marks of sources"], lambda _: self._keep_marks())
         )
         if count:
             self.repaired.give()
@@ -120,6 +118,9 @@ class Repairer:
             )
             (steady if is_steady else unsteady).append(self._links.wire_of(attachment))
         return steady, unsteady
+
+    def _keep_marks(self) -> bool:
+        return self._kernel.keep_marks(self._links.marks())
 
     def _set_mac(self, displaced: tuple[str, str]) -> None:
         link, mac = displaced

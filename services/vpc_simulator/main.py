@@ -24,7 +24,7 @@ from services.vpc_simulator.runner import furnish
 from services.vpc_simulator.server import World, build_app, build_world
 from services.vpc_simulator.topology import load_topology
 from shared.clock import SystemClock
-from shared.errors import Unavailable
+from shared.errors import InvalidInput, Unavailable
 from shared.runtime.lifecycle import run_service, service_parser
 from shared.runtime.loops import Loops
 from shared.telemetry.health import HealthServer, parse_listen
@@ -78,6 +78,12 @@ async def serve_until(settings: SimulatorSettings, stop: asyncio.Event) -> None:
 async def serving(settings: SimulatorSettings) -> AsyncIterator[str]:
     """The cloud, answering at the URL that is yielded; closed in reverse of its opening."""
     topology = load_topology(settings.topology_file())
+    if topology.more_vpcs and not settings.wireless:
+        raise InvalidInput.of(
+            "topology: more_vpcs",
+            len(topology.more_vpcs),
+            "none but with --wireless: they have no network",
+        )
     secrets = settings.secrets()
     async with AsyncExitStack() as stack:
         network = await open_network(settings)

@@ -42,12 +42,13 @@ def empty_cloud(topology: Topology, *, now: datetime) -> Cloud:
             eips_per_day=limits.eips_per_day,
         ),
         names=Names(random.Random(topology.seed)),
+        other_vpcs=frozenset(VpcId(each.id) for each in topology.more_vpcs),
         security_groups=frozenset(topology.security_groups),
     )
     for subnet in topology.subnets:
         cloud.subnets[SubnetId(subnet.id)] = Subnet(
             id=SubnetId(subnet.id),
-            vpc=cloud.vpc.id,
+            vpc=VpcId(subnet.vpc) if subnet.vpc else cloud.vpc.id,
             name=subnet.name or subnet.id,
             cidr=subnet.cidr,
             zone=Zone(subnet.zone),
@@ -101,7 +102,7 @@ def _instance(
     return Instance(
         id=InstanceId(document.id),
         name=document.node or document.id,
-        vpc=cloud.vpc.id,
+        vpc=cloud.subnet(document.subnet).vpc,
         subnet=SubnetId(document.subnet),
         zone=Zone(document.zone),
         type=document.type,

@@ -60,6 +60,8 @@ class SubnetDocument(Document):
     cidr: IPv4Network
     zone: Annotated[str, Field(min_length=1)]
     name: str = ""
+    vpc: str = ""
+    """One of `more_vpcs`; the VPC itself where none is named."""
 
 
 class QuotaDocument(Document):
@@ -102,10 +104,11 @@ class LimitsDocument(Document):
 
 
 class Topology(Document):
-    """A region with one VPC."""
+    """A region with one VPC; others, which only the wireless mode takes, have no network."""
 
     region: str
     vpc: VpcDocument
+    more_vpcs: list[VpcDocument] = []
     subnets: Annotated[list[SubnetDocument], Field(min_length=1)]
     instances: list[InstanceDocument] = []
     foreign_addresses: list[ForeignAddressDocument] = []
@@ -147,10 +150,16 @@ def parse_topology(document: object, *, source: str) -> Topology:
 
 def _check_places(topology: Topology, source: str) -> None:
     _check_unique([each.id for each in topology.subnets], f"{source}: subnets", "id")
+    vpcs = [topology.vpc, *topology.more_vpcs]
+    _check_unique([each.id for each in vpcs], f"{source}: more_vpcs", "id")
+    cidrs = {each.id: each.cidr for each in vpcs}
     for at, subnet in enumerate(topology.subnets):
         place = f"{source}: subnets.{at}.cidr"
-        if not subnet.cidr.subnet_of(topology.vpc.cidr):
-            raise InvalidInput.of(place, str(subnet.cidr), f"within {topology.vpc.cidr}")
+        vpc = subnet.vpc or topology.vpc.id
+        if vpc not in cidrs:
+            raise InvalidInput.of(f"{source}: subnets.{at}.vpc", vpc, " or ".join(cidrs))
+        if not subnet.cidr.subnet_of(cidrs[vpc]):
+            raise InvalidInput.of(place, str(subnet.cidr), f"within {cidrs[vpc]}")
         if subnet.cidr.prefixlen > PREFIX_LENGTH_MAX:
             raise InvalidInput.of(place, str(subnet.cidr), f"at most /{PREFIX_LENGTH_MAX}")
     for one, other in combinations(topology.subnets, 2):

@@ -48,11 +48,23 @@ class Rates:
     def __init__(self, per_s: Mapping[str, float]) -> None:
         self._per_s = dict(per_s)
         self._of_account: dict[tuple[str, str], float] = {}
+        self._codes: dict[str, Code] = {}
         self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
 
-    def set(self, per_s: Mapping[str, float], *, account: str | None) -> None:
+    def code(self, action: str) -> Code:
+        """What a call over the rate is told: by the gateway, or by the module behind it."""
+        return self._codes.get(action, Code.REQUEST_LIMIT_EXCEEDED)
+
+    def set(
+        self,
+        per_s: Mapping[str, float],
+        *,
+        account: str | None,
+        code: Code = Code.REQUEST_LIMIT_EXCEEDED,
+    ) -> None:
         """From now on, for one account or for all; an account's own beats that for all."""
         for action, rate in per_s.items():
+            self._codes[action] = code
             if account is None:
                 self._per_s[action] = rate
             else:

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from shared.clock import Clock
-from shared.errors import ErrorCode, Unavailable, error_of
+from shared.errors import ErrorCode, NoAnswer, Unavailable, error_of
 from shared.ids import ClusterName, NodeName
 from shared.messages.base import Endpoint, Message, Rejected, Reply, Request
 from shared.runtime.backoff import backoff_s
@@ -52,7 +52,7 @@ class BusClient:
         subject = endpoint.subject(self._cluster, node)
         body = request.model_dump_json().encode()
         waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
-        last = "no time was left to ask"
+        last, is_told = "no time was left to ask", False
         while (left_s := self._left_s(request)) > 0:
             try:
                 answer = await self._nats.request(
@@ -69,13 +69,13 @@ class BusClient:
                 if not isinstance(outcome, Rejected):
                     BUS_CALLS_TOTAL.labels(endpoint.name, "ok").inc()
                     return outcome
-                last = outcome.detail
+                last, is_told = outcome.detail, True
                 if outcome.code not in _RETRIED:
                     BUS_CALLS_TOTAL.labels(endpoint.name, outcome.code).inc()
                     raise error_of(outcome.code, outcome.detail)
             await asyncio.sleep(min(next(waits), max(0.0, self._left_s(request))))
         BUS_CALLS_TOTAL.labels(endpoint.name, "unavailable").inc()
-        raise Unavailable(last)
+        raise Unavailable(last) if is_told else NoAnswer(last)
 
     async def find_replicas(self, *, wait_s: float = _PING_S) -> dict[str, int]:
         """How many of each service answer within that time, by the services' names."""

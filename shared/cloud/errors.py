@@ -8,6 +8,7 @@ CloudError
 ├── CloudSubnetFull  the subnet has no free address: another subnet may
 ├── CloudLimit       a quota is reached: of the instance, the ENI or the VPC
 ├── CloudTaken       somebody else has the address; the ENI is attached (already)
+├── CloudDetached    an ENI on no instance: addresses cannot be migrated from, or to, there
 └── CloudDenied      anything else: credentials, mismatches, what is not supported
 
 They are Berth's own errors too, so that one which reaches a caller says what it is.
@@ -62,6 +63,10 @@ class CloudLimit(CloudError, QuotaReached):
 
 
 class CloudTaken(CloudError, CloudRefused):
+    pass
+
+
+class CloudDetached(CloudError, CloudRefused):
     pass
 
 

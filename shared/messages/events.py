@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime
 
+from shared.addresses import AddressState
+
 from .base import IdentityFields, Message
 
 EVENT_STREAM: Final = "BERTH_EVENTS"
@@ -14,7 +16,7 @@ EVENT_STREAM: Final = "BERTH_EVENTS"
 
 class LeaseEvent(Message):
     """``event.lease.bound | retained | moving | moved | parked | expired | released |
-    policy_set``."""
+    restored | policy_set``."""
 
     type: Literal["berth.v1.lease_event"] = "berth.v1.lease_event"
     verb: str
@@ -25,6 +27,7 @@ class LeaseEvent(Message):
     generation: int
     at: AwareDatetime
     reason: str | None = None  # given by the person who had it done
+    state: AddressState | None = None  # of the lease after it; None: told by an older allocator
 
 
 class EniEvent(Message):
@@ -51,7 +54,7 @@ class AddressEvent(Message):
 
 
 class NodeEvent(Message):
-    """``event.node.registered | joined | refused | warned | left``."""
+    """``event.node.registered | joined | refused | warned | left | gone``."""
 
     type: Literal["berth.v1.node_event"] = "berth.v1.node_event"
     verb: str

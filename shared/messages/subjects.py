@@ -26,6 +26,7 @@ from .cluster_life import (
     SUBNET_SET,
 )
 from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
+from .departures import NODE_GONE, NODE_LEAVE
 from .leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -70,6 +71,8 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_INSTANCE,
     NODE_LIST,
     NODE_LOOK,
+    NODE_GONE,
+    NODE_LEAVE,
     VACANCIES,
     SUBNET_LIST,
     CAPACITY_SET,

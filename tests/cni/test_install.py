@@ -74,14 +74,20 @@ def test_a_plugin_in_use_is_replaced_not_written_into(
 
 
 def test_the_list_is_for_old_runtimes_and_offers_new_ones_more(conf_dir: Path) -> None:
-    path = write_config_list(conf_dir, run_dir=Path("/run/berth"), pod_source="none")
+    path = write_config_list(
+        conf_dir, run_dir=Path("/run/berth"), pod_source="none", timeout_s=25.0
+    )
 
     body = json.loads(path.read_text())
     assert (path.name, stat.S_IMODE(path.stat().st_mode)) == ("10-berth.conflist", 0o644)
     assert (body["cniVersion"], body["cniVersions"][-1]) == ("1.0.0", "1.1.0")
-    assert body["plugins"] == [
-        {"type": "berth-cni", "runDir": "/run/berth", "podSource": "none"}
-    ]
+    (plugin,) = body["plugins"]
+    assert plugin == {
+        "type": "berth-cni",
+        "runDir": "/run/berth",
+        "podSource": "none",
+        "timeoutSeconds": 25.0,
+    }
 
 
 def test_multus_stays_the_first_and_is_never_shadowed(conf_dir: Path) -> None:

@@ -34,6 +34,7 @@ STEPS: dict[str, Step] = {
     "expire": lambda store, by, it: store.expire(it.identity, NOW),
     "forget": lambda store, by, it: store.forget(it.identity, it.generation),
     "give_up": lambda store, by, it: store.give_up(it.identity, it.generation, force=True),
+    "leave": lambda store, by, it: store.leave(ONE),
     "park": lambda store, by, it: store.park(it.identity, NOW),
     "parked": lambda store, by, it: store.parked(it.identity, it.generation),
     "put_back": lambda store, by, it: store.put_back(it, replace=True, is_trial=False),
@@ -49,6 +50,7 @@ STEPS: dict[str, Step] = {
     "take_over": lambda store, by, it: store.take_over(
         it.identity, it.generation, NodeVoice("node-9", Incarnation(1)).claim("web-0")
     ),
+    "vacate": lambda store, by, it: store.vacate(it.identity, it.generation, by.node),
 }
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from shared.addresses import AddressState
+from shared.clock import SystemClock
 from shared.errors import (
     BerthError,
     CloudRefused,
     LeaseInUse,
     QuotaReached,
     Stale,
+    Unavailable,
     WrongSubnet,
 )
-from shared.ids import Identity
-from tests.support.eni_world import EniWorld, MoveArguments, eni_world
+from shared.ids import EniId, Identity
+from tests.support.eni_world import CLUSTER, EniWorld, MoveArguments, eni_world
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -43,6 +47,27 @@ async def test_a_fixed_address_moves_to_the_node_that_its_lease_names(world: Eni
     assert moved.eni.eni in two.secondary
     assert str(address) in await world.cloud.addresses(moved.eni.eni)
     assert str(address) not in await world.cloud.addresses(one.secondary[0])
+
+
+async def test_a_move_says_which_late_call_it_waits_for_and_until_when(
+    world: EniWorld,
+) -> None:
+    one = await world.agent("node-1", "ins-one")
+    await one.want_until(idle=3)
+    address = sorted(one.idle)[0]
+    eni = EniId(one.owned.pop(address))
+    until = SystemClock().now() + timedelta(minutes=6)
+    embargoes = RedisEmbargoes(world.redis, cluster=CLUSTER, clock=SystemClock())
+    await embargoes.begin(eni, [address], until)
+    await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-1", generation=7)
+
+    with pytest.raises(Unavailable) as refused:
+        await world.move(WEB_0, address, subnet="subnet-a", to_node="node-1", generation=7)
+
+    said = str(refused.value)
+    assert f"{address} of {WEB_0} is on {eni}" in said
+    assert f"may take it off there until {until:%H:%M:%S} UTC" in said
+    assert "it is tried again by itself" in said
 
 
 async def test_a_move_that_is_asked_again_has_the_same_answer(world: EniWorld) -> None:

@@ -32,6 +32,7 @@ from shared.messages.clusters import (
     NodeInstance,
     NodeInstanceRequest,
 )
+from shared.messages.departures import NODE_LEAVE, NodeLeaveRequest, NodeLeft
 from shared.messages.leases import (
     LEASE_ACQUIRE,
     LEASE_RELEASE,
@@ -207,6 +208,7 @@ class EniManager:
     def __init__(self) -> None:
         self.moves: list[MoveRequest] = []
         self.reclaimed: list[ReclaimRequest] = []
+        self.left: list[str] = []  # nodes that are gone
         self.conditions: dict[str, InstanceCondition] = {}  # of nodes; others run
 
     async def move(self, request: MoveRequest) -> Moved:
@@ -227,6 +229,10 @@ class EniManager:
             condition=self.conditions.get(request.node, InstanceCondition.RUNNING),
         )
 
+    async def leave(self, request: NodeLeaveRequest) -> NodeLeft:
+        self.left.append(request.node)
+        return NodeLeft(enis=())
+
     async def serve(self, server: RequestServer) -> None:
         await server.serve_all(
             ServiceName.ENI_MANAGER,
@@ -235,6 +241,7 @@ class EniManager:
                 ADDRESS_MOVE: self.move,
                 ADDRESS_RECLAIM: self.reclaim,
                 NODE_INSTANCE: self.instance,
+                NODE_LEAVE: self.leave,
             },
         )
 

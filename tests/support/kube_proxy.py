@@ -17,7 +17,7 @@ from shared.kernel import nftables as nft
 from shared.kernel.netns import socket_in
 
 # The expressions that only these rules need are built of the module's own parts.
-from shared.kernel.nftables import _expression, _number, _payload, _value
+from shared.kernel.nft_encoding import Expression, expression, number, value
 
 _TABLE = "kube-proxy"
 _PRIORITY_DESTINATION_NAT = -100
@@ -77,7 +77,7 @@ def serve(netns: int, *services: Service) -> None:
         tables.commit(changes)
 
 
-def _translate(service: Service) -> list[nft.Expression]:
+def _translate(service: Service) -> list[Expression]:
     to = (
         [nft.load_destination(), nft.equals(service.address.packed)]
         if service.address is not None
@@ -94,20 +94,18 @@ def _translate(service: Service) -> list[nft.Expression]:
     )
     return [
         *to,
-        _expression("meta", _number(1, _FIRST), _number(2, 16)),  # the protocol
+        expression("meta", number(1, _FIRST), number(2, 16)),  # the protocol
         nft.equals(bytes([_TCP])),
-        _payload(_FIRST, base=2, offset=2, length=2),  # the destination port
+        nft.payload(_FIRST, base=2, offset=2, length=2),  # the destination port
         nft.equals(struct.pack(">H", service.port)),
         *marked,
-        _expression("immediate", _number(1, _FIRST), _value(2, service.backend.packed)),
-        _expression(
+        expression("immediate", number(1, _FIRST), value(2, service.backend.packed)),
+        expression(
             "immediate",
-            _number(1, _SECOND),
-            _value(2, struct.pack(">H", service.backend_port)),
+            number(1, _SECOND),
+            value(2, struct.pack(">H", service.backend_port)),
         ),
-        _expression(
-            "nat", _number(1, 1), _number(2, 2), _number(3, _FIRST), _number(5, _SECOND)
-        ),
+        expression("nat", number(1, 1), number(2, 2), number(3, _FIRST), number(5, _SECOND)),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.allocator.cluster_life import ClusterLife
 from services.allocator.domain.leases import Lease
+from services.allocator.gone_nodes import GoneNodes
 from services.allocator.operations import LeaseOperations
 from services.allocator.pressure import Pressure
 from services.allocator.recovery import RecoveryOperations
@@ -22,6 +23,7 @@ from shared.messages.cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
+from shared.messages.departures import NODE_GONE
 from shared.messages.leases import (
     LEASE_ACQUIRE,
     LEASE_FORGET,
@@ -56,10 +58,12 @@ def handlers(
     cluster: ClusterLife,
     recovery: RecoveryOperations,
     pressure: Pressure,
+    gone_nodes: GoneNodes,
 ) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
     """Which use case answers which subject."""
     return {
         NODE_REGISTER: allocator.register,
+        NODE_GONE: gone_nodes.end,
         LEASE_ACQUIRE: allocator.acquire,
         LEASE_RELEASE: allocator.release,
         LEASE_REPORT: allocator.report,

@@ -1,4 +1,4 @@
-"""How a fixed lease ends in memory: by its own span, by a person's word, handed over."""
+"""How a fixed lease ends in memory, or loses its place: by its span, by a word, handed over."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from services.allocator.domain.leases import (
     ParkStatus,
     PolicyStatus,
     Step,
+    VacateStatus,
 )
 from shared.addresses import AddressState
-from shared.ids import Generation, Identity
+from shared.ids import Generation, Identity, Incarnation, NodeName
 from shared.policies import LeasePolicy
 
-from .memory_books import MemoryBooks
+from .memory_books import Mark, MemoryBooks
 
 
 class MemoryEnds(MemoryBooks):
@@ -71,6 +72,40 @@ class MemoryEnds(MemoryBooks):
             return self._as_is(ParkStatus.KEPT, lease)
         leaving = replace(lease, state=AddressState.MOVING, moving_to=NOWHERE)
         return self._keep(ParkStatus.PARKING, leaving, since=lease.since)
+
+    async def leave(self, node: NodeName) -> None:
+        self._check_epoch()
+        if (known := self._books.marks.get(node)) is not None:
+            after = Incarnation(known.incarnation + 1)
+            self._books.marks[node] = Mark(incarnation=after, nonce="")
+        self._books.reported.pop(node, None)
+
+    async def vacate(
+        self,
+        identity: Identity,
+        generation: Generation,
+        node: NodeName,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
+    ) -> Step[VacateStatus]:
+        self._check_epoch()
+        lease = self._books.fixed.get(identity)
+        if lease is None:
+            return Step(status=VacateStatus.UNKNOWN, lease=None, is_journaled=True)
+        is_bound = lease.state is AddressState.BOUND_FIXED
+        is_there = is_bound or lease.state is AddressState.RETAINED
+        if not is_there or lease.node != node or lease.generation != generation:
+            return self._as_is(VacateStatus.SUPERSEDED, lease)
+        is_settled = lease.is_expiry_set or lease.policy is LeasePolicy.IMMEDIATE
+        placeless = replace(
+            lease,
+            state=AddressState.PARKED,
+            node=None,
+            bound_generation=None,
+            policy=policy if is_bound and not is_settled else lease.policy,
+        )
+        since = None if is_bound else lease.since
+        return self._keep(VacateStatus.PARKED, placeless, since=since)
 
     async def give_up(
         self,

@@ -1,4 +1,4 @@
-"""How a fixed lease ends on Redis: by its own span, by a person's word, handed over."""
+"""How a fixed lease ends on Redis, or loses its place: by its span, by a word, handed over."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from services.allocator.domain.leases import (
     ParkStatus,
     PolicyStatus,
     Step,
+    VacateStatus,
 )
-from shared.ids import Generation, Identity
+from shared.ids import Generation, Identity, NodeName
 from shared.policies import LeasePolicy
 
 from .lease_codec import decode_lease
@@ -54,6 +55,27 @@ class RedisEnds(RedisBooks):
             fence=None,
         )
         return read_step(ParkStatus, identity, reply)
+
+    async def leave(self, node: NodeName) -> None:
+        await self._step(
+            "leave", [self._epoch, self._mark(node), self._reported(node)], [], fence=None
+        )
+
+    async def vacate(
+        self,
+        identity: Identity,
+        generation: Generation,
+        node: NodeName,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
+    ) -> Step[VacateStatus]:
+        reply = await self._step(
+            "vacate",
+            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [identity.token, str(generation), node, stored_policy(policy)],
+            fence=None,
+        )
+        return read_step(VacateStatus, identity, reply)
 
     async def give_up(
         self,

@@ -201,6 +201,14 @@ class TakeOverStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class VacateStatus(StrEnum):
+    """What became of a lease whose node is gone for ever."""
+
+    PARKED = "parked"
+    SUPERSEDED = "superseded"  # it is not what was seen, or not there
+    UNKNOWN = "unknown"
+
+
 class ExpireStatus(StrEnum):
     """What became of a lease that seemed due."""
 

@@ -35,6 +35,7 @@ from .leases import (
     RetainStatus,
     Step,
     TakeOverStatus,
+    VacateStatus,
 )
 from .retention import Presence, WorkloadSight
 
@@ -87,6 +88,21 @@ class LeaseStore(Protocol):
         self, identity: Identity, generation: Generation, claim: Claim
     ) -> Step[TakeOverStatus]:
         """The holder, on another node, has ended without a word: it moves to the claim's."""
+        ...
+
+    async def leave(self, node: NodeName) -> None:
+        """The node is gone for ever: its agent's life is over, its reports are forgotten."""
+        ...
+
+    async def vacate(
+        self,
+        identity: Identity,
+        generation: Generation,
+        node: NodeName,
+        *,
+        policy: LeasePolicy = LeasePolicy.NEVER,
+    ) -> Step[VacateStatus]:
+        """A lease of that node has no place any more. `policy` as for `retain`."""
         ...
 
     async def now(self) -> datetime:

@@ -35,7 +35,7 @@ from .trust import TrustKeeper
 from .vacancies import FollowedVacancies
 from .webhook import Webhook
 
-_LEADER: Final = "berth-allocator-mirror"
+LEADER: Final = "berth-allocator-mirror"
 _EVENTS_PAUSE_S: Final = 0.05  # a round itself waits for events
 
 
@@ -94,7 +94,7 @@ def _start_mirror(
         kubernetes,
         around.clock,
         namespace=settings.kubernetes_namespace,
-        name=_LEADER,
+        name=LEADER,
         holder=around.replica,
         term=timedelta(seconds=settings.leader_term_s),
         lead=mirror.lead,

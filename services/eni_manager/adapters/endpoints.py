@@ -32,6 +32,7 @@ from shared.messages.clusters import (
     NodesListed,
     NodeView,
 )
+from shared.messages.departures import NODE_LEAVE, NodeLeaveRequest, NodeLeft
 from shared.messages.moves import (
     ADDRESS_MOVE,
     ADDRESS_PARK,
@@ -67,6 +68,7 @@ class EniManagerEndpoints:
             NODE_INSTANCE: self._instance,
             NODE_LIST: self._list_nodes,
             NODE_LOOK: self._look,
+            NODE_LEAVE: self._leave,
         }
 
     async def _want(self, request: WantRequest) -> Wanted:
@@ -141,6 +143,10 @@ class EniManagerEndpoints:
     async def _look(self, request: NodeLookRequest) -> NodeLooked:
         self._service.look(NodeName(request.node))
         return NodeLooked(node=request.node)
+
+    async def _leave(self, request: NodeLeaveRequest) -> NodeLeft:
+        enis = await self._service.leave(NodeName(request.node), request.reason)
+        return NodeLeft(enis=tuple(enis))
 
 
 def _demand(counts: StockCounts) -> Demand:

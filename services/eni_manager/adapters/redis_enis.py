@@ -1,7 +1,8 @@
 """EniStore over Redis: one hash per node and kind of record, each write fenced by its term.
 
 Keys below ``berth:{<cluster>}:eni:``: ``nodes`` (node → NodeRecord), ``enis:<node>``,
-``addresses:<node>``, ``intents:<node>``, ``shard:<number>``, ``terms``, ``rate:<action>``.
+``addresses:<node>``, ``intents:<node>``, ``shard:<number>``, ``terms``, ``rate:<action>``;
+``left`` (node → the instance that it was) and ``left:order`` (nodes by the moment they left).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from services.eni_manager.domain.records import (
 )
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.ids import ClusterName, NodeName
+from shared.ids import ClusterName, InstanceId, NodeName
 from shared.store.keys import eni_key, eni_node_key
 from shared.store.scripts import load_script
 
@@ -39,6 +40,7 @@ _ADDRESSES: Final = TypeAdapter(AddressRecord)
 _INTENTS: Final = TypeAdapter(Intent)
 # A term ends here this much of its span before it ends in the store.
 _MARGIN: Final = 0.2
+_LEFT_KEPT_MAX: Final = 4096  # nodes that have left and whose instances are remembered
 
 
 def shard_of(node: NodeName, shards: int) -> int:
@@ -118,6 +120,21 @@ class RedisEniStore:
         ]
         if not await _answered(self._write(keys=keys, args=args)):
             raise TermEnded(f"term {term.number} of shard {term.shard} was lost")
+
+    async def remember_left(self, node: NodeRecord) -> None:
+        instances, order = eni_key(self._cluster, "left"), eni_key(self._cluster, "left:order")
+        now_s = self._clock.now().timestamp()
+        await _answered(self._store.hset(instances, node.node, node.instance))
+        await _answered(self._store.zadd(order, {node.node: now_s}))
+        oldest = await _answered(self._store.zrange(order, 0, -_LEFT_KEPT_MAX - 1))
+        if oldest:
+            await _answered(self._store.hdel(instances, *oldest))
+            await _answered(self._store.zrem(order, *oldest))
+
+    async def instance_of_left(self, node: NodeName) -> InstanceId | None:
+        key = eni_key(self._cluster, "left")
+        found = await _answered(cast(Awaitable[bytes | None], self._store.hget(key, node)))
+        return None if found is None else InstanceId(found.decode())
 
     async def _hash(self, key: str) -> list[bytes]:
         found = await _answered(cast(Awaitable[dict[bytes, bytes]], self._store.hgetall(key)))

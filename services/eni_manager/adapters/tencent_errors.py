@@ -8,6 +8,7 @@ from shared.cloud.errors import (
     CloudAway,
     CloudBusy,
     CloudDenied,
+    CloudDetached,
     CloudError,
     CloudLimit,
     CloudNotFound,
@@ -36,6 +37,7 @@ _KINDS: Final[dict[str, type[CloudError]]] = {
     "InvalidParameterValue.LimitExceeded": CloudLimit,
     "ResourceInUse": CloudTaken,
     "UnsupportedOperation.AttachmentAlreadyExists": CloudTaken,
+    "UnauthorizedOperation.AttachmentNotFound": CloudDetached,
 }
 
 

@@ -94,3 +94,12 @@ def no_place(move: Move, zone: Zone | None, subnet_zone: Zone | None) -> BerthEr
         f" {subnet_zone}): node {move.to_node} has no room on one and no slot for another;"
         " free an address there or schedule the pod on another node of the zone"
     )
+
+
+def no_slot(move: Move, eni: EniId, enis_max: int | None) -> BerthError:
+    """Why an address that is held on an ENI of no instance cannot come to the node."""
+    return QuotaReached(
+        f"{move.address} of {move.identity} is held on {eni}, which is on no instance: node"
+        f" {move.to_node} has no slot for another ENI (of {enis_max}); free one there or let"
+        " the pod run on another node of the zone"
+    )

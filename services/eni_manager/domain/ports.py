@@ -11,7 +11,7 @@ from typing import Protocol
 from shared.capacities import CapacityWish, CloudCalls
 from shared.clusters import Cluster
 from shared.errors import Busy
-from shared.ids import EniId, Identity, NodeName, SubnetId
+from shared.ids import EniId, Identity, InstanceId, NodeName, SubnetId
 
 from .capacities import Capacities
 from .moves import FixedLease
@@ -55,6 +55,12 @@ class EniStore(Protocol):
     ) -> None:
         """All or nothing. Raises TermEnded when the term was lost."""
         ...
+
+    async def remember_left(self, node: NodeRecord) -> None:
+        """It has left: which instance it was stays known for long enough."""
+        ...
+
+    async def instance_of_left(self, node: NodeName) -> InstanceId | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

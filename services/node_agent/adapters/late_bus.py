@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
 from shared.clock import Clock
-from shared.errors import BerthError, Unavailable
+from shared.errors import BerthError, NoAnswer
 from shared.ids import NodeName
 from shared.messages.base import Endpoint, Message, Request
 from shared.settings import ServiceSettings
@@ -51,7 +51,7 @@ class LateBus:
         self, endpoint: Endpoint[Req, Out], request: Req, node: NodeName | None = None
     ) -> Out:
         if self._client is None:
-            raise Unavailable("bus: not connected yet")
+            raise NoAnswer("bus: not connected yet")
         return await self._client.call(endpoint, request, node)
 
     async def connect(self) -> None:

@@ -45,6 +45,7 @@ class CniCode(IntEnum):
     NO_SUBNET_IN_ZONE = 114
     PODS_EXIST = 115
     LEASES_RETAINED = 116
+    NODE_ALIVE = 117
 
 
 CNI_CODE: Final = {
@@ -64,6 +65,7 @@ CNI_CODE: Final = {
     ErrorCode.NO_SUBNET_IN_ZONE: CniCode.NO_SUBNET_IN_ZONE,
     ErrorCode.PODS_EXIST: CniCode.PODS_EXIST,
     ErrorCode.LEASES_RETAINED: CniCode.LEASES_RETAINED,
+    ErrorCode.NODE_ALIVE: CniCode.NODE_ALIVE,
     ErrorCode.UNAVAILABLE: CniCode.TRY_AGAIN_LATER,
     ErrorCode.STORAGE_FULL: CniCode.TRY_AGAIN_LATER,
     ErrorCode.BUSY: CniCode.TRY_AGAIN_LATER,

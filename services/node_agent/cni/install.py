@@ -60,7 +60,13 @@ def install_plugin(source: Path, bin_dir: Path) -> list[Path]:
     return installed
 
 
-def write_config_list(conf_dir: Path, *, run_dir: Path, pod_source: str | None = None) -> Path:
+def write_config_list(
+    conf_dir: Path,
+    *,
+    run_dir: Path,
+    pod_source: str | None = None,
+    timeout_s: float | None = None,
+) -> Path:
     """Write the list that makes Berth the node's network: the agent does so once it serves.
 
     1.0.0 is what every runtime in use reads; those that know `cniVersions` take 1.1.0 of it.
@@ -72,7 +78,9 @@ def write_config_list(conf_dir: Path, *, run_dir: Path, pod_source: str | None =
                 f"{conf_dir / other.name}: Multus would be shadowed by {CONFIG_LIST_NAME},"
                 " which sorts before it; rename it, such as to 00-multus.conf"
             )
-    plugin = {"type": PLUGIN_NAMES[0], "runDir": str(run_dir)}
+    plugin: dict[str, str | float] = {"type": PLUGIN_NAMES[0], "runDir": str(run_dir)}
+    if timeout_s is not None:
+        plugin["timeoutSeconds"] = timeout_s
     if pod_source is not None:
         plugin["podSource"] = pod_source
     body = {

@@ -96,6 +96,16 @@ class Kernel(Protocol):
         """No packet is let through or translated for what they were used by before."""
         ...
 
+    def give_marks(self, marks: Mapping[IPv4Address, int]) -> None:
+        """What is sent from these addresses is marked so; those that are known cost nothing."""
+        ...
+
+    def keep_marks(self, marks: Mapping[IPv4Address, int]) -> bool:
+        """Exactly these; whether the kernel had others than were given."""
+        ...
+
+    def marks(self) -> Mapping[IPv4Address, int]: ...
+
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         """Our nftables table as wanted; whether it had drifted."""
         ...

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Address
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -50,6 +50,10 @@ class RatesDocument(Document):
     rates_per_s: dict[str, Annotated[float, Field(gt=0, le=1_000_000)]]
     account: str | None = None
     """All of them where none is named."""
+    code: Literal[Code.REQUEST_LIMIT_EXCEEDED, Code.ACTION_LIMITED] = (
+        Code.REQUEST_LIMIT_EXCEEDED
+    )
+    """What a call over the rate is told: the gateway's word, or the VPC module's."""
 
 
 class FaultDocument(Document):
@@ -152,7 +156,7 @@ class Admin:
         asked = await _read(RatesDocument, request)
         for action in asked.rates_per_s:
             _check_action(action)
-        self._weather.rates.set(asked.rates_per_s, account=asked.account)
+        self._weather.rates.set(asked.rates_per_s, account=asked.account, code=asked.code)
         return web.json_response({})
 
     async def _add_fault(self, request: web.Request) -> web.Response:

@@ -147,7 +147,8 @@ class Gateway:
         now_s = self._clock.monotonic_s()
         account = self._accounts[caller.secret_id]
         if not self._weather.rates.allows(account, action.name, now_s=now_s):
-            raise ApiFailure(Code.REQUEST_LIMIT_EXCEEDED, f"{action.name} is called too often.")
+            code = self._weather.rates.code(action.name)
+            raise ApiFailure(code, f"{action.name} is called too often.")
         return action, account
 
     async def _suffer_before(self, fault: Fault | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -268,12 +269,25 @@ def read(parameters: type[P], body: bytes) -> P:
     try:
         return parameters.model_validate_json(body or b"{}")
     except ValidationError as error:
+        if not _is_utf8(body):
+            raise ApiFailure(Code.NOT_UTF8, "A value is not UTF-8 text.") from error
         raise _refusal(error.errors(include_url=False)[0]) from error
+
+
+def _is_utf8(body: bytes) -> bool:
+    """Escapes of half a character (``\\ud800``) are JSON, and no text."""
+    try:
+        json.dumps(json.loads(body.decode()), ensure_ascii=False).encode()
+    except UnicodeError:
+        return False
+    except ValueError:
+        return True  # it is no JSON at all
+    return True
 
 
 def _refusal(detail: ErrorDetails) -> ApiFailure:
     path = ".".join(str(part) for part in detail["loc"])
-    in_filters = detail["loc"][:1] == ("Filters",)
+    in_filters = detail["loc"][:1] in (("Filters",), ("Tags",))
     match detail["type"]:
         case "missing":
             return ApiFailure(Code.MISSING_PARAMETER, f"The parameter `{path}` is missing.")
@@ -282,7 +296,7 @@ def _refusal(detail: ErrorDetails) -> ApiFailure:
         case "json_invalid":
             return ApiFailure(Code.INVALID_PARAMETER, "The body is not JSON.")
         case "model_type" | "dict_type" if in_filters:
-            return ApiFailure(Code.FILTER_NOT_DICT, f"The filter `{path}` is not an object.")
+            return ApiFailure(Code.FILTER_NOT_DICT, f"`{path}` is not an object.")
         case "list_type" if in_filters and path.endswith("Values"):
             return ApiFailure(Code.FILTER_VALUES_NOT_LIST, f"`{path}` is not a list.")
         case "greater_than_equal":

@@ -106,6 +106,8 @@ _INSTANCE_FILTERS: Final[Mapping[str, Matcher[Instance]]] = {
 
 
 def describe_subnets(cloud: Cloud, asked: parameters.DescribeSubnets) -> Json:
+    if any(not each.values for each in asked.filters):
+        raise ApiFailure(Code.EMPTY, "A filter has no values.")
     ids = chosen_ids("SubnetIds", asked.subnet_ids, asked.filters, "subnet")
     subnets = [each for each in cloud.subnets.values() if not ids or each.id in ids]
     found = matching(subnets, asked.filters, _SUBNET_FILTERS, lambda _: {})
@@ -175,6 +177,8 @@ def _limit(*, enis: int, addresses: int) -> Json:
 
 
 def describe_task(cloud: Cloud, asked: parameters.DescribeVpcTaskResult) -> Json:
+    if not asked.task_id:
+        raise ApiFailure(Code.INVALID_VALUE, "TaskId is empty.")
     task = cloud.tasks.get(TaskId(asked.task_id))
     if task is None:
         raise not_found("task", asked.task_id)
@@ -203,8 +207,16 @@ def _used(cloud: Cloud, address: IPv4Address) -> Json | None:
 
 
 def describe_instances(cloud: Cloud, asked: parameters.DescribeInstances) -> Json:
-    """CVM's own: it refuses ids that do not exist."""
-    ids = chosen_ids("InstanceIds", asked.instance_ids, asked.filters, "ins")
+    """CVM's own: it refuses ids that do not exist, and has codes of its own."""
+    try:
+        ids = chosen_ids("InstanceIds", asked.instance_ids, asked.filters, "ins")
+    except ApiFailure as failure:
+        if failure.code is not Code.MALFORMED:
+            raise
+        raise ApiFailure(Code.INVALID_INSTANCE_ID_MALFORMED, failure.message) from failure
+    for each in asked.filters:
+        if each.name not in _INSTANCE_FILTERS:
+            raise ApiFailure(Code.INVALID_FILTER, f"The filter `{each.name}` is not known.")
     if unknown := sorted(ids - cloud.instances.keys()):
         raise ApiFailure(
             Code.INVALID_INSTANCE_ID_NOT_FOUND, f"The instances {unknown} do not exist."

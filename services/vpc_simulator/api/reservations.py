@@ -88,7 +88,7 @@ def _filters(cloud: Cloud) -> Mapping[str, Matcher[Reservation]]:
 
     return {
         "reserve-ip-id": lambda it, values: it.id in values,
-        "vpc-id": lambda _, values: cloud.vpc.id in values,
+        "vpc-id": lambda it, values: cloud.subnets[it.subnet].vpc in values,
         "subnet-id": lambda it, values: it.subnet in values,
         "address-ip": lambda it, values: str(it.address) in values,
         "ip-type": lambda _, values: str(_IP_TYPE) in values,
@@ -105,7 +105,7 @@ def _state(cloud: Cloud, it: Reservation) -> str:
 def _shape(cloud: Cloud, it: Reservation) -> Json:
     return {
         "ReserveIpId": it.id,
-        "VpcId": cloud.vpc.id,
+        "VpcId": cloud.subnets[it.subnet].vpc,
         "SubnetId": it.subnet,
         "ReserveIpAddress": str(it.address),
         "ResourceId": reservation_operations.user_of(cloud, it) or "",
@@ -125,7 +125,7 @@ def describe_used(cloud: Cloud, asked: parameters.DescribeUsedIpAddress) -> Json
         raise ApiFailure(Code.COEXIST, "IpAddresses and Filters exclude each other.")
     check_count("IpAddresses", asked.ip_addresses, ADDRESSES_MAX)
     wanted = {str(ipv4(each)) for each in asked.ip_addresses}
-    used = _used(cloud, asked.subnet_id)
+    used = [each for each in _used(cloud, asked.subnet_id) if each["VpcId"] == asked.vpc_id]
     chosen = [each for each in used if not wanted or each["IpAddress"] in wanted]
     found = matching(chosen, asked.filters, _USED_FILTERS, lambda _: {})
     shown = page(found, offset=asked.offset, limit=asked.limit)
@@ -153,7 +153,7 @@ def _used(cloud: Cloud, subnet_id: str) -> list[Mapping[str, str]]:
                 kind, resource = ("ENI", holder.eni) if holder.eni else (holder.kind, "")
             found.append(
                 {
-                    "VpcId": cloud.vpc.id,
+                    "VpcId": subnet.vpc,
                     "SubnetId": subnet.id,
                     "IpAddress": str(address),
                     "ResourceType": kind,

@@ -196,6 +196,8 @@ def _new_eni(asked: parameters.CreateNetworkInterface, call: Call) -> NewEni:
 def _check_new_eni(asked: parameters.CreateNetworkInterface) -> None:
     check_texts(asked.network_interface_name, asked.network_interface_description)
     check_count("Tags", asked.tags, TAGS_MAX)
+    if any(not tag.key for tag in asked.tags):
+        raise ApiFailure(Code.FILTER_INVALID_KEY, "Tags: a tag has no key.")
     check_count("SecurityGroupIds", asked.security_group_ids, SECURITY_GROUPS_MAX)
     _check_qos(asked.qos_level)
     if asked.ipv6_addresses or asked.ipv6_address_count:

@@ -42,6 +42,7 @@ class Cloud:
     vpc: Vpc
     limits: Limits
     names: Names
+    other_vpcs: frozenset[VpcId] = frozenset()  # of the same account
     subnets: dict[SubnetId, Subnet] = field(default_factory=dict)
     instances: dict[InstanceId, Instance] = field(default_factory=dict)
     enis: dict[EniId, Eni] = field(default_factory=dict)
@@ -59,7 +60,7 @@ class Cloud:
     # Looking up
 
     def check_vpc(self, vpc: str) -> None:
-        if vpc != self.vpc.id:
+        if vpc != self.vpc.id and vpc not in self.other_vpcs:
             raise not_found("VPC", vpc)
 
     def subnet(self, name: str) -> Subnet:
@@ -80,8 +81,8 @@ class Cloud:
             raise not_found("network interface", name)
         return eni
 
-    def secondary_enis(self) -> int:
-        return sum(not eni.is_primary for eni in self.enis.values())
+    def secondary_enis(self, vpc: VpcId) -> int:
+        return sum(not eni.is_primary and eni.vpc == vpc for eni in self.enis.values())
 
     def addresses_max(self, eni: Eni) -> int:
         """How many addresses an ENI may have where it is now, the primary one included."""

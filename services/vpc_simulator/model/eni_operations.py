@@ -63,7 +63,9 @@ def prepare_eni(cloud: Cloud, new: NewEni, now: datetime) -> Eni:
     """Checked whole, and not yet part of the cloud."""
     cloud.check_vpc(new.vpc)
     subnet = cloud.subnet(new.subnet)
-    if cloud.secondary_enis() >= cloud.limits.enis_per_vpc:
+    if subnet.vpc != new.vpc:
+        raise ApiFailure(Code.RESOURCE_MISMATCH, f"{subnet.id} is not a subnet of {new.vpc}.")
+    if cloud.secondary_enis(subnet.vpc) >= cloud.limits.enis_per_vpc:
         raise ApiFailure(
             Code.ENI_LIMIT_EXCEEDED,
             f"The VPC has {cloud.limits.enis_per_vpc} network interfaces, which is its quota.",
@@ -129,6 +131,8 @@ def delete_eni(cloud: Cloud, eni_id: str, *, task: TaskId, now: datetime) -> Non
             Code.RESOURCE_IN_USE,
             f"The network interface {eni.id} is attached to {eni.attachment.instance}.",
         )
+    if eni.termination_protection:
+        raise ApiFailure(Code.UNSUPPORTED, f"{eni.id} is protected from being deleted.")
     _begin_deletion(cloud, eni, "DeleteNetworkInterface", task, now)
 
 
@@ -226,7 +230,7 @@ def _new_eni(
 ) -> Eni:
     return Eni(
         id=EniId(cloud.names.resource("eni", cloud.enis)),
-        vpc=cloud.vpc.id,
+        vpc=subnet.vpc,
         subnet=subnet.id,
         zone=subnet.zone,
         mac=cloud.names.mac(cloud.macs),

@@ -126,6 +126,7 @@ def _quotas(cloud: Cloud) -> list[str]:
         for eni in cloud.enis.values()
         if eni.attachment is not None and len(eni.addresses) > cloud.addresses_max(eni)
     ]
-    if cloud.secondary_enis() > cloud.limits.enis_per_vpc:
-        found.append(f"the VPC has {cloud.secondary_enis()} secondary ENIs")
+    for vpc in (cloud.vpc.id, *cloud.other_vpcs):
+        if cloud.secondary_enis(vpc) > cloud.limits.enis_per_vpc:
+            found.append(f"{vpc} has {cloud.secondary_enis(vpc)} secondary ENIs")
     return found

@@ -31,6 +31,8 @@ def reserve(cloud: Cloud, new: NewReservations, *, now: datetime) -> list[Reserv
     """All of them, or none."""
     cloud.check_vpc(new.vpc)
     subnet = _subnet(cloud, new)
+    if subnet.vpc != new.vpc:
+        raise ApiFailure(Code.RESOURCE_MISMATCH, f"{subnet.id} is not a subnet of {new.vpc}.")
     if not new.addresses and new.count == 0:
         raise ApiFailure(Code.MISSING_PARAMETER, "IpAddresses or IpAddressCount is needed.")
     if len(set(new.addresses)) < len(new.addresses):

@@ -163,6 +163,20 @@ class LeaseMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         self.ask(lambda store: store.take_over(lease.identity, lease.generation, claim))
 
+    @rule(node=ANY_NODE)
+    def leave(self, node: str) -> None:
+        self.ask(lambda store: store.leave(NodeName(node)))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), node=ANY_NODE, policy=POLICIES)
+    def vacate(self, data: st.DataObject, node: str, policy: LeasePolicy) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        self.ask(
+            lambda store: store.vacate(
+                lease.identity, lease.generation, NodeName(node), policy=policy
+            )
+        )
+
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), ahead=AHEAD)
     def park(self, data: st.DataObject, ahead: timedelta) -> None:

@@ -115,7 +115,7 @@ def test_an_address_that_cannot_be_had_is_refused(
     small: SmallCloud, wanted: str, code: Code
 ) -> None:
     assert refusal(lambda: small.create(addresses=[address(wanted)])) is code
-    assert small.cloud.secondary_enis() == 0
+    assert small.cloud.secondary_enis(small.cloud.vpc.id) == 0
 
 
 def test_the_primary_address_is_the_one_that_was_named_so(small: SmallCloud) -> None:

@@ -28,6 +28,11 @@ MISTAKES: list[tuple[Change, list[str]]] = [
     (lambda d: d["subnets"][0].update(cidr="11.0.0.0/24"), ["subnets.0.cidr", "10.0.0.0/16"]),
     (lambda d: d["subnets"][0].update(cidr="10.0.1.0/30"), ["subnets.0.cidr", "/29"]),
     (lambda d: d["subnets"][0].update(cidr="10.0.2.0/24"), ["subnet-a, subnet-small"]),
+    (lambda d: d["subnets"][0].update(vpc="vpc-no"), ["subnets.0.vpc", "vpc-no", "vpc-one"]),
+    (
+        lambda d: d.update(more_vpcs=[{"id": "vpc-one", "cidr": "10.1.0.0/16"}]),
+        ["more_vpcs: id", "'vpc-one'", "once"],
+    ),
     (lambda d: d["subnets"][1].update(id="subnet-a"), ["subnets: id", "'subnet-a'", "once"]),
     (lambda d: d["instances"][0].update(id="i-1"), ["instances.0.id", "'i-1'", "^ins-"]),
     (lambda d: d["instances"][0].update(zone="zone-9"), ["instances.0.zone", "zone-1"]),

@@ -1,0 +1,1 @@
+"""The whole system under faults: workloads, nemeses, and checkers over what was recorded."""

@@ -1,0 +1,53 @@
+"""A few pairs of workload and nemesis, each run a process; `make chaos` runs them all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from berth.programs import base_environment, python_module
+
+
+@pytest.mark.parametrize(
+    ("workload", "nemeses", "seconds"),
+    [
+        pytest.param("stateful", ("kill-allocator", "kill-redis"), 2.0, id="some"),
+        pytest.param(
+            "turnover",
+            ("kill-eni-manager", "kill-agent", "freeze-redis"),
+            8.0,
+            id="nodes_come_and_go",
+            marks=[pytest.mark.long, pytest.mark.timeout(400)],
+        ),
+    ],
+)
+def test_no_promise_is_broken_while_parts_die(
+    workload: str, nemeses: tuple[str, ...], seconds: float
+) -> None:
+    rows = _run(workload, nemeses, seconds)
+
+    assert [row["nemesis"] for row in rows] == list(nemeses)
+    assert all(row["bites"] for row in rows)
+
+
+def _run(workload: str, nemeses: tuple[str, ...], seconds: float) -> list[dict[str, Any]]:
+    choices = [argument for each in nemeses for argument in ("--nemesis", each)]
+    done = subprocess.run(
+        [
+            *python_module("tests.chaos"),
+            *("--json", "--workload", workload, "--seconds", str(seconds), *choices),
+        ],
+        env=base_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr[-2000:]
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    sys.stdout.write(done.stdout)  # the figures, for who asks for them
+    assert done.returncode == 0, [row["violations"] for row in rows]
+    return rows
