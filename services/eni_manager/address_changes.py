@@ -106,7 +106,7 @@ class AddressChanges:
         is_doubtful = self._book.is_of_earlier_term(intent)
         for start in range(0, len(leaving), ADDRESSES_PER_CALL_MAX):
             batch = leaving[start : start + ADDRESSES_PER_CALL_MAX]
-            is_doubtful |= not await self._unassign(intent.eni, batch)
+            is_doubtful |= not await self.take_off(intent.eni, batch)
         if is_doubtful:
             await self.embargo(intent.eni, leaving)
         known = self._book.image.addresses
@@ -139,8 +139,8 @@ class AddressChanges:
                 await self.embargo(intent.source, intent.addresses)
         await self._book.write(drop=intents)
 
-    async def _unassign(self, eni: EniId, addresses: tuple[IPv4Address, ...]) -> bool:
-        """Whether the end of every call is known."""
+    async def take_off(self, eni: EniId, addresses: tuple[IPv4Address, ...]) -> bool:
+        """Unassign what the ENI has of them; whether the end of every call is known."""
         is_known = True
 
         def remaining(found: Eni | None) -> list[IPv4Address]:

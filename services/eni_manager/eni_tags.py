@@ -26,6 +26,11 @@ def eni_tags(
     }
 
 
+def reservation_tags(cluster: ClusterName) -> Mapping[str, str]:
+    """Of an address that is kept for a lease."""
+    return {TAG_CLUSTER: cluster}
+
+
 def eni_name(node: NodeName) -> str:
     """For people who look at the cloud's console."""
     return f"berth-{node}".encode()[:_ENI_NAME_BYTES_MAX].decode(errors="ignore")

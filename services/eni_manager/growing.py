@@ -18,6 +18,7 @@ from services.eni_manager.domain.placement import (
     Growth,
     NodeRoom,
     capacity,
+    maximum_reached,
     plan_growth,
     subnets_of_zone,
 )
@@ -131,13 +132,16 @@ class Growing:
             return Growth(steps=(), shortage=None)
         if nominated := self._plan_nominated(node.zone):
             return Growth(steps=nominated, shortage=None)
-        wanted = watermarks.lacking(
-            self._demand.demand,
-            coming=self._stock.coming(Purpose.SHARED),
-            held=len(image.addresses),
-            marks=self._tools.marks(node),
+        coming, held = self._stock.coming(Purpose.SHARED), len(image.addresses)
+        marks = self._tools.marks(node)
+        wanted = watermarks.lacking(self._demand.demand, coming=coming, held=held, marks=marks)
+        growth = plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+        beyond = watermarks.beyond_maximum(
+            self._demand.demand, coming=coming, held=held, marks=marks
         )
-        return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+        if growth.shortage is not None or not beyond:
+            return growth
+        return Growth(steps=growth.steps, shortage=maximum_reached(beyond, node.node, marks))
 
     def _plan_nominated(self, zone: Zone) -> tuple[AssignStep | AddEniStep, ...]:
         """For pods that name subnets; why not all of them can be served is kept to be told."""

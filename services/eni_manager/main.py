@@ -43,6 +43,7 @@ from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
+from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
@@ -125,6 +126,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Mover(tools),
             Reclaimer(leases),
             WholeMoves(tools),
+            Holding(tools),
             enis,
             cloud,
             first_look_wait_s=settings.first_look_wait_s,

@@ -19,6 +19,7 @@ from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.orphans import Found, Known, SweepMode, judge
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_NODE
+from services.eni_manager.kept_sweep import KeptSweep
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudNotFound
 from shared.cloud.port import ADDRESSES_PER_CALL_MAX
@@ -50,6 +51,7 @@ class Sweeper:
         self._tools = tools
         self._policy = policy
         self._right = right
+        self._kept = KeptSweep(tools)
         self._first_seen_s: dict[EniId, float] = {}
 
     async def round(self) -> None:
@@ -60,6 +62,11 @@ class Sweeper:
             return
         with urgent(Urgency.CLEAN_UP):
             await self._sweep(check)
+            await self._kept.sweep(
+                check,
+                grace_s=self._grace_s(),
+                is_dry_run=self._policy.mode is SweepMode.DRY_RUN,
+            )
 
     async def _sweep(self, check: Callable[[], None]) -> None:
         # The cloud first, the books after it: an ENI is in a book, or its intent is, before
@@ -118,7 +125,7 @@ class Sweeper:
     def _due(self, orphans: Sequence[Eni]) -> list[Eni]:
         """Those that were seen before, long enough ago."""
         now_s = self._tools.clock.monotonic_s()
-        grace_s = 0.0 if self._tools.record.is_disabled else self._policy.grace_s
+        grace_s = self._grace_s()
         seen = {it.eni: self._first_seen_s.get(it.eni) for it in orphans}
         self._first_seen_s = {
             eni: now_s if first_s is None else first_s for eni, first_s in seen.items()
@@ -128,6 +135,9 @@ class Sweeper:
             for each in orphans
             if (first_s := seen[each.eni]) is not None and now_s - first_s >= grace_s
         ]
+
+    def _grace_s(self) -> float:
+        return 0.0 if self._tools.record.is_disabled else self._policy.grace_s
 
     async def _delete(self, check: Callable[[], None], eni: Eni) -> None:
         with suppress(CloudNotFound):

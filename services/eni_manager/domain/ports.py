@@ -219,7 +219,14 @@ class Allocators(Protocol):
     async def make_room(
         self, node: NodeName, subnets: Sequence[SubnetId], count: int
     ) -> Sequence[IPv4Address]:
-        """The addresses of retained leases that make way. Raises Busy, Unavailable."""
+        """The addresses of retained leases that end. Raises Busy, Unavailable."""
+        ...
+
+    async def hold_elsewhere(
+        self, node: NodeName, subnets: Sequence[SubnetId], count: int
+    ) -> Sequence[IPv4Address]:
+        """The addresses of retained leases that are to leave the node, and are kept. Raises
+        Busy, Unavailable."""
         ...
 
 
