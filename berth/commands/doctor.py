@@ -49,31 +49,16 @@ def doctor(
 ) -> None:
     """Compare the three books of every address; changes nothing without --repair."""
 
-<<<<<<< HEAD
-    async def question(bus: BusClient) -> tuple[Examined, dict[str, str]]:
-        examined = await examine(bus, settle_s=settle_s)
-        if not (repair and examined.findings):
-            return examined, {}
-        said = await mend(bus, examined)
-        return await examine(bus, settle_s=settle_s), said
-
-    try:
-        examined, said = ask(run_dir, question)
-=======
-    async def question(
-        bus: BusClient,
-    ) -> tuple[list[Finding], dict[str, str], dict[str, str], UnclaimedListed]:
-        found, unread = await examine(bus, settle_s=settle_s)
-        said = {}
-        if repair and found:
-            said = await mend(bus, sorted({each.node for each in found if each.node}))
-            found, unread = await examine(bus, settle_s=settle_s)
+    async def question(bus: BusClient) -> tuple[Examined, dict[str, str], UnclaimedListed]:
+        examined, said = await examine(bus, settle_s=settle_s), {}
+        if repair and examined.findings:
+            said = await mend(bus, examined)
+            examined = await examine(bus, settle_s=settle_s)
         request = UnclaimedListRequest(deadline=deadline_of(UNCLAIMED_LIST))
-        return found, unread, said, await bus.call(UNCLAIMED_LIST, request)
+        return examined, said, await bus.call(UNCLAIMED_LIST, request)
 
     try:
-        found, unread, said, unclaimed = ask(run_dir, question)
->>>>>>> main
+        examined, said, unclaimed = ask(run_dir, question)
     except BerthError as error:
         warn(f"could not look: {error}")
         sys.exit(EXIT_UNREAD)
