@@ -88,7 +88,7 @@ class Growing:
                 return self._refused()
             growth = self._plan()
             if not growth.steps:
-                return growth.shortage
+                return self._explained(growth.shortage)
 
             async def take(step: AssignStep | AddEniStep) -> None:
                 await self._apply(step)
@@ -101,7 +101,15 @@ class Growing:
             failures = [each for each in ended if isinstance(each, BaseException)]
             if failures:
                 await self._learn(failures)
-        return self._plan().shortage
+        return self._explained(self._plan().shortage)
+
+    def _explained(self, shortage: BerthError | None) -> BerthError | None:
+        """With what the cloud said of subnets that are left alone since."""
+        left_alone = self._tools.subnets.left_alone()
+        if not isinstance(shortage, SubnetFull) or not left_alone:
+            return shortage
+        told = "; ".join(f"{each}: {why}" for each, why in sorted(left_alone.items()))
+        return SubnetFull(f"{shortage}; the cloud refused, and is asked again later ({told})")
 
     async def _learn(self, failures: Sequence[BaseException]) -> None:
         """Look again at what did not hold; raises what another plan cannot help."""

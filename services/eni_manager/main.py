@@ -31,6 +31,7 @@ from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.redis_unclaimed import RedisUnclaimedBook
 from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
@@ -207,6 +208,7 @@ def _start_loops(
         enis,
         tools,
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        RedisUnclaimedBook(store, cluster=settings.cluster),
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
@@ -227,6 +229,7 @@ def _watch_subnets(
     """What in the container subnets is ours and what is not, looked for and told."""
     inspector = Inspector(tools, enis)
     foreign = RedisForeignBook(store, cluster=settings.cluster)
+    unclaimed = RedisUnclaimedBook(store, cluster=settings.cluster)
     watch = ForeignWatch(
         inspector,
         tools,
@@ -235,7 +238,7 @@ def _watch_subnets(
         every_s=settings.foreign_interval_s,
     )
     loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
-    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign, unclaimed), inspector)
 
 
 def _tell_vacancies(

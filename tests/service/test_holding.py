@@ -21,12 +21,12 @@ from shared.addresses import AddressState
 from shared.errors import TryLater
 from shared.messages.base import IdentityFields
 from shared.messages.leases import LEASE_FORGET, Acquired, LeaseForgetRequest
-from tests.service.test_reclaim import Pods, holds_of, leases_of
 from tests.support.allocator_beside import allocator
 from tests.support.allocators import identity
 from tests.support.clusters import enabled_cluster
 from tests.support.eni_books import disagreements
 from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.fixed_pods import FixedPods
 from tests.support.servers import NatsServer, RedisServer
 
 QUICK: dict[str, object] = {"reap_interval_s": 0.05, "reap_retry_s": 0.3}
@@ -51,12 +51,12 @@ class Full:
     """node-1 has nothing but retained leases; web-0's is the oldest. node-2 is nearly empty."""
 
     world: EniWorld
-    one: Pods
-    two: Pods
+    one: FixedPods
+    two: FixedPods
     addresses: list[IPv4Address]
 
     async def states(self) -> dict[str, AddressState]:
-        return {name: it.state for name, it in (await leases_of(self.world)).items()}
+        return {name: it.state for name, it in (await self.world.leases()).items()}
 
     async def kept(self) -> set[str]:
         """Addresses that the cloud keeps for us, and that no ENI has."""
@@ -72,7 +72,9 @@ class Full:
         agent.waiting = 0
         return agent.bind(1)[0]
 
-    async def web_0_comes(self, pods: Pods, candidate: IPv4Address | None = None) -> Acquired:
+    async def web_0_comes(
+        self, pods: FixedPods, candidate: IPv4Address | None = None
+    ) -> Acquired:
         """It asks until it is answered, as an agent does."""
         async with asyncio.timeout(30):
             while True:
@@ -125,10 +127,10 @@ async def full(
         yield Full(world=world, one=one, two=two, addresses=addresses)
 
 
-async def _pods(world: EniWorld, number: int) -> Pods:
+async def _pods(world: EniWorld, number: int) -> FixedPods:
     agent = await world.agent(f"node-{number}", f"ins-{('one', 'two')[number - 1]}")
     await agent.want()
-    pods = Pods(world, agent)
+    pods = FixedPods(world, agent)
     await pods.register()
     return pods
 
@@ -205,13 +207,13 @@ async def test_the_cloud_keeps_nothing_for_a_lease_that_has_ended(full: Full) ->
         LeaseForgetRequest(
             deadline=datetime.now(UTC) + timedelta(seconds=5),
             identity=IdentityFields.of(identity("web-0")),
-            generation=(await leases_of(full.world))["web-0"].generation,
+            generation=(await full.world.leases())["web-0"].generation,
             by="test",
         ),
     )
 
     async def is_free() -> bool:
-        return not await full.kept() and "web-0" not in await leases_of(full.world)
+        return not await full.kept() and "web-0" not in await full.world.leases()
 
     await eventually(is_free)
 
@@ -240,21 +242,21 @@ async def test_what_is_kept_for_nobody_is_let_go_by_the_sweeper(full: Full) -> N
 async def test_where_the_cloud_keeps_no_used_address_every_lease_stays_where_it_is(
     full: Full,
 ) -> None:
-    before = (await leases_of(full.world))["web-0"]
+    before = (await full.world.leases())["web-0"]
     full.one.agent.waiting = 1
 
     async def was_tried() -> bool:
         await full.one.agent.want()
-        lease = (await leases_of(full.world))["web-0"]
+        lease = (await full.world.leases())["web-0"]
         is_back = lease.state is AddressState.RETAINED
         return is_back and lease.generation >= before.generation + 2
 
     await eventually(was_tried)
-    after = (await leases_of(full.world))["web-0"]
+    after = (await full.world.leases())["web-0"]
     assert (after.since_ms, after.node, after.eni) == (before.since_ms, before.node, before.eni)
     [eni] = full.one.agent.secondary
     assert str(full.addresses[0]) in await full.world.cloud.addresses(eni)
-    holds = await holds_of(full.world, "node-1")
+    holds = await full.world.holds("node-1")
     assert holds[str(full.addresses[0])] == Hold.GIVEN
     problem = (await full.one.agent.want()).problem
     assert problem is not None
@@ -283,5 +285,5 @@ async def test_a_pod_maximum_is_a_full_node_too(
             one.agent.waiting = 1
             await one.agent.want_so(lambda: bool(one.agent.idle), timeout_s=30)
 
-            states = {name: it.state for name, it in (await leases_of(world)).items()}
+            states = {name: it.state for name, it in (await world.leases()).items()}
             assert states == {"web-0": AddressState.PARKED, "web-1": AddressState.RETAINED}
