@@ -334,6 +334,7 @@ async def test_v3_4_2_addresses_that_are_slow_to_come_are_not_assigned_twice(
         assert len(addresses) == 2
 
 
+@pytest.mark.long
 async def test_v3_4_4_what_leaves_a_stopped_instance_leaves_it_once(world: EniWorld) -> None:
     async with cloud_gate(world.cloud.url) as (gate, url):
         world.settings["cloud_url"] = url
