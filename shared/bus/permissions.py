@@ -95,7 +95,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _READERS,
     NODE_LOOK.name: _OPERATOR,
-    NODE_GONE.name: _OPERATOR,
+    NODE_GONE.name: frozenset({Role.ENI_MANAGER, Role.OPERATOR}),
     NODE_LEAVE.name: frozenset({Role.ALLOCATOR}),
     VACANCIES.name: frozenset({Role.ALLOCATOR}),
     SUBNET_LIST.name: _READERS | {Role.ALLOCATOR},

@@ -36,6 +36,7 @@ class CloudError(BerthError):
         super().__init__(f"{action}: {cloud_code}: {message}{suffix}")
         self.action = action
         self.cloud_code = cloud_code
+        self.request_id = request_id
 
 
 class CloudAway(CloudError, Unavailable):
