@@ -32,6 +32,9 @@ DOCUMENTED_RATES_PER_S: Final = {
     "MigratePrivateIpAddress": 50.0,
     "AssociateNetworkInterfaceSecurityGroups": 20.0,
     "DisassociateNetworkInterfaceSecurityGroups": 20.0,
+    "CreateReserveIpAddresses": 20.0,  # these three by no page: as their neighbours
+    "DescribeReserveIpAddresses": 20.0,
+    "DeleteReserveIpAddresses": 20.0,
 }
 
 Count = Annotated[int, Field(ge=0, le=512)]

@@ -18,6 +18,7 @@ from services.eni_manager.domain.placement import (
     Growth,
     NodeRoom,
     capacity,
+    maximum_reached,
     plan_growth,
     subnets_of_zone,
 )
@@ -78,7 +79,7 @@ class Growing:
                 return self._refused()
             growth = self._plan()
             if not growth.steps:
-                return growth.shortage
+                return self._explained(growth.shortage)
 
             async def take(step: AssignStep | AddEniStep) -> None:
                 await self._apply(step)
@@ -91,7 +92,15 @@ class Growing:
             failures = [each for each in ended if isinstance(each, BaseException)]
             if failures:
                 await self._learn(failures)
-        return self._plan().shortage
+        return self._explained(self._plan().shortage)
+
+    def _explained(self, shortage: BerthError | None) -> BerthError | None:
+        """With what the cloud said of subnets that are left alone since."""
+        left_alone = self._tools.subnets.left_alone()
+        if not isinstance(shortage, SubnetFull) or not left_alone:
+            return shortage
+        told = "; ".join(f"{each}: {why}" for each, why in sorted(left_alone.items()))
+        return SubnetFull(f"{shortage}; the cloud refused, and is asked again later ({told})")
 
     async def _learn(self, failures: Sequence[BaseException]) -> None:
         """Look again at what did not hold; raises what another plan cannot help."""
@@ -131,13 +140,16 @@ class Growing:
             return Growth(steps=(), shortage=None)
         if nominated := self._plan_nominated(node.zone):
             return Growth(steps=nominated, shortage=None)
-        wanted = watermarks.lacking(
-            self._demand.demand,
-            coming=self._stock.coming(Purpose.SHARED),
-            held=len(image.addresses),
-            marks=self._tools.marks(node),
+        coming, held = self._stock.coming(Purpose.SHARED), len(image.addresses)
+        marks = self._tools.marks(node)
+        wanted = watermarks.lacking(self._demand.demand, coming=coming, held=held, marks=marks)
+        growth = plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+        beyond = watermarks.beyond_maximum(
+            self._demand.demand, coming=coming, held=held, marks=marks
         )
-        return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+        if growth.shortage is not None or not beyond:
+            return growth
+        return Growth(steps=growth.steps, shortage=maximum_reached(beyond, node.node, marks))
 
     def _plan_nominated(self, zone: Zone) -> tuple[AssignStep | AddEniStep, ...]:
         """For pods that name subnets; why not all of them can be served is kept to be told."""

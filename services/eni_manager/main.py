@@ -31,6 +31,7 @@ from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.redis_unclaimed import RedisUnclaimedBook
 from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
@@ -44,6 +45,7 @@ from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
+from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
 from services.eni_manager.kubernetes import part
 from services.eni_manager.kubernetes.part import Surroundings
@@ -129,6 +131,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Mover(tools),
             Reclaimer(leases),
             WholeMoves(tools),
+            Holding(tools),
             enis,
             cloud,
             first_look_wait_s=settings.first_look_wait_s,
@@ -218,6 +221,7 @@ def _start_loops(
         enis,
         tools,
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        RedisUnclaimedBook(store, cluster=settings.cluster),
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
@@ -237,6 +241,7 @@ def _watch_subnets(
     """What in the container subnets is ours and what is not, looked for and told."""
     inspector = Inspector(tools, enis)
     foreign = RedisForeignBook(store, cluster=settings.cluster)
+    unclaimed = RedisUnclaimedBook(store, cluster=settings.cluster)
     watch = ForeignWatch(
         inspector,
         tools,
@@ -245,7 +250,7 @@ def _watch_subnets(
         every_s=settings.foreign_interval_s,
     )
     loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
-    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign, unclaimed), inspector)
 
 
 def _tell_vacancies(

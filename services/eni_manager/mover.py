@@ -201,6 +201,11 @@ class Mover:
             if each.subnet == move.subnet and await worker.releasing.recall(1, each.eni):
                 return each.eni
         if not growing.eni_slots():
+            if await worker.room.hold([move.subnet], 1):
+                raise Unavailable(
+                    f"node {move.to_node} is full: a retained address makes way for"
+                    f" {move.address} of {move.identity}, which comes after that"
+                )
             raise no_place(move, zone, subnet.zone)
         made = await worker.changes.additions.add([move.subnet], 0)
         return made.eni

@@ -54,7 +54,7 @@ class NodeWorker:
         self.checked = asyncio.Event()  # the first observation has ended, well or not
         self.changes = EniChanges(book, tools)
         self.stock = Stock(book, tools)
-        self._room = Room(book, tools)
+        self.room = Room(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
         self._departure = Departure(book, tools, self.changes)
@@ -167,7 +167,7 @@ class NodeWorker:
         shared = await self.growing.grow(self._offer_soon)
         while isinstance(shared, QuotaReached) and await self._make_way():
             shared = await self.growing.grow(self._offer_soon)
-        await self._room.ask(shared, self._demand.demand.waiting)
+        await self.room.ask(shared, self._demand.demand.waiting)
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]

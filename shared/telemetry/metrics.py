@@ -98,6 +98,10 @@ ORPHANS: Final = Gauge(
     "ENIs that carry our tags, by what they are to the books.",
     ["found"],
 )
+STRANGERS: Final = Gauge(
+    "berth_eni_manager_stranger_enis_count",
+    "ENIs on nodes' instances that are not ours: left alone, each takes up a slot.",
+)
 MOVES_TOTAL: Final = Counter(
     "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]
 )

@@ -43,7 +43,7 @@ _TELLS: Final = {
     "moving": ("AddressMoving", "Normal", "{address} is on its way from node {node}"),
     "moved": ("AddressMoved", "Normal", "{address} has arrived on node {node}, {eni}"),
     "retained": ("AddressRetained", "Normal", "{address} waits for the pod's return on {node}"),
-    "parked": ("AddressParked", "Normal", "{address} is held on {eni}, which no node uses"),
+    "parked": ("AddressParked", "Normal", "{address} is held where no node uses it"),
     "expired": ("AddressReclaimed", "Warning", "{address} is given back: {reason}"),
 }
 
