@@ -107,6 +107,9 @@ class EniManagerSettings(NodeObjectSettings):
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""
 
+    vpc_quota_interval_s: Seconds = 10.0
+    """Once the VPC has as many ENIs as its quota allows, another is asked for this often."""
+
     security_groups: tuple[str, ...] = ()
     """On the ENIs we make, kept so by difference; none: those of the instance's own ENI."""
 

@@ -27,6 +27,7 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
+from services.eni_manager.adapters.redis_eni_wants import RedisEniWants
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
@@ -119,6 +120,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
             capacities=capacities,
+            wants=RedisEniWants(store, cluster=settings.cluster),
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
@@ -225,6 +227,7 @@ def _start_loops(
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)

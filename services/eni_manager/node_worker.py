@@ -171,7 +171,15 @@ class NodeWorker:
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]
+        await self._tell_wants(shortages)
         return [each for each in shortages if each]
+
+    async def _tell_wants(self, shortages: Sequence[BerthError | None]) -> None:
+        """Other nodes may have an ENI to spare, where the VPC takes no more."""
+        waits = self._demand.demand.has_waiting or self.whole.demand.waiting > 0
+        is_short = any(isinstance(each, QuotaReached) for each in shortages)
+        lacks_eni = is_short and self.growing.lacks_eni(for_pods=True)
+        await self._tools.vpc_enis.settle(self.book.node.node, is_waiting=waits and lacks_eni)
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
         if self._demand.is_doubtful:
@@ -249,6 +257,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self.releasing.give_way()
             await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
