@@ -26,10 +26,12 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
+from services.eni_manager.adapters.redis_eni_wants import RedisEniWants
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.redis_unclaimed import RedisUnclaimedBook
 from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
@@ -43,6 +45,7 @@ from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
+from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
@@ -114,6 +117,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
             capacities=capacities,
+            wants=RedisEniWants(store, cluster=settings.cluster),
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
@@ -125,6 +129,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             Mover(tools),
             Reclaimer(leases),
             WholeMoves(tools),
+            Holding(tools),
             enis,
             cloud,
             first_look_wait_s=settings.first_look_wait_s,
@@ -203,9 +208,11 @@ def _start_loops(
         enis,
         tools,
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        RedisUnclaimedBook(store, cluster=settings.cluster),
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
     loops.keep("shards", reconciler.run)
@@ -222,6 +229,7 @@ def _watch_subnets(
     """What in the container subnets is ours and what is not, looked for and told."""
     inspector = Inspector(tools, enis)
     foreign = RedisForeignBook(store, cluster=settings.cluster)
+    unclaimed = RedisUnclaimedBook(store, cluster=settings.cluster)
     watch = ForeignWatch(
         inspector,
         tools,
@@ -230,7 +238,7 @@ def _watch_subnets(
         every_s=settings.foreign_interval_s,
     )
     loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
-    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign, unclaimed), inspector)
 
 
 def _tell_vacancies(

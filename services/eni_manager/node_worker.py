@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
@@ -53,7 +54,7 @@ class NodeWorker:
         self.checked = asyncio.Event()  # the first observation has ended, well or not
         self.changes = EniChanges(book, tools)
         self.stock = Stock(book, tools)
-        self._room = Room(book, tools)
+        self.room = Room(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
         self._departure = Departure(book, tools, self.changes)
@@ -164,14 +165,22 @@ class NodeWorker:
         shared = await self.growing.grow(self._offer_soon)
         while isinstance(shared, QuotaReached) and await self._make_way():
             shared = await self.growing.grow(self._offer_soon)
-        await self._room.ask(shared, self._demand.demand.waiting)
+        await self.room.ask(shared, self._demand.demand.waiting)
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]
+        await self._tell_wants(shortages)
         told = dict.fromkeys(str(each) for each in shortages if each)
         if told and (reason := self.stock.reason_kept_back()):
             told[reason] = None
         return "; ".join(told) or None
+
+    async def _tell_wants(self, shortages: Sequence[BerthError | None]) -> None:
+        """Other nodes may have an ENI to spare, where the VPC takes no more."""
+        waits = self._demand.demand.has_waiting or self.whole.demand.waiting > 0
+        is_short = any(isinstance(each, QuotaReached) for each in shortages)
+        lacks_eni = is_short and self.growing.lacks_eni(for_pods=True)
+        await self._tools.vpc_enis.settle(self.book.node.node, is_waiting=waits and lacks_eni)
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
         if self._demand.is_doubtful:
@@ -249,6 +258,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self.releasing.give_way()
             await self._draining.drain()
         except TryLater as error:
             self._let_be(error)

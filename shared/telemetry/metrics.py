@@ -93,10 +93,22 @@ SUBNET_FOREIGN_ADDRESSES: Final = Gauge(
     "Addresses of a container subnet that are not ours.",
     ["subnet"],
 )
+VPC_ENIS_WANTED: Final = Gauge(
+    "berth_eni_manager_vpc_enis_wanted_count",
+    "Nodes whose pods wait for an ENI, while the VPC has as many as its quota allows.",
+)
+ENIS_GAVE_WAY_TOTAL: Final = Counter(
+    "berth_eni_manager_enis_gave_way_total",
+    "Idle ENIs given up for pods of other nodes, since the VPC's quota was reached.",
+)
 ORPHANS: Final = Gauge(
     "berth_eni_manager_tagged_enis_count",
     "ENIs that carry our tags, by what they are to the books.",
     ["found"],
+)
+STRANGERS: Final = Gauge(
+    "berth_eni_manager_stranger_enis_count",
+    "ENIs on nodes' instances that are not ours: left alone, each takes up a slot.",
 )
 MOVES_TOTAL: Final = Counter(
     "berth_eni_manager_moves_total", "Moves of fixed addresses, by outcome.", ["outcome"]

@@ -73,6 +73,9 @@ between two runs of the same code was up to a quarter.
   `recovery_100k` 0.33.
 - The claim renewed during a rebuild, its leases read in pages: with two allocators
   `recovery_100k` did not come to an end within 120 s before.
+- The extender works out what no pod changes when it hears of a node, and once a zone what no
+  node changes: judging 5,000 nodes 12.4 to 1.6 ms. Objects that live for ever kept from the
+  allocator's garbage collector: its pauses of 70 ms were the 99th percentile.
 - A claim of one's own that failed is not waited for: a promoted replica, with 20,000 leases,
   0.22 of before to the first new acquire.
 """
