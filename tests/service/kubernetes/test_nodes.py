@@ -14,7 +14,7 @@ from services.eni_manager.kubernetes.node_objects import CONDITION, TAINT
 from services.eni_manager.kubernetes.shown import conditions_by_type
 from shared.addresses import AddressState
 from shared.kubernetes.definitions import ENI, NODE, Definition, manifests
-from tests.service.test_reclaim import Pods, leases_of
+from  import Pods, leases_of
 from tests.support.allocator_beside import allocator
 from tests.support.eni_world import EniWorld, eni_world, eventually
 from tests.support.kubernetes.access import kubeconfig
