@@ -14,9 +14,9 @@ from services.eni_manager.kubernetes.node_objects import CONDITION, TAINT
 from services.eni_manager.kubernetes.shown import conditions_by_type
 from shared.addresses import AddressState
 from shared.kubernetes.definitions import ENI, NODE, Definition, manifests
-from  import Pods, leases_of
 from tests.support.allocator_beside import allocator
 from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.fixed_pods import FixedPods
 from tests.support.kubernetes.access import kubeconfig
 from tests.support.kubernetes.kinds import DEFINITIONS, EVENTS, NODES, Kind, Object
 from tests.support.kubernetes.server import ApiServer, api_server
@@ -222,7 +222,7 @@ async def test_a_deleted_node_ends_once_its_machine_does_not_run(world: World) -
         await agent.want_until(idle=3)
         [eni] = agent.secondary
         await world.until(lambda: eni in world.all(world.kind(ENI)))
-        pods = Pods(world.enis, agent)
+        pods = FixedPods(world.enis, agent)
         await pods.register()
         await pods.start("web-0")
 
@@ -240,5 +240,5 @@ async def test_a_deleted_node_ends_once_its_machine_does_not_run(world: World) -
 
         await world.until(lambda: world.config("node-1") is None)
         await world.until(lambda: eni not in world.all(world.kind(ENI)))
-        [lease] = (await leases_of(world.enis)).values()
+        [lease] = (await world.enis.leases()).values()
         assert lease.state is AddressState.PARKED
