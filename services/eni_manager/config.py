@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from services.eni_manager.domain.orphans import SweepMode
+from services.eni_manager.kubernetes.settings import NodeObjectSettings
 from shared.capacities import CapacityWish
 from shared.errors import InvalidInput
-from shared.settings import Seconds, StoreSettings
+from shared.settings import Seconds
 
 # Calls per second of one account, as the API documents them.
 DOCUMENTED_RATES_PER_S: Final = {
@@ -39,7 +40,7 @@ DOCUMENTED_RATES_PER_S: Final = {
 Count = Annotated[int, Field(ge=0, le=512)]
 
 
-class EniManagerSettings(StoreSettings):
+class EniManagerSettings(NodeObjectSettings):
     """What is not set has a default that suits a small cluster."""
 
     section: ClassVar[str] = "eni_manager"
