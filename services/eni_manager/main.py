@@ -148,7 +148,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
-            | CapacityEndpoints(capacities).handlers()
+            | CapacityEndpoints(capacities, enis).handlers()
             | vacancies.handlers(),
         )
         log.info("serving", extra={"health_port": health.port})
