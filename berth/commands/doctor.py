@@ -12,7 +12,7 @@ import typer
 
 from berth.commands.options import Json, RunDir, ask, deadline_of
 from berth.commands.output import say, show, show_json, warn
-from berth.doctor.examine import examine, mend
+from berth.doctor.examine import Examined, examine, mend
 from berth.doctor.findings import TO_DO, Finding
 from shared.bus.client import BusClient
 from shared.errors import BerthError
@@ -49,22 +49,20 @@ def doctor(
 ) -> None:
     """Compare the three books of every address; changes nothing without --repair."""
 
-    async def question(
-        bus: BusClient,
-    ) -> tuple[list[Finding], dict[str, str], dict[str, str], UnclaimedListed]:
-        found, unread = await examine(bus, settle_s=settle_s)
-        said = {}
-        if repair and found:
-            said = await mend(bus, sorted({each.node for each in found if each.node}))
-            found, unread = await examine(bus, settle_s=settle_s)
+    async def question(bus: BusClient) -> tuple[Examined, dict[str, str], UnclaimedListed]:
+        examined, said = await examine(bus, settle_s=settle_s), {}
+        if repair and examined.findings:
+            said = await mend(bus, examined)
+            examined = await examine(bus, settle_s=settle_s)
         request = UnclaimedListRequest(deadline=deadline_of(UNCLAIMED_LIST))
-        return found, unread, said, await bus.call(UNCLAIMED_LIST, request)
+        return examined, said, await bus.call(UNCLAIMED_LIST, request)
 
     try:
-        found, unread, said, unclaimed = ask(run_dir, question)
+        examined, said, unclaimed = ask(run_dir, question)
     except BerthError as error:
         warn(f"could not look: {error}")
         sys.exit(EXIT_UNREAD)
+    found, unread = examined.findings, examined.unread
     rows = [_row(each) for each in found]
     if as_json:
         show_json(

@@ -10,6 +10,8 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
+from services.eni_manager.adapters.redis_eni_wants import RedisEniWants
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
@@ -46,6 +49,8 @@ from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
+from services.eni_manager.kubernetes import part
+from services.eni_manager.kubernetes.part import Surroundings
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
@@ -63,7 +68,7 @@ from shared.cloud.port import CloudApi
 from shared.errors import BerthError
 from shared.messages.base import ServiceName
 from shared.runtime.lifecycle import service_main
-from shared.runtime.loops import Loops
+from shared.runtime.loops import LONGEST_WAIT_S, Loops
 from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
@@ -116,11 +121,13 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
             capacities=capacities,
+            wants=RedisEniWants(store, cluster=settings.cluster),
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
         stack.push_async_callback(tools.enis_on.aclose)
-        enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
+        replica = _owner(rng)
+        enis = RedisEniStore(store, cluster=settings.cluster, owner=replica, clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
             reconciler,
@@ -138,7 +145,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
-        vacancies = _tell_vacancies(loops, settings, tools, reconciler, store)
+        views = _tell_vacancies(loops, settings, tools, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -149,8 +156,19 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
             | CapacityEndpoints(capacities, enis).handlers()
-            | vacancies.handlers(),
+            | VacancyEndpoints(views).handlers(),
         )
+        around = Surroundings(
+            store=enis,
+            views=views,
+            tools=tools,
+            bus=bus,
+            clock=clock,
+            rng=rng,
+            replica=replica,
+            retry=timedelta(seconds=max(settings.round_interval_s, LONGEST_WAIT_S)),
+        )
+        await part.start(settings, around, loops, stack)
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         log.info("stopping")
@@ -210,9 +228,12 @@ def _start_loops(
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
-    loops.keep("shards", reconciler.run)
+    for number in range(settings.shards):
+        loops.keep(f"shard {number}", partial(reconciler.keep, number))
+    loops.every("shards", reconciler.tidy, interval_s=reconciler.renew_every_s)
 
 
 def _watch_subnets(
@@ -244,13 +265,13 @@ def _tell_vacancies(
     tools: Tools,
     reconciler: Reconciler,
     store: Redis,
-) -> VacancyEndpoints:
+) -> VacancyViews:
     book = RedisVacancies(store, cluster=settings.cluster)
     teller = VacancyTeller(
         reconciler, book, tools, lambda node: shard_of(node, settings.shards)
     )
     loops.every("vacancies", teller.round, interval_s=settings.vacancies_interval_s)
-    return VacancyEndpoints(VacancyViews(book, tools))
+    return VacancyViews(book, tools)
 
 
 def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:

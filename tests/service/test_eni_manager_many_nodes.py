@@ -102,7 +102,7 @@ async def test_of_three_replicas_one_freezes_while_a_thousand_nodes_join(
 ) -> None:
     """It holds the nodes, and wakes once the others have gone on for a while: what it had
     begun is finished once, and nothing is done twice."""
-    async with many_nodes(nats_server, redis_server, tmp_path, term_ttl_s=4) as (world, agents):
+    async with many_nodes(nats_server, redis_server, tmp_path) as (world, agents):
         del world.settings["health_listen"]  # a port is one process's
         replicas = {each.pid: each for each in [await world.process() for _ in range(3)]}
         async with asyncio.TaskGroup() as group:
