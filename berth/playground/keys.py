@@ -100,11 +100,12 @@ class PlaygroundKeys:
 
 
 def make_keys(ring: KeyRing, topology: Topology, *, allocators: int) -> PlaygroundKeys:
-    """One key per process, and one for operators."""
+    """One key per process, one for operators, and one for who only reads."""
     owners: list[tuple[str, Role, NodeName | None]] = [
         *((f"allocator-{number}", Role.ALLOCATOR, None) for number in range(1, allocators + 1)),
         ("eni-manager", Role.ENI_MANAGER, None),
         ("operator", Role.OPERATOR, None),
+        ("observer", Role.OBSERVER, None),
         *((f"agent-{node.name}", Role.NODE_AGENT, node.name) for node in topology.nodes),
     ]
     return PlaygroundKeys(
