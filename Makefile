@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests wait more than they compute; a file's tests stay together.
+WORKERS ?= 2
 CODE := services shared berth tests hatch_build.py
 SHELL := bash
 
@@ -15,7 +17,7 @@ demo: $(READY) ## run the main job: a StatefulSet's pods get VPC addresses, and 
 	$(BIN)/berth demo $(MANIFEST)
 
 test: lint ## everything that must be green before a change lands (minutes)
-	$(BIN)/pytest -m "not long" --durations=10
+	$(BIN)/pytest -m "not long" --numprocesses $(WORKERS) --dist loadfile --durations=10
 
 test-long: $(READY) ## the tests that take longer: repeated demos, kills, an ordinary user
 	.ci/packages

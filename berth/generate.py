@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic.json_schema import models_json_schema
 
-from services.allocator.kubernetes.definitions import manifests
 from services.vpc_simulator.api.documented import table as simulator_table
+from shared.bus.permissions import CALLERS
+from shared.errors import ERROR_BY_CODE, TryLater
+from shared.kubernetes.definitions import manifests
 from shared.messages.base import Endpoint, Message, Rejected
 from shared.messages.events import EVENT_STREAM, NOUN_OF_EVENT
 from shared.messages.subjects import ENDPOINTS
 
 ASYNCAPI: Final = Path("docs/asyncapi.json")
+BUS: Final = Path("docs/bus.md")
 DEFINITIONS: Final = Path("deploy/kubernetes/base/definitions.yaml")
 SIMULATOR: Final = Path("docs/simulator.md")
 _ROOT: Final = "berth.v1.{cluster}"
@@ -41,6 +45,7 @@ def _files() -> dict[Path, str]:
     return {
         SIMULATOR: simulator_table(),
         ASYNCAPI: json.dumps(asyncapi(), indent=2, sort_keys=True) + "\n",
+        BUS: bus_page(BUS.read_text(encoding="utf-8")),
         DEFINITIONS: yaml.safe_dump_all(manifests(), sort_keys=False, explicit_start=True),
     }
 
@@ -84,6 +89,51 @@ def asyncapi() -> dict[str, Any]:
             "messages": {model.__name__: _message(model) for model in models},
         },
     }
+
+
+def bus_page(text: str) -> str:
+    """The page for integrators, with the parts between its marks made anew."""
+    later = sorted(e.code for e in ERROR_BY_CODE.values() if issubclass(e, TryLater))
+    final = sorted(e.code for e in ERROR_BY_CODE.values() if not issubclass(e, TryLater))
+    parts = {
+        "later": _codes(later),
+        "final": _codes(final),
+        "events": "\n" + _event_table() + "\n",
+        "requests": "\n" + _request_table() + "\n",
+    }
+    for name, part in parts.items():
+        begin = f"<!-- {name}: made by `make generate` -->"
+        before, rest = text.split(begin)
+        after = rest.split("<!-- end -->", 1)[1]
+        text = f"{before}{begin}{part}<!-- end -->{after}"
+    return text
+
+
+def _codes(codes: Iterable[str]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
+
+
+def _event_table() -> str:
+    lines = ["| noun | verbs |", "|---|---|"]
+    for model, noun in NOUN_OF_EVENT.items():
+        told = " ".join((model.__doc__ or "").split())
+        verbs = told.split(f"event.{noun}.", 1)[1].split("``", 1)[0]
+        lines.append(f"| `{noun}` | {verbs.replace(' | ', ', ')} |")
+    return "\n".join(lines)
+
+
+def _request_table() -> str:
+    lines = [
+        "| subject, below the cluster's | served by | for | same request | no answer |",
+        "|---|---|---|---|---|",
+    ]
+    for endpoint in ENDPOINTS:
+        callers = ", ".join(sorted(CALLERS[endpoint.name]))
+        lines.append(
+            f"| `{endpoint.name}` | {endpoint.server} | {callers} |"
+            f" {endpoint.idempotency_key} | {endpoint.on_timeout} |"
+        )
+    return "\n".join(lines)
 
 
 def _name(endpoint: Endpoint[Any, Any]) -> str:

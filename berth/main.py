@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from berth.commands import capacity, cni, lease, node, pod, subnet
 from berth.commands.cluster import disable, enable
-from berth.commands.demo import demo
 from berth.commands.doctor import doctor
-from berth.commands.down import down
+from berth.commands.keys import keys
 from berth.commands.output import fail
 from berth.commands.recover import backup, recover, restore
 from berth.commands.status import status
-from berth.commands.up import up
 from shared.errors import BerthError
 from shared.runtime.lifecycle import version
 from shared.settings import InvalidSettings
@@ -30,10 +29,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(up)
-app.command()(down)
+if find_spec("services.vpc_simulator"):  # images for production leave the simulated cloud out
+    from berth.commands.demo import demo
+    from berth.commands.down import down
+    from berth.commands.up import up
+
+    app.command()(demo)
+    app.command()(up)
+    app.command()(down)
 app.command()(status)
+app.command()(keys)
 app.command()(doctor)
 app.command()(backup)
 app.command()(restore)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ why_no_namespaces: str | None = None
 def pytest_configure(config: pytest.Config) -> None:
     """Without the right to make namespaces, move the whole run into a user namespace."""
     global why_no_namespaces
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in a shell's background; the commands that tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if can_administer():
         return
     # Inside, this user is called root, and pytest's own folder may be the real root's.

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import nkeys
-
 from berth.playground.topology import Topology
+from berth.seeds import new_password, new_user_seed, public_key
 from shared.bus.permissions import BusUser, Role
 from shared.ids import NodeName, encode_token
 from shared.store.permissions import StoreUser
 
-_SEED_BYTES: Final = 32
-_PASSWORD_BYTES: Final = 32
 _SECRET_FILE_MODE: Final = 0o600
 
 
@@ -65,18 +62,15 @@ class KeyRing:
 
     def bus_key(self, name: str, role: Role, node: NodeName | None = None) -> BusKey:
         """A new nkey for one client of the bus."""
-        seed = nkeys.encode_seed(os.urandom(_SEED_BYTES), nkeys.PREFIX_BYTE_USER)
-        public_key = nkeys.from_seed(bytearray(seed)).public_key.decode()
+        seed = new_user_seed()
         return BusKey(
-            user=BusUser(public_key=public_key, role=role, node=node),
-            seed_file=write_secret(
-                self._folder / f"{encode_token(name)}.nk", f"{seed.decode()}\n"
-            ),
+            user=BusUser(public_key=public_key(seed), role=role, node=node),
+            seed_file=write_secret(self._folder / f"{encode_token(name)}.nk", f"{seed}\n"),
         )
 
     def store_password(self, user: StoreUser) -> StorePassword:
         """A new password for one user of the store."""
-        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        password = new_password()
         file = write_secret(self._folder / f"{user}.password", f"{password}\n")
         return StorePassword(password=password, password_file=file)
 
@@ -84,8 +78,7 @@ class KeyRing:
         """A new account of the simulated cloud; its admin token is in the second file only."""
         secret_id, secret_key = f"AKID{secrets.token_hex(16)}", secrets.token_hex(16)
         admin = (
-            f"secret_id: {secret_id}\nsecret_key: {secret_key}\n"
-            f"admin_token: {secrets.token_urlsafe(_PASSWORD_BYTES)}\n"
+            f"secret_id: {secret_id}\nsecret_key: {secret_key}\nadmin_token: {new_password()}\n"
         )
         return CloudAccount(
             secret_id_file=write_secret(self._folder / "cloud.id", f"{secret_id}\n"),
@@ -107,11 +100,12 @@ class PlaygroundKeys:
 
 
 def make_keys(ring: KeyRing, topology: Topology, *, allocators: int) -> PlaygroundKeys:
-    """One key per process, and one for operators."""
+    """One key per process, one for operators, and one for who only reads."""
     owners: list[tuple[str, Role, NodeName | None]] = [
         *((f"allocator-{number}", Role.ALLOCATOR, None) for number in range(1, allocators + 1)),
         ("eni-manager", Role.ENI_MANAGER, None),
         ("operator", Role.OPERATOR, None),
+        ("observer", Role.OBSERVER, None),
         *((f"agent-{node.name}", Role.NODE_AGENT, node.name) for node in topology.nodes),
     ]
     return PlaygroundKeys(

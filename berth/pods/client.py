@@ -192,10 +192,19 @@ class RunnerProcess:
 
     async def _wait_ready(self) -> None:
         """Bounded by the runner itself: it ends when no network appears in time."""
-        while not self._options.socket.exists():
+        while not await self._is_listening():
             if self._process.returncode is not None:
                 raise Unavailable(f"pod runner ended: {self._last_words()}")
             await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _is_listening(self) -> bool:
+        """The socket's file is there a moment before anybody listens on it."""
+        try:
+            _, writer = await asyncio.open_unix_connection(str(self._options.socket))
+        except OSError:
+            return False
+        writer.close()
+        return True
 
     def _last_words(self) -> str:
         log = self._log_file.read_bytes()[-_LOG_SHOWN_BYTES:].decode("utf-8", "replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.settings import Seconds
 from shared.store.lease_records import RECORD_VERSION, StoredFormat
@@ -87,6 +87,12 @@ class AllocatorSettings(KubernetesSettings):
 
     kubernetes_uses_cni: bool | None = None
     """Whether its nodes run with CNI; none: it is not checked when enabling."""
+
+    @field_validator("journal_replicas", "stored_format", mode="before")
+    @classmethod
+    def _number_of_text(cls, value: object) -> object:
+        """The environment holds text, which pydantic does not take for a number of a choice."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @model_validator(mode="after")
     def _folders_are_named(self) -> AllocatorSettings:

@@ -82,6 +82,7 @@ class DurableSteps:
                 generation=lease.generation,
                 at=lease.since,
                 reason=reason,
+                state=lease.state,
             ),
             message_id=f"{lease.identity.token}/{lease.generation}/{verb}",
         )

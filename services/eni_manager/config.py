@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from services.eni_manager.domain.orphans import SweepMode
+from services.eni_manager.kubernetes.settings import NodeObjectSettings
 from shared.capacities import CapacityWish
 from shared.errors import InvalidInput
-from shared.settings import Seconds, StoreSettings
+from shared.settings import Seconds
 
 # Calls per second of one account, as the API documents them.
 DOCUMENTED_RATES_PER_S: Final = {
@@ -31,12 +32,15 @@ DOCUMENTED_RATES_PER_S: Final = {
     "MigratePrivateIpAddress": 50.0,
     "AssociateNetworkInterfaceSecurityGroups": 20.0,
     "DisassociateNetworkInterfaceSecurityGroups": 20.0,
+    "CreateReserveIpAddresses": 20.0,  # these three by no page: as their neighbours
+    "DescribeReserveIpAddresses": 20.0,
+    "DeleteReserveIpAddresses": 20.0,
 }
 
 Count = Annotated[int, Field(ge=0, le=512)]
 
 
-class EniManagerSettings(StoreSettings):
+class EniManagerSettings(NodeObjectSettings):
     """What is not set has a default that suits a small cluster."""
 
     section: ClassVar[str] = "eni_manager"
@@ -102,6 +106,9 @@ class EniManagerSettings(StoreSettings):
 
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""
+
+    vpc_quota_interval_s: Seconds = 10.0
+    """Once the VPC has as many ENIs as its quota allows, another is asked for this often."""
 
     security_groups: tuple[str, ...] = ()
     """On the ENIs we make, kept so by difference; none: those of the instance's own ENI."""
@@ -202,8 +209,9 @@ def _secret(name: str, file: Path | None, value: SecretStr) -> str:
         return found
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
-        if mode & 0o077:
-            raise InvalidInput.of(f"{name}_file {file}: mode", f"{mode:04o}", "0600 or 0400")
+        if mode & 0o037:  # a cluster gives a mounted Secret to the pod's group, to read
+            allowed = "0600 or 0400, or 0440 for a group"
+            raise InvalidInput.of(f"{name}_file {file}: mode", f"{mode:04o}", allowed)
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{name}_file {file}: cannot be read: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.eni_manager.demand_view import DemandView
@@ -26,7 +27,7 @@ from services.eni_manager.room import Room
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.capacities import CloudCalls
-from shared.cloud.errors import RETRIED
+from shared.cloud.errors import RETRIED, CloudError
 from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater, Unavailable
 from shared.ids import EniId
 
@@ -53,7 +54,7 @@ class NodeWorker:
         self.checked = asyncio.Event()  # the first observation has ended, well or not
         self.changes = EniChanges(book, tools)
         self.stock = Stock(book, tools)
-        self._room = Room(book, tools)
+        self.room = Room(book, tools)
         self._tools = tools
         self._observer = Observer(book, tools)
         self._departure = Departure(book, tools, self.changes)
@@ -128,7 +129,7 @@ class NodeWorker:
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
-                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
+                await self._set_problem([error], is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
             finally:
@@ -150,7 +151,9 @@ class NodeWorker:
         await self.stock.free_reclaimed()
         await self._answer_agent()
         await self._release()
-        await self._set_problem(await self._grow())
+        shortages = await self._grow()
+        kept_back = self.stock.reason_kept_back() if shortages else None
+        await self._set_problem(shortages, also=kept_back)
 
     def capacity(self) -> Capacity | None:
         return self.growing.capacity()
@@ -158,20 +161,25 @@ class NodeWorker:
     def _urgency(self) -> Urgency:
         return Urgency.POD if self.whole.demand.waiting else self._demand.urgency()
 
-    async def _grow(self) -> str | None:
+    async def _grow(self) -> list[BerthError]:
         """Pods before warmth; why not all that is wanted can be had."""
         shortages = [await self._grow_whole(for_warmth=False)]
         shared = await self.growing.grow(self._offer_soon)
         while isinstance(shared, QuotaReached) and await self._make_way():
             shared = await self.growing.grow(self._offer_soon)
-        await self._room.ask(shared, self._demand.demand.waiting)
+        await self.room.ask(shared, self._demand.demand.waiting)
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]
-        told = dict.fromkeys(str(each) for each in shortages if each)
-        if told and (reason := self.stock.reason_kept_back()):
-            told[reason] = None
-        return "; ".join(told) or None
+        await self._tell_wants(shortages)
+        return [each for each in shortages if each]
+
+    async def _tell_wants(self, shortages: Sequence[BerthError | None]) -> None:
+        """Other nodes may have an ENI to spare, where the VPC takes no more."""
+        waits = self._demand.demand.has_waiting or self.whole.demand.waiting > 0
+        is_short = any(isinstance(each, QuotaReached) for each in shortages)
+        lacks_eni = is_short and self.growing.lacks_eni(for_pods=True)
+        await self._tools.vpc_enis.settle(self.book.node.node, is_waiting=waits and lacks_eni)
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
         if self._demand.is_doubtful:
@@ -249,6 +257,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self.releasing.give_way()
             await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
@@ -285,10 +294,25 @@ class NodeWorker:
             log.warning("node is below the cluster's maximum", extra={"warning": warning})
             self._tools.events.node("warned", self.book.node, warning)
 
-    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
+    async def _set_problem(
+        self,
+        errors: Sequence[BerthError],
+        *,
+        also: str | None = None,
+        is_refusal: bool = False,
+    ) -> None:
+        told = dict.fromkeys(map(str, errors))
+        if also is not None:
+            told[also] = None
+        problem = "; ".join(told) or None
         if problem == self.book.node.problem:
             return
-        await self.book.change_node(lambda node: replace(node, problem=problem))
+        code, request = problem_code(errors)
+        await self.book.change_node(
+            lambda node: replace(
+                node, problem=problem, problem_code=code, problem_request=request
+            )
+        )
         if is_refusal:
             log.warning(
                 "node cannot be served",
@@ -296,3 +320,11 @@ class NodeWorker:
             )
         if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)
+
+
+def problem_code(errors: Sequence[BerthError]) -> tuple[str | None, str | None]:
+    """The cloud's code and request id where there are any, else our own code."""
+    for each in errors:
+        if isinstance(each, CloudError):
+            return each.cloud_code, each.request_id or None
+    return (errors[0].code.value, None) if errors else (None, None)

@@ -20,7 +20,7 @@ from services.eni_manager.tools import Tools
 from shared.errors import Busy, Unavailable
 from shared.ids import NodeName
 from shared.runtime.loops import Loops
-from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES
+from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES, STRANGERS
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,7 @@ class Reconciler:
 
     def _measure(self) -> None:
         images = [worker.book.image for worker in self.workers()]
+        STRANGERS.set(sum(len(image.node.strangers) for image in images))
         for hold in Hold:
             count = sum(len(image.held(hold)) for image in images)
             ENI_MANAGER_ADDRESSES.labels(hold).set(count)

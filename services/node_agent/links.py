@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from ipaddress import IPv4Address
 from typing import Final
 
 from shared.clock import Clock
@@ -18,6 +19,7 @@ from shared.telemetry.metrics import TABLES_DISPLACED
 from .domain.attachments import Attachment, OwnEni
 from .domain.enis import Eni
 from .domain.exclusive import own_eni, sandbox_eni
+from .domain.marks import with_marks
 from .domain.ports import ExclusiveKernel, Kernel, Link, Observed
 from .domain.tables import taken_tables
 from .domain.wiring import EniLink, NodeWire, PodWire, WiringRules, node_wire, pod_wire
@@ -28,7 +30,6 @@ log = logging.getLogger(__name__)
 _CALM_S: Final = 5.0  # between looks when all are there: the repair looks too
 _LOOK_S: Final = 0.1  # between looks for a link that is being attached
 _BACK_S: Final = 2.0  # for the kernel to end a namespace
-_ANY_TABLE: Final = 0
 _WIRES_SPARE: Final = 64
 
 
@@ -54,12 +55,12 @@ class NodeLinks:
         self._rules = rules
         self._clock = clock
         self._found: dict[EniId, EniLink] = {}
-        self._wires: dict[AttachmentKey, tuple[Attachment, int, PodWire]] = {}
+        self._wires: dict[AttachmentKey, tuple[Attachment, EniLink | None, PodWire]] = {}
         self.changed = Pulse()
 
     def __contains__(self, eni: object) -> bool:
         found = self._found.get(eni)  # type: ignore[call-overload] # any key may be asked for
-        return found is not None and found.eni.is_shared
+        return found is not None and bool(found.mark)
 
     @property
     def names(self) -> list[EniId]:
@@ -87,7 +88,13 @@ class NodeLinks:
         by_mac = {link.mac: link for link in present}
         by_index = {link.index: link for link in present}
         found = {
-            eni.eni: EniLink(eni=eni, link=link.name, index=link.index, mtu=link.mtu)
+            eni.eni: EniLink(
+                eni=eni,
+                link=link.name,
+                index=link.index,
+                mtu=link.mtu,
+                mark=self._found[eni.eni].mark if eni.eni in self._found else 0,
+            )
             for eni in self._ledger.node.enis
             if (link := by_mac.get(eni.mac) or self._displaced(eni, by_index)) is not None
         }
@@ -96,8 +103,9 @@ class NodeLinks:
         for eni_id, each in found.items():  # whoever had it last may not have left it clean
             if each.eni.is_exclusive and eni_id not in self._found:
                 self._exclusive_kernel.bring_back(each.eni.mac, "")
-        links = tuple(found.values())
-        self.avoid_taken(self._kernel.observe(), links)
+        observed = self._kernel.observe()
+        self.avoid_taken(observed, tuple(found.values()))
+        links = with_marks(found.values(), self._rules, observed.rules)
         wire = node_wire(links, self._rules)
         for setting in wire.sysctls:
             self._kernel.keep_setting(setting)
@@ -109,11 +117,29 @@ class NodeLinks:
             self._kernel.add(route)
         for rule in wire.rules:
             self._kernel.add(rule)
+        for rule in set(self.node_wire().rules).difference(wire.rules):
+            self._kernel.remove(rule)  # of an ENI that has gone
         self._kernel.keep_ingress(wire.ingress)
-        log.info("ENIs set up", extra={"links": {e: link.link for e, link in found.items()}})
-        self._found = found
+        self._found = {each.eni.eni: each for each in links}
+        self.give_marks()
+        log.info("ENIs set up", extra={"links": {e.eni.eni: e.link for e in links}})
+        for each in links:
+            if each.eni.is_shared and not each.mark:
+                log.error("ENI not used: no mark is left for it", extra={"eni": each.eni.eni})
         self.changed.give()
         self._stock_changed.give()
+
+    def marks(self) -> Mapping[IPv4Address, int]:
+        """What marks are given for: each address here, whether a pod has it yet or not."""
+        return {
+            holding.address: link.mark
+            for holding in self._ledger.stock
+            if (link := self._found.get(holding.eni)) is not None and link.mark
+        }
+
+    def give_marks(self) -> None:
+        """Before pods have the addresses, so that their ADDs need not."""
+        self._kernel.give_marks(self.marks())
 
     def avoid_taken(self, observed: Observed, links: tuple[EniLink, ...] = ()) -> bool:
         """Leave tables that others use; whether one was left. `links` are to be set up next."""
@@ -176,14 +202,13 @@ class NodeLinks:
     def wire_of(self, attachment: Attachment) -> PodWire:
         """The wire of an attachment; of an ENI that is gone, enough of it to take it away."""
         link = self._found.get(attachment.eni)
-        table = _ANY_TABLE if link is None else self._rules.table_of(link)
         known = self._wires.get(attachment.key)
-        if known is not None and known[0] is attachment and known[1] == table:
+        if known is not None and known[0] is attachment and known[1] is link:
             return known[2]  # a repair asks for every attachment's
-        wire = pod_wire(attachment, pods_table=self._rules.pods_table, eni_table=table)
+        wire = pod_wire(attachment, link, self._rules)
         if len(self._wires) > 2 * len(self._ledger.attachments) + _WIRES_SPARE:
             self._wires.clear()  # mostly of attachments that have ended
-        self._wires[attachment.key] = (attachment, table, wire)
+        self._wires[attachment.key] = (attachment, link, wire)
         return wire
 
     def own_eni(self, eni: EniLink, ifname: str, veth_mac: str) -> OwnEni:

@@ -77,6 +77,7 @@ class Orders:
             self._clock.now(),
         )
         self._links.refresh()
+        self._links.give_marks()
         self._evict_from_lost_enis()
         self._signals.give_all()
         return OfferAccepted(accepted=accepted, refused=tuple(refused))
@@ -162,6 +163,7 @@ class Orders:
     def _wires(self) -> dict[IPv4Address, bool]:
         """Of each attachment's address: whether the kernel has its wire, up and whole."""
         observed = self._kernel.observe()
+        marks = self._kernel.marks()
         up = {(link.name, link.mac) for link in observed.links if link.is_up}
         wires = {}
         for attachment in self._ledger.attachments:
@@ -169,7 +171,8 @@ class Orders:
             wires[attachment.address] = (
                 (attachment.host_ifname, attachment.host_mac) in up
                 and observed.routes.issuperset(wire.routes)
-                and observed.rules.issuperset(wire.rules)
+                and observed.rules.issuperset(wire.node_rules)
+                and marks.get(attachment.address, 0) == wire.mark
             )
         return wires
 

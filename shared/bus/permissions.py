@@ -25,7 +25,13 @@ from shared.messages.cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
+from shared.messages.clusters import (
+    NODE_INSTANCE,
+    NODE_LIST,
+    NODE_LOOK,
+    SUBNET_LIST,
+    UNCLAIMED_LIST,
+)
 from shared.messages.departures import NODE_GONE, NODE_LEAVE
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
@@ -65,10 +71,12 @@ class Role(StrEnum):
     ENI_MANAGER = "eni_manager"
     NODE_AGENT = "node_agent"
     OPERATOR = "operator"
+    OBSERVER = "observer"  # hears what has happened and reads lists; changes nothing
 
 
 _AGENT: Final = frozenset({Role.NODE_AGENT})
 _OPERATOR: Final = frozenset({Role.OPERATOR})
+_READERS: Final = frozenset({Role.OPERATOR, Role.OBSERVER})
 _ENI_MANAGER: Final = frozenset({Role.ENI_MANAGER})
 
 CALLERS: Final[dict[str, frozenset[Role]]] = {
@@ -77,8 +85,8 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     LEASE_ACQUIRE.name: _AGENT,
     LEASE_RELEASE.name: _AGENT,
     LEASE_REPORT.name: _AGENT,
-    LEASE_GET.name: _OPERATOR,
-    LEASE_LIST.name: _OPERATOR,
+    LEASE_GET.name: _READERS,
+    LEASE_LIST.name: _READERS,
     LEASE_FORGET.name: _OPERATOR,
     LEASE_MAKE_ROOM.name: _ENI_MANAGER,
     LEASE_POLICY.name: _OPERATOR,
@@ -91,17 +99,18 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     ADDRESS_PARK.name: frozenset({Role.ALLOCATOR}),
     ADDRESS_RECLAIM.name: frozenset({Role.ALLOCATOR}),
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
-    NODE_LIST.name: _OPERATOR,
+    NODE_LIST.name: _READERS,
     NODE_LOOK.name: _OPERATOR,
-    NODE_GONE.name: _OPERATOR,
+    UNCLAIMED_LIST.name: _OPERATOR,
+    NODE_GONE.name: frozenset({Role.ENI_MANAGER, Role.OPERATOR}),
     NODE_LEAVE.name: frozenset({Role.ALLOCATOR}),
     VACANCIES.name: frozenset({Role.ALLOCATOR}),
-    SUBNET_LIST.name: frozenset({Role.ALLOCATOR, Role.OPERATOR}),
+    SUBNET_LIST.name: _READERS | {Role.ALLOCATOR},
     CAPACITY_SET.name: _OPERATOR,
-    CAPACITY_SHOW.name: _OPERATOR,
+    CAPACITY_SHOW.name: _READERS,
     CLUSTER_ENABLE.name: _OPERATOR,
     CLUSTER_DISABLE.name: _OPERATOR,
-    CLUSTER_STATUS.name: _OPERATOR,
+    CLUSTER_STATUS.name: _READERS,
     SUBNET_ADD.name: _OPERATOR,
     SUBNET_SET.name: _OPERATOR,
     SUBNET_REMOVE.name: _OPERATOR,
@@ -131,6 +140,10 @@ CALLOUT_SUBJECT: Final = "$SYS.REQ.USER.AUTH"
 # The allocators ask the API server before they answer (a server's own default is 2 s); less
 # than a client waits for its connection, so that it hears that it was refused.
 _CALLOUT_TIMEOUT_S: Final = 4
+
+# An observer has one durable consumer, of the events of its own cluster, with its role's name:
+# it cannot take messages out of anybody else's.
+_CONSUMER_CALLS: Final = ("INFO.{}.{}", "DELETE.{}.{}", "MSG.NEXT.{}.{}")
 
 # What is done to one stream. Deleting and purging it is left out: no service ever does.
 _STREAM_CALLS: Final = (
@@ -195,6 +208,8 @@ def bus_permissions(
     publish = [e.pattern(cluster) for e in ENDPOINTS if role in CALLERS[e.name]]
     if role is Role.OPERATOR:
         return BusPermissions(publish=(*publish, "$SRV.>"), subscribe=(inbox,))
+    if role is Role.OBSERVER:
+        return BusPermissions(publish=(*publish, *_consumer(cluster)), subscribe=(inbox,))
     publish += [f"{subject_root(cluster)}.event.{noun}.>" for noun in EVENT_NOUNS.get(role, ())]
     publish += _jetstream(role, cluster)
     subscribe = [inbox, *_served(_SERVER_OF[role], cluster)]
@@ -238,6 +253,17 @@ def _served(server: ServiceName, cluster: ClusterName) -> list[str]:
         "$SRV.*",
         f"$SRV.*.{name}",
         f"$SRV.*.{name}.*",
+    ]
+
+
+def _consumer(cluster: ClusterName) -> list[str]:
+    name = client_name(Role.OBSERVER)
+    calls = [call.format(EVENT_STREAM, name) for call in _CONSUMER_CALLS]
+    events = f"{subject_root(cluster)}.event.>"  # the server compares it with the filter asked
+    return [
+        f"$JS.API.CONSUMER.CREATE.{EVENT_STREAM}.{name}.{events}",
+        *(f"$JS.API.CONSUMER.{call}" for call in calls),
+        f"$JS.ACK.{EVENT_STREAM}.{name}.>",
     ]
 
 

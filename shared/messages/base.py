@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from shared.errors import ErrorCode
 from shared.ids import (
@@ -50,6 +50,13 @@ class Rejected(Message):
     type: Literal["berth.v1.rejected"] = "berth.v1.rejected"
     code: ErrorCode
     detail: Annotated[str, Field(max_length=DETAIL_CHARACTERS_MAX)]
+
+    @field_validator("code", mode="before")
+    @classmethod
+    def _known(cls, code: object) -> object:
+        """A newer server may have codes that are not known here: its detail is heard still."""
+        is_new = isinstance(code, str) and code not in set(ErrorCode)
+        return ErrorCode.INTERNAL if is_new else code
 
 
 Out = TypeVar("Out", bound=Message)

@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime
 
+from shared.addresses import AddressState
+
 from .base import IdentityFields, Message
 
 EVENT_STREAM: Final = "BERTH_EVENTS"
@@ -14,7 +16,7 @@ EVENT_STREAM: Final = "BERTH_EVENTS"
 
 class LeaseEvent(Message):
     """``event.lease.bound | retained | moving | moved | parked | expired | released |
-    policy_set``."""
+    restored | policy_set``."""
 
     type: Literal["berth.v1.lease_event"] = "berth.v1.lease_event"
     verb: str
@@ -25,10 +27,12 @@ class LeaseEvent(Message):
     generation: int
     at: AwareDatetime
     reason: str | None = None  # given by the person who had it done
+    state: AddressState | None = None  # of the lease after it; None: told by an older allocator
 
 
 class EniEvent(Message):
-    """``event.eni.created | attached | detached | deleted``."""
+    """``event.eni.created | attached | detached | deleted | stranger_found | stray_found |
+    orphan_found``."""
 
     type: Literal["berth.v1.eni_event"] = "berth.v1.eni_event"
     verb: str
@@ -36,6 +40,7 @@ class EniEvent(Message):
     node: str
     subnet: str
     at: AwareDatetime
+    detail: str | None = None  # of one that is in no book: its address, instance and tags
 
 
 class AddressEvent(Message):

@@ -13,7 +13,7 @@ import sys
 from typing import Any, Final
 
 from berth.programs import base_environment, python_module
-from tests.bench import acquire, cni, latency, recovery, report, storm
+from tests.bench import acquire, cni, extender, latency, recovery, report, storm
 from tests.bench.figures import Family
 from tests.bench.plugins import install_baseline
 
@@ -23,6 +23,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     *latency.FAMILIES,
     *recovery.FAMILIES,
     *storm.FAMILIES,
+    *extender.FAMILIES,
 )
 _FAMILY_S_MAX: Final = 600.0
 

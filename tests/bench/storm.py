@@ -28,11 +28,12 @@ import yaml
 from nats.aio.client import Client
 
 from berth.commands.node import fetch_nodes
-from berth.enabling import EnableWords, enable_cluster
+from berth.enabling import EnableWords, enable_cluster, fetch_status
 from services.eni_manager.config import DOCUMENTED_RATES_PER_S
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
+from shared.errors import Unavailable
 from shared.ids import SubnetId
 from tests.bench.allocators import connected, on_servers, program
 from tests.bench.figures import Family, Figure, Measured, median
@@ -219,7 +220,20 @@ async def _enable(client: Client) -> None:
         has_fixed_ips=False,  # the nodes' own ENIs are in these subnets, too
         pods_max=(_ENIS - 1) * (_ADDRESSES_PER_ENI - 1),
     )
+    async with asyncio.timeout(_READY_S_MAX):
+        await _served(bus)
     await enable_cluster(bus, words, by="bench", on_step=lambda _: None, follow_s=_READY_S_MAX)
+
+
+async def _served(bus: BusClient) -> None:
+    """Until an allocator answers."""
+    while True:
+        try:
+            await fetch_status(bus)
+        except Unavailable:
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return
 
 
 async def _known(client: Client, nodes: list[WirelessNode]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from services.node_agent.domain.wiring import FROM_POD_PRIORITY, PROTOCOL
+from services.node_agent.domain.wiring import PROTOCOL
 from services.node_agent.repair import is_pod_link
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import links
@@ -71,12 +71,6 @@ def disagreements(node: Node) -> list[str]:
     netns = open_netns(node.netns)
     try:
         with Conversation(netns) as kernel:
-            sources = {
-                str(rule.source.network_address)
-                for rule in rules(kernel)
-                if rule.protocol == PROTOCOL and rule.priority == FROM_POD_PRIORITY
-                if rule.source is not None
-            }
             name_of = {link.index: link.name for link in links(kernel)}
             wired = {
                 str(route.to.network_address): name_of[route.link]
@@ -89,7 +83,7 @@ def disagreements(node: Node) -> list[str]:
         os.close(netns)
     bound = {address for address, state in node.told().items() if state == "bound_immediate"}
     found = []
-    for what, held in (("rules", sources), ("routes", set(wired)), ("reports", bound)):
+    for what, held in (("routes", set(wired)), ("reports", bound)):
         if held != set(book):
             found.append(f"{what} differ from the book: {sorted(held ^ set(book))}")
     if present != set(book.values()) or wired != book:

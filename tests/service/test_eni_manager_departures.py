@@ -221,7 +221,7 @@ async def test_an_eni_with_our_tags_that_no_book_knows_is_deleted_and_others_sta
         assert [await exists(world, each) for each in others] == [True, True]
 
 
-async def test_a_dry_run_deletes_nothing(
+async def test_v3_4_7_a_dry_run_of_the_sweep_deletes_nothing(
     world: EniWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.settings["sweep"] = "dry_run"

@@ -7,51 +7,30 @@ one has finished, so that the call of the lost term arrives late.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from shared.addresses import AddressState
+from shared.errors import TryLater
 from shared.ids import Identity
+from shared.messages.base import IdentityFields
+from shared.messages.moves import ADDRESS_PARK, ParkRequest
+from tests.support.call_stories import WAIT_S, Cast, Story, play_story
 from tests.support.cloud_gate import Stop, cloud_gate
-from tests.support.eni_books import cloud_enis, disagreements, live
-from tests.support.eni_world import EniWorld, MoveArguments, eni_world, eventually
+from tests.support.eni_books import cloud_enis, disagreements
+from tests.support.eni_world import MoveArguments, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
-from tests.support.standin_agent import StandInAgent
 
 CREATE, ATTACH = "CreateNetworkInterface", "AttachNetworkInterface"
 ASSIGN, UNASSIGN = "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"
 DETACH, DELETE = "DetachNetworkInterface", "DeleteNetworkInterface"
-MIGRATE = "MigratePrivateIpAddress"
+MIGRATE, RESERVE = "MigratePrivateIpAddress", "CreateReserveIpAddresses"
 
 WEB_0 = Identity("default", "web-0", "berth")
 MOVE = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
-_NODES = (("node-1", "ins-one"), ("node-2", "ins-two"))
-_WAIT_S = 40.0
-
-
-@dataclass(kw_only=True)
-class Cast:
-    world: EniWorld
-    agents: list[StandInAgent]
-    fixed: IPv4Address | None = None  # of the lease that moves
-
-
-Part = Callable[[Cast], Awaitable[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """What is so before, what is done, and which changing calls that takes, in order."""
-
-    before: Part
-    act: Part
-    calls: tuple[str, ...]
-    nodes: int = 1
-    settings: dict[str, object] = field(default_factory=dict)
 
 
 async def nothing(cast: Cast) -> None:
@@ -59,19 +38,19 @@ async def nothing(cast: Cast) -> None:
 
 
 async def joins(cast: Cast) -> None:
-    await asyncio.gather(*(it.want_until(idle=3, timeout_s=_WAIT_S) for it in cast.agents))
+    await asyncio.gather(*(it.want_until(idle=3, timeout_s=WAIT_S) for it in cast.agents))
 
 
 async def grows(cast: Cast) -> None:
     cast.agents[0].bind(2)
-    await cast.agents[0].want_until(idle=3, timeout_s=_WAIT_S)
+    await cast.agents[0].want_until(idle=3, timeout_s=WAIT_S)
 
 
 async def has_two_enis(cast: Cast) -> None:
     """One of them with a pod on it, the other with a single idle address."""
     [agent] = cast.agents
     agent.waiting = 3
-    await agent.want_until(idle=4, timeout_s=_WAIT_S)
+    await agent.want_until(idle=4, timeout_s=WAIT_S)
     enis = list(agent.owned.values())
     fuller = max(agent.secondary, key=enis.count)
     agent.bound.add(min(address for address, eni in agent.owned.items() if eni == fuller))
@@ -84,12 +63,12 @@ async def shrinks(cast: Cast) -> None:
     def is_small() -> bool:
         return len(agent.idle) == 2 and len(agent.secondary) == 1
 
-    await agent.want_so(is_small, timeout_s=_WAIT_S)
+    await agent.want_so(is_small, timeout_s=WAIT_S)
 
     async def is_one_left() -> bool:
         return len(await cloud_enis(cast.world)) == 1
 
-    await eventually(is_one_left, timeout_s=_WAIT_S)
+    await eventually(is_one_left, timeout_s=WAIT_S)
 
 
 async def has_a_lease(cast: Cast) -> None:
@@ -102,11 +81,11 @@ async def has_a_lease(cast: Cast) -> None:
 
 async def has_a_lease_and_no_room(cast: Cast) -> None:
     cast.agents[1].waiting = 2
-    await cast.agents[1].want_until(idle=5, timeout_s=_WAIT_S)
+    await cast.agents[1].want_until(idle=5, timeout_s=WAIT_S)
     cast.agents[1].waiting = 0
     cast.agents[1].bind(2)
     cast.agents[0].waiting = 0
-    await cast.agents[0].want_until(idle=3, timeout_s=_WAIT_S)
+    await cast.agents[0].want_until(idle=3, timeout_s=WAIT_S)
     one = cast.agents[0]
     cast.fixed = min(one.idle)
     del one.owned[cast.fixed]
@@ -123,7 +102,7 @@ async def has_a_retained_lease(cast: Cast) -> None:
     """On node-1; node-2 has nothing yet, and its only slot is free."""
     one = cast.agents[0]
     one.waiting = 3
-    await one.want_until(idle=3, timeout_s=_WAIT_S)
+    await one.want_until(idle=3, timeout_s=WAIT_S)
     cast.fixed = min(one.idle)
     del one.owned[cast.fixed]
     await cast.world.lease_moves(
@@ -146,7 +125,7 @@ async def is_held(cast: Cast) -> None:
         found = list((await cloud_enis(cast.world)).values())
         return found == [(None, frozenset({str(cast.fixed)}))]
 
-    await eventually(is_held_alone, timeout_s=_WAIT_S)
+    await eventually(is_held_alone, timeout_s=WAIT_S)
 
 
 async def is_held_before(cast: Cast) -> None:
@@ -157,9 +136,68 @@ async def is_held_before(cast: Cast) -> None:
     await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
 
 
+async def is_to_make_way(cast: Cast) -> None:
+    """Its step to nowhere is written; node-2 has an ENI with an idle address."""
+    await has_a_retained_lease(cast)
+    two = cast.agents[1]
+    two.waiting = 1
+    await two.want_until(idle=1, timeout_s=WAIT_S)
+    two.waiting = 0
+    assert cast.fixed is not None
+    await cast.world.lease_moves(WEB_0, cast.fixed, **(MOVE | {"to_node": "", "generation": 6}))
+
+
+async def makes_way(cast: Cast) -> None:
+    assert cast.fixed is not None
+    async with asyncio.timeout(WAIT_S):
+        while not await is_parked(cast, cast.fixed):
+            continue
+    assert cast.fixed not in await addresses_of(cast, "ins-one")
+    kept = await cast.world.cloud.call("DescribeReserveIpAddresses")
+    states = [(it.ReserveIpAddress, it.State) for it in kept.ReserveIpAddressSet]  # type: ignore[attr-defined]
+    assert states == [(str(cast.fixed), "UnBind")]
+
+
+async def is_parked(cast: Cast, address: IPv4Address) -> bool:
+    """As an allocator asks: the same question again after each unanswered one."""
+    request = ParkRequest(
+        deadline=datetime.now(UTC) + timedelta(seconds=3),
+        identity=IdentityFields.of(WEB_0),
+        address=address,
+        eni="eni-before",
+        node="node-1",
+        generation=6,
+    )
+    try:
+        await cast.world.bus.call(ADDRESS_PARK, request)
+    except TryLater:
+        return False
+    return True
+
+
+async def made_way_before(cast: Cast) -> None:
+    await is_to_make_way(cast)
+    await makes_way(cast)
+    assert cast.fixed is not None
+    await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
+
+
 async def addresses_of(cast: Cast, instance: str) -> set[IPv4Address]:
     enis = (await cloud_enis(cast.world)).values()
     return {IPv4Address(it) for owner, every in enis if owner == instance for it in every}
+
+
+def small_quota(topology: dict[str, object]) -> None:
+    """Two secondary ENIs of three pod addresses each."""
+    topology["instances"] = [
+        {
+            "id": "ins-one",
+            "node": "node-1",
+            "zone": "zone-1",
+            "subnet": "subnet-a",
+            "quota": {"enis": 3, "addresses_per_eni": 4},
+        }
+    ]
 
 
 SMALL_ENIS: dict[str, object] = {
@@ -179,92 +217,46 @@ STORIES = {
     "join": Story(before=nothing, act=joins, calls=(CREATE, ATTACH)),
     "grow": Story(before=joins, act=grows, calls=(ASSIGN,)),
     "shrink": Story(
-        before=has_two_enis, act=shrinks, calls=(UNASSIGN, DETACH, DELETE), settings=SMALL_ENIS
+        before=has_two_enis,
+        act=shrinks,
+        calls=(UNASSIGN, DETACH, DELETE),
+        settings=SMALL_ENIS,
+        change=small_quota,
     ),
     "move": Story(before=has_a_lease, act=moves, calls=(MIGRATE,), nodes=2),
     "move into a full eni": Story(
         before=has_a_lease_and_no_room, act=moves, calls=(UNASSIGN, MIGRATE), nodes=2
     ),
     "hold": Story(
-        before=has_a_retained_lease, act=is_held, calls=(UNASSIGN,), nodes=2, settings=HOLDING
+        before=has_a_retained_lease,
+        act=is_held,
+        calls=(UNASSIGN,),
+        nodes=2,
+        settings=HOLDING,
+        is_parked=True,
     ),
     "take a held one back": Story(
         before=is_held_before, act=moves, calls=(ATTACH,), nodes=2, settings=HOLDING
+    ),
+    "make way": Story(
+        before=is_to_make_way,
+        act=makes_way,
+        calls=(RESERVE, UNASSIGN),
+        nodes=2,
+        is_parked=True,
+        settings=HOLDING,
+    ),
+    "take back what made way": Story(
+        before=made_way_before, act=moves, calls=(ASSIGN,), nodes=2, settings=HOLDING
     ),
 }
 EACH_CALL = [(name, at) for name, story in STORIES.items() for at in range(len(story.calls))]
 
 
-def small_quota(topology: dict[str, object]) -> None:
-    """Two secondary ENIs of three pod addresses each."""
-    topology["instances"] = [
-        {
-            "id": "ins-one",
-            "node": "node-1",
-            "zone": "zone-1",
-            "subnet": "subnet-a",
-            "quota": {"enis": 3, "addresses_per_eni": 4},
-        }
-    ]
-
-
 async def play(
     servers: tuple[NatsServer, RedisServer], folder: Path, name: str, stop: Stop | None, at: int
 ) -> None:
-    """The story with its eni_manager stopped at one call; then the books must agree."""
-    story = STORIES[name]
-    has_small_enis = story.settings is SMALL_ENIS
-    async with (
-        eni_world(
-            *servers,
-            folder,
-            change=small_quota if has_small_enis else lambda _: None,
-            cloud_in_flight_max_s=1.0,
-            cloud_timeout_s=20.0,
-            **story.settings,  # type: ignore[arg-type] # names that mypy cannot see
-        ) as world,
-        cloud_gate(world.cloud.url) as (gate, url),
-    ):
-        world.settings["cloud_url"] = url
-        first = await world.process()
-        agents = [await world.agent(*names) for names in _NODES[: story.nodes]]
-        cast = Cast(world=world, agents=agents)
-        await story.before(cast)
-        before = live(agents)
-        gate.arm(stop, at, first)
-
-        acting = asyncio.ensure_future(story.act(cast))
-        if stop is not None:
-            async with asyncio.timeout(_WAIT_S):
-                await gate.stopped.wait()
-            await world.process()
-        await acting
-        if stop is Stop.FREEZE_BEFORE:
-            gate.let_late_call_through()
-            await gate.late_answer
-
-        told: list[str] = []
-
-        async def is_consistent() -> bool:
-            for agent in agents:
-                await agent.want_quietly()
-            told[:] = await disagreements(
-                world,
-                agents,
-                parked=frozenset({str(cast.fixed)} if story.act is is_held else ()),
-            )
-            return not told
-
-        try:
-            await eventually(is_consistent)
-        except (AssertionError, TimeoutError):
-            pytest.fail(f"{name}, {stop} {at} ({gate.calls}): {told}")
-        assert before <= live(agents)
-        if stop is None:
-            # What follows is warmth that was taken along.
-            assert tuple(gate.calls[: len(story.calls)]) == story.calls
-        else:
-            assert gate.calls[at] == story.calls[at]
+    await play_story(servers, folder, STORIES[name], stop, at)
 
 
 @pytest.mark.long
@@ -313,13 +305,13 @@ async def test_a_late_unassignment_takes_no_address_from_a_pod(
         first = await world.process()
         agent = await world.agent("node-1", "ins-one")
         agent.waiting = 3
-        await agent.want_until(idle=4, timeout_s=_WAIT_S)
+        await agent.want_until(idle=4, timeout_s=WAIT_S)
         had = set(agent.owned)
         gate.arm(Stop.FREEZE_BEFORE, 0, first)
         agent.waiting = 0
-        await agent.want_until(idle=2, timeout_s=_WAIT_S)
+        await agent.want_until(idle=2, timeout_s=WAIT_S)
         struck = had - set(agent.owned)
-        async with asyncio.timeout(_WAIT_S):
+        async with asyncio.timeout(WAIT_S):
             await gate.stopped.wait()
         await world.process()
 
@@ -334,7 +326,7 @@ async def test_a_late_unassignment_takes_no_address_from_a_pod(
         offered_early = struck & set(agent.owned)
         gate.let_late_call_through()
         await gate.late_answer
-        await agent.want_until(idle=2, timeout_s=_WAIT_S)
+        await agent.want_until(idle=2, timeout_s=WAIT_S)
 
         assert offered_early == set()
         assert "Error" not in await gate.late_answer, "the late call did unassign them"

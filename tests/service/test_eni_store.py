@@ -161,6 +161,17 @@ async def test_terms_rise_over_all_shards(redis: Redis) -> None:
     assert third.number > second.number > first.number
 
 
+async def test_terms_rise_over_the_loss_of_the_store_too(redis: Redis) -> None:
+    before = await store_of(redis, "one").claim(0, ttl_s=5)
+
+    await redis.flushall()
+    after = await store_of(redis, "one").claim(0, ttl_s=5)
+
+    assert before is not None
+    assert after is not None
+    assert after.number > before.number
+
+
 async def test_a_term_given_up_late_does_not_end_the_next_owners(redis: Redis) -> None:
     one, two = store_of(redis, "one"), store_of(redis, "two")
     first = await one.claim(0, ttl_s=5)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import nkeys
 from nats.aio.client import Client
 
 from berth.playground.keys import KeyRing
+from berth.seeds import new_account_seed
 from services.allocator.kubernetes.node_callout import NodeCallout
 from services.allocator.kubernetes.node_tokens import NodeTokens
 from shared.bus.connection import connect_bus
@@ -65,11 +64,6 @@ class CalloutWorld:
             yield client
         finally:
             await client.close()
-
-
-def new_account_seed() -> str:
-    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_ACCOUNT)
-    return bytes(seed).decode()
 
 
 @asynccontextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from typing import Any
 
 from services.eni_manager.adapters.redis_enis import RedisEniStore
-from services.eni_manager.domain.records import Hold, NodeImage
+from services.eni_manager.domain.records import Hold, NodeImage, Purpose
+from services.eni_manager.eni_tags import TAG_PURPOSE
 from shared.clock import SystemClock
 from shared.store.keys import lease_key
 from tests.support.eni_world import CLUSTER, EniWorld
@@ -19,7 +21,8 @@ async def images(world: EniWorld) -> list[NodeImage]:
 
 
 async def cloud_enis(world: EniWorld) -> dict[str, tuple[str | None, frozenset[str]]]:
-    """Secondary ENIs of ours: the instance, and the pod addresses."""
+    """Secondary ENIs of ours: the instance, and the pod addresses. Of one that a pod has as a
+    whole that is its own."""
     enis: dict[str, tuple[str | None, frozenset[str]]] = {}
     while True:
         found = await world.cloud.call(
@@ -32,7 +35,9 @@ async def cloud_enis(world: EniWorld) -> dict[str, tuple[str | None, frozenset[s
             enis[each.NetworkInterfaceId] = (
                 each.Attachment.InstanceId if each.Attachment else None,
                 frozenset(
-                    it.PrivateIpAddress for it in each.PrivateIpAddressSet if not it.Primary
+                    it.PrivateIpAddress
+                    for it in each.PrivateIpAddressSet
+                    if it.Primary is _is_whole(each)
                 ),
             )
         if len(enis) >= found.TotalCount:  # type: ignore[attr-defined]
@@ -48,7 +53,7 @@ async def disagreements(
     at_cloud = await cloud_enis(world)
     booked: dict[str, frozenset[str]] = {}
     for image in await images(world):
-        for record in image.secondary():
+        for record in (*image.secondary(), *image.whole()):
             booked[record.eni] = frozenset(str(it.address) for it in image.on(record.eni))
         told += [f"unfinished: {each}" for each in image.intents.values()]
         told += [
@@ -72,6 +77,12 @@ async def disagreements(
 def live(agents: Sequence[StandInAgent]) -> set[IPv4Address]:
     """Addresses that pods use."""
     return {address for agent in agents for address in agent.bound}
+
+
+def _is_whole(eni: Any) -> bool:
+    return any(
+        (each.Key, each.Value) == (TAG_PURPOSE, Purpose.EXCLUSIVE) for each in eni.TagSet or ()
+    )
 
 
 async def _leased(world: EniWorld) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -20,6 +20,7 @@ class MemoryKernel:
         self.routes: set[Route] = set()
         self.rules: set[Rule] = set()
         self.addresses: set[LinkAddress] = set()
+        self.source_marks: dict[IPv4Address, int] = {}
         self.ingress: Ingress | None = None
         self.failure: BerthError | None = None
         self.forgotten: list[IPv4Address] = []  # whose connections were dropped
@@ -43,16 +44,13 @@ class MemoryKernel:
             is_up=True,
         )
         self.routes |= set(wire.routes)
-        self.rules |= set(wire.rules)
+        self.give_marks({wire.pod.address: wire.mark} if wire.mark else {})
+
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        self.wire_pod(wire, 0)
 
     def unwire_pod(self, wire: PodWire) -> None:
         self.routes -= set(wire.routes)
-        for wanted in wire.rules:  # table 0 is any, as in the kernel
-            self.rules -= (
-                {rule for rule in self.rules if replace(rule, table=wanted.table) == wanted}
-                if wanted.table == 0
-                else {wanted}
-            )
 
     def remove_links(self, links: Sequence[tuple[str, str]]) -> None:
         for name, mac in links:
@@ -63,7 +61,7 @@ class MemoryKernel:
     def check_pod(self, wire: PodWire, netns_fd: int) -> tuple[str, ...]:
         return tuple(
             f"{thing} is missing"
-            for thing in (*wire.routes, *wire.rules)
+            for thing in (*wire.routes, *wire.node_rules)
             if thing not in self.routes | self.rules
         )
 
@@ -108,6 +106,16 @@ class MemoryKernel:
         if self.conntrack_failure is not None:
             raise self.conntrack_failure
         self.forgotten.extend(addresses)
+
+    def give_marks(self, marks: Mapping[IPv4Address, int]) -> None:
+        self.source_marks |= marks
+
+    def keep_marks(self, marks: Mapping[IPv4Address, int]) -> bool:
+        self.source_marks = dict(marks)
+        return False
+
+    def marks(self) -> Mapping[IPv4Address, int]:
+        return self.source_marks
 
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         was, self.ingress = self.ingress, ingress

@@ -80,6 +80,7 @@ def guarded_bus(folder: Path) -> Iterator[GuardedBus]:
         (Role.ALLOCATOR, None),
         (Role.ENI_MANAGER, None),
         (Role.OPERATOR, None),
+        (Role.OBSERVER, None),
         (Role.NODE_AGENT, NODE_1),
         (Role.NODE_AGENT, NODE_2),
     ]

@@ -50,6 +50,7 @@ class StandInAgent:
         self.owned: dict[IPv4Address, str] = {}
         self.bound: set[IPv4Address] = set()
         self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
+        self.pods: dict[IPv4Address, InventoryEntry] = {}  # the same, of pods it can tell of
         self.waiting = 0
         self.waiting_in: dict[tuple[str, ...], int] = {}  # pods that name subnets
         self.group: str | None = None
@@ -193,14 +194,13 @@ class StandInAgent:
         self._check(offer.term, offer.sequence)
         self.offers += 1
         self.enis = {each.eni: each for each in offer.enis}
-        accepted = [each for each in offer.addresses if each.address not in self.fixed]
+        used = self.fixed.keys() | self.pods.keys()
+        accepted = [each for each in offer.addresses if each.address not in used]
         self.owned |= {each.address: each.eni for each in accepted}
         self.changed.set()
         return OfferAccepted(
             accepted=[each.address for each in accepted],
-            refused=tuple(
-                each.address for each in offer.addresses if each.address in self.fixed
-            ),
+            refused=tuple(each.address for each in offer.addresses if each.address in used),
         )
 
     async def _give_back(self, recall: StockRecall) -> StockRecalled:
@@ -245,7 +245,8 @@ class StandInAgent:
                     address=address, eni=eni, state=AddressState.BOUND_FIXED, since=now
                 )
                 for address, eni in self.fixed.items()
-            ],
+            ]
+            + list(self.pods.values()),
         )
 
     def _check(self, term: int, sequence: int) -> None:

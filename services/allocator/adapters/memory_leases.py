@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 from services.allocator.domain.leases import (
     NOMINATION_KEPT,
+    NOWHERE,
     AcquireStatus,
     ArriveStatus,
     Claim,
@@ -105,7 +106,8 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         if lease.state is not AddressState.MOVING or lease.generation != generation:
             return self._as_is(ArriveStatus.SUPERSEDED, lease)
         there = replace(lease, state=AddressState.RETAINED, node=node, eni=eni, moving_to=None)
-        return self._keep(ArriveStatus.ARRIVED, there)
+        since = lease.since if lease.moving_to == NOWHERE else None
+        return self._keep(ArriveStatus.ARRIVED, there, since=since)
 
     async def take_over(
         self, identity: Identity, generation: Generation, claim: Claim

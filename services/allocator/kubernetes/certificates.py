@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv4Address
 from typing import Final
 
 from cryptography import x509
@@ -94,8 +95,24 @@ def new_authority(name: str, now: datetime) -> KeyPair:
     return _pair(certificate, key)
 
 
-def new_serving_pair(authority: KeyPair, names: Sequence[str], now: datetime) -> KeyPair:
-    """A certificate for these DNS names, signed by the authority."""
+def new_serving_pair(
+    authority: KeyPair,
+    names: Sequence[str],
+    now: datetime,
+    *,
+    addresses: Sequence[IPv4Address] = (),
+    life: timedelta = SERVING_LIFE,
+    is_peer: bool = False,
+) -> KeyPair:
+    """A certificate for these DNS names and addresses, signed by the authority.
+
+    `is_peer`: it is shown to other servers, too, when this one connects to them.
+    """
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH]
+    if is_peer:
+        uses.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+    held: list[x509.GeneralName] = [x509.DNSName(each) for each in names]
+    held += [x509.IPAddress(each) for each in addresses]
     signer = x509.load_pem_x509_certificate(authority.certificate)
     signing_key = load_pem_private_key(authority.key, password=None)
     assert isinstance(signing_key, ec.EllipticCurvePrivateKey), "made by new_authority"
@@ -107,7 +124,7 @@ def new_serving_pair(authority: KeyPair, names: Sequence[str], now: datetime) ->
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
-        .not_valid_after(min(now + SERVING_LIFE, signer.not_valid_after_utc))
+        .not_valid_after(min(now + life, signer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         # Two authorities of one name stand in a bundle: this tells which of them signed.
@@ -115,10 +132,8 @@ def new_serving_pair(authority: KeyPair, names: Sequence[str], now: datetime) ->
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()),
             critical=False,
         )
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False
-        )
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.SubjectAlternativeName(held), critical=False)
         .sign(signing_key, hashes.SHA256())
     )
     return _pair(certificate, key)

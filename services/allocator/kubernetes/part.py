@@ -19,11 +19,11 @@ from shared.bus.tokens import Signer
 from shared.clock import Clock
 from shared.errors import InvalidInput, Refused
 from shared.kubernetes.client import KubernetesClient
+from shared.kubernetes.definitions import ADDRESS, CLAIM
 from shared.kubernetes.leadership import Leadership
 from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
 
-from .definitions import ADDRESS, CLAIM
 from .extender import Extender
 from .facts import StoredFacts
 from .mirror import Mirror, MirrorLimits
@@ -35,7 +35,7 @@ from .trust import TrustKeeper
 from .vacancies import FollowedVacancies
 from .webhook import Webhook
 
-_LEADER: Final = "berth-allocator-mirror"
+LEADER: Final = "berth-allocator-mirror"
 _EVENTS_PAUSE_S: Final = 0.05  # a round itself waits for events
 
 
@@ -94,7 +94,7 @@ def _start_mirror(
         kubernetes,
         around.clock,
         namespace=settings.kubernetes_namespace,
-        name=_LEADER,
+        name=LEADER,
         holder=around.replica,
         term=timedelta(seconds=settings.leader_term_s),
         lead=mirror.lead,

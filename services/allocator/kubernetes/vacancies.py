@@ -13,12 +13,13 @@ from shared.errors import Unavailable
 from shared.ids import NodeName, SubnetId
 from shared.messages.vacancies import (
     VACANCIES,
-    NodeVacancy,
     SubnetVacancy,
     VacanciesRequest,
     VacanciesTold,
 )
 from shared.telemetry.metrics import VACANCIES_AGE_SECONDS
+
+from .placing import Place
 
 _PAGES_MAX: Final = 256  # of one round
 
@@ -32,7 +33,7 @@ class FollowedVacancies:
         self._after = 0
         self._since = 0
         self._asked_at_s = -math.inf
-        self.nodes: Mapping[NodeName, NodeVacancy] = {}
+        self.nodes: Mapping[NodeName, Place] = {}
         self.subnets: Mapping[SubnetId, SubnetVacancy] = {}
 
     @property
@@ -53,7 +54,7 @@ class FollowedVacancies:
             told = await self._ask(after, since)
             if told.is_anew:
                 nodes, since = {}, told.newest
-            nodes.update({NodeName(each.node): each for each in told.nodes})
+            nodes.update({NodeName(each.node): Place(each) for each in told.nodes})
             after = told.revision
             if told.is_last:
                 break

@@ -107,8 +107,17 @@ class BusEvents:
         self._log = log
         self._clock = clock
 
-    def eni(self, verb: str, eni: EniId, node: NodeName, subnet: SubnetId) -> None:
-        event = EniEvent(verb=verb, eni=eni, node=node, subnet=subnet, at=self._clock.now())
+    def eni(
+        self,
+        verb: str,
+        eni: EniId,
+        node: NodeName,
+        subnet: SubnetId,
+        detail: str | None = None,
+    ) -> None:
+        event = EniEvent(
+            verb=verb, eni=eni, node=node, subnet=subnet, at=self._clock.now(), detail=detail
+        )
         self._log.tell(event, message_id=f"eni-{eni}-{verb}-{node}")
 
     def address(

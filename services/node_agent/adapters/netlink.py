@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
@@ -33,12 +33,13 @@ from shared.kernel import addresses, links, neighbours, routes
 from shared.kernel.conntrack import NETFILTER, forget_connections
 from shared.kernel.conversation import Conversation, NetlinkError
 from shared.kernel.conversation import Request as Netlink
-from shared.kernel.netns import netns_inode, open_own_netns
+from shared.kernel.netns import netns_inode, open_netns, open_own_netns
 from shared.kernel.sysctl import link_path, read_sysctl, set_sysctl, write_sysctl
 
 from .ingress import IngressTable
 from .observation import Observer
 from .refusals import refusals
+from .sources import SourceTable
 
 # Chosen here, so that one batch can make a link and use it; far above what the kernel counts.
 _INDEX_MIN: Final = 1 << 24
@@ -57,6 +58,7 @@ class NetlinkKernel:
             self._host = Conversation()
             self._ioctl = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._ingress = IngressTable()
+            self._sources = SourceTable()
             self._home = open_own_netns()
         self._inode = netns_inode(self._home)
         self._observer = Observer(self._host)
@@ -65,6 +67,7 @@ class NetlinkKernel:
         self._host.close()
         self._ioctl.close()
         self._ingress.close()
+        self._sources.close()
         os.close(self._home)
 
     @property
@@ -89,6 +92,8 @@ class NetlinkKernel:
                     " network namespace"
                 ) from error
             with pod:
+                if wire.mark:
+                    self._sources.give({wire.pod.address: wire.mark})
                 host_index, pod_index = self._new_index(), self._new_index()
                 self._add_veth(wire, host_index, pod_index, netns_fd)
                 for setting in wire.sysctls:
@@ -98,22 +103,31 @@ class NetlinkKernel:
                     [
                         links.set_up(host_index),
                         *(routes.add_route(_kernel_route(r, host_index)) for r in wire.routes),
-                        *(routes.add_rule(_kernel_rule(rule)) for rule in wire.rules),
                     ]
                 )
                 pod.do(_pod_requests(wire, pod_index))
                 links.settle_carrier(self._ioctl, wire.host_ifname)
 
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        """Make anew what of both sides is gone. Raises BerthError."""
+        with refusals(f"open {netns_path}"):
+            netns = open_netns(netns_path)
+        try:
+            self.unwire_pod(wire)  # rules do not go with their link
+            self.wire_pod(wire, netns)
+        finally:
+            os.close(netns)
+
     def unwire_pod(self, wire: PodWire) -> None:
-        """Rules and routes are gone when this returns. What is not there is no error."""
+        """Its routes are gone when this returns, and without them nothing of the pod's passes
+        the strict filter of its link. What is not there is no error."""
         index = self._index_of(wire.host_ifname, wire.host_mac)
+        if index is None:
+            return
         with refusals(f"unwire {wire.host_ifname}"):
-            requests = [routes.delete_rule(_kernel_rule(rule)) for rule in wire.rules]
-            if index is not None:
-                requests += [
-                    routes.delete_route(_kernel_route(route, index)) for route in wire.routes
-                ]
-            self._host.do(requests)
+            self._host.do(
+                [routes.delete_route(_kernel_route(route, index)) for route in wire.routes]
+            )
 
     def remove_links(self, ends: Sequence[tuple[str, str]]) -> None:
         """Delete those that still have their MAC; their peers go with them."""
@@ -147,9 +161,11 @@ class NetlinkKernel:
             ]
             wrong += [
                 f"rule {rule.priority} is missing"
-                for rule in wire.rules
+                for rule in wire.node_rules
                 if rule not in observed.rules
             ]
+            if wire.mark and self._sources.read().get(wire.pod.address) != wire.mark:
+                wrong.append(f"source {wire.pod.address} lacks its mark {wire.mark}")
             with Conversation(netns_fd) as pod:
                 wrong += _wrong_in_pod(wire, pod)
         return tuple(wrong)
@@ -203,6 +219,18 @@ class NetlinkKernel:
             except FileNotFoundError:  # a kernel without IPv6, or a link that just went
                 return False
             return write_sysctl(_path(setting), setting.allowed[0])
+
+    def give_marks(self, marks: Mapping[IPv4Address, int]) -> None:
+        with refusals("marks of sources"):
+            self._sources.give(marks)
+
+    def keep_marks(self, marks: Mapping[IPv4Address, int]) -> bool:
+        with refusals("marks of sources"):
+            return self._sources.keep(marks)
+
+    def marks(self) -> Mapping[IPv4Address, int]:
+        with refusals("marks of sources"):
+            return self._sources.read()
 
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         """Our nftables table as wanted; whether it had drifted."""
@@ -316,7 +344,7 @@ def _kernel_rule(rule: Rule) -> routes.Rule:
         source=rule.source,
         to=rule.destination,
         mark=rule.mark,
-        mask=rule.mark,
+        mask=rule.mask,
         protocol=PROTOCOL,
     )
 

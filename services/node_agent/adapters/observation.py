@@ -113,4 +113,5 @@ def _rule(message: bytes) -> Rule | None:
         source=rule.source,
         destination=rule.to,
         mark=rule.mark or None,
+        mask=rule.mask if rule.mark else None,
     )

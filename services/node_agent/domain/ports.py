@@ -62,6 +62,10 @@ class Kernel(Protocol):
         """Make both sides. An old host link of this name goes first. Raises BerthError."""
         ...
 
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        """Make anew what of both sides is gone. Raises BerthError."""
+        ...
+
     def unwire_pod(self, wire: PodWire) -> None:
         """Rules and routes are gone when this returns. What is not there is no error."""
         ...
@@ -95,6 +99,16 @@ class Kernel(Protocol):
     def forget_connections(self, addresses: Collection[IPv4Address]) -> None:
         """No packet is let through or translated for what they were used by before."""
         ...
+
+    def give_marks(self, marks: Mapping[IPv4Address, int]) -> None:
+        """What is sent from these addresses is marked so; those that are known cost nothing."""
+        ...
+
+    def keep_marks(self, marks: Mapping[IPv4Address, int]) -> bool:
+        """Exactly these; whether the kernel had others than were given."""
+        ...
+
+    def marks(self) -> Mapping[IPv4Address, int]: ...
 
     def keep_ingress(self, ingress: Ingress | None) -> bool:
         """Our nftables table as wanted; whether it had drifted."""

@@ -3,7 +3,7 @@
 A pod has a /32 and one next hop, 169.254.1.1, which is a permanent neighbour at the MAC of its
 host veth. The host reaches it by a /32 route in the pods' table, which is asked before all
 others and by one rule, however many pods there are; what a pod sends to the world leaves
-through the table of the ENI that carries its address.
+through the table of the ENI that carries its address, to which a mark of its source leads.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .requests import POD_GATEWAY
 
 PROTOCOL: Final = 140  # our mark on routes and rules; only what carries it is ever removed
 NFT_TABLE: Final = "berth"
+SOURCES_NFT_TABLE: Final = "berth-sources"
 MAIN_TABLE: Final = 254
 TABLE_STEP: Final = 1 << 20  # no link's index is that high by counting
 
@@ -31,6 +32,7 @@ FROM_POD_PRIORITY: Final = 1536
 # One bit, far from kube-proxy's (0x4000, 0x8000) and Cilium's and Calico's (upper half).
 INGRESS_MARK: Final = 0x80
 EXCLUSIVE_MARK: Final = 0x40  # of connections only: a packet never carries it
+SOURCE_MASK: Final = 0x3F  # which ENI has the address that a packet comes from; 0: none of ours
 
 # Locally administered; with the name it tells our host links from anybody else's.
 MAC_PREFIX: Final = "ae:be:"
@@ -66,7 +68,8 @@ class Rule:
     table: int
     source: IPv4Network | None = None
     destination: IPv4Network | None = None
-    mark: int | None = None  # matched under itself as the mask
+    mark: int | None = None
+    mask: int | None = None  # of the mark's bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +110,9 @@ class PodWire:
     host_mac: str
     pod: Pod
     routes: tuple[Route, ...]
-    rules: tuple[Rule, ...]
+    mark: int  # of what it sends; 0: nothing leads into an ENI's table
     sysctls: tuple[Sysctl, ...]
+    node_rules: tuple[Rule, ...]  # that it needs, and others with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,7 @@ class EniLink:
     link: str
     index: int
     mtu: int
+    mark: int = 0  # of what pods send from its addresses; 0: none could be given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +183,12 @@ class WiringRules:
         return number
 
 
-def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodWire:
-    """The wire of one attachment whose ENI's table is known."""
+def pod_wire(attachment: Attachment, eni: EniLink | None, rules: WiringRules) -> PodWire:
+    """The wire of one attachment; without its ENI, enough of it to take it away."""
     here = IPv4Network(attachment.address)
     own = attachment.own_eni
-    from_pod = Rule(priority=FROM_POD_PRIORITY, source=here, table=eni_table)
+    # What comes from a pod with an ENI of its own has been sent to the node for main.
+    leaves_by = eni if own is None and eni is not None and eni.mark else None
     return PodWire(
         host_ifname=attachment.host_ifname,
         host_mac=attachment.host_mac,
@@ -199,13 +205,12 @@ def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodW
         ),
         routes=(
             Route(
-                table=pods_table,
+                table=rules.pods_table,
                 destination=here,
                 link=attachment.host_ifname,
             ),
         ),
-        # What comes from a pod with an ENI of its own has been sent to the node for main.
-        rules=(from_pod,) if own is None else (),
+        mark=0 if leaves_by is None else leaves_by.mark,
         sysctls=(
             # Before the link is up: the node neither hears nor answers a pod's IPv6 (router
             # advertisements among it), and two thousand links less are walked with each ADD.
@@ -213,6 +218,10 @@ def pod_wire(attachment: Attachment, *, pods_table: int, eni_table: int) -> PodW
             # Strict: what a pod sends from an address whose way back is another link is
             # dropped.
             _interface(attachment.host_ifname, "rp_filter", "1"),
+        ),
+        node_rules=(
+            to_pods_rule(rules),
+            *(() if leaves_by is None else (from_eni_rule(leaves_by, rules),)),
         ),
     )
 
@@ -235,7 +244,7 @@ def eni_routes(eni: EniLink, rules: WiringRules) -> tuple[Route, ...]:
 def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
     """The wire of the node: its shared ENIs, and what enters by the primary one. An ENI that
     is to be a pod's own is left as it is until then: down, without an address."""
-    secondary = tuple(eni for eni in enis if eni.eni.is_shared)
+    secondary = tuple(eni for eni in enis if eni.eni.is_shared and eni.mark)
     primary = next((eni for eni in enis if eni.eni.is_primary), None)
     return NodeWire(
         links_up=tuple(eni.link for eni in secondary),
@@ -244,12 +253,13 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
         ),
         routes=tuple(route for eni in secondary for route in eni_routes(eni, rules)),
         rules=(
-            Rule(priority=TO_PODS_PRIORITY, table=rules.pods_table),
+            to_pods_rule(rules),
             *(
-                (Rule(priority=MARKED_PRIORITY, mark=INGRESS_MARK, table=MAIN_TABLE),)
+                (_marked_rule(MARKED_PRIORITY, INGRESS_MARK, INGRESS_MARK, MAIN_TABLE),)
                 if primary
                 else ()
             ),
+            *(from_eni_rule(eni, rules) for eni in secondary),
         ),
         sysctls=(
             Sysctl(key=("net", "ipv4", "ip_forward"), allowed=("1",)),
@@ -275,6 +285,19 @@ def node_wire(enis: tuple[EniLink, ...], rules: WiringRules) -> NodeWire:
             masquerade_except=rules.non_masquerade_cidrs,
         ),
     )
+
+
+def to_pods_rule(rules: WiringRules) -> Rule:
+    return Rule(priority=TO_PODS_PRIORITY, table=rules.pods_table)
+
+
+def from_eni_rule(eni: EniLink, rules: WiringRules) -> Rule:
+    """What is sent from the ENI's addresses leaves by its table."""
+    return _marked_rule(FROM_POD_PRIORITY, eni.mark, SOURCE_MASK, rules.table_of(eni))
+
+
+def _marked_rule(priority: int, mark: int, mask: int, table: int) -> Rule:
+    return Rule(priority=priority, mark=mark, mask=mask, table=table)
 
 
 def interface_key(link: str, name: str) -> tuple[str, ...]:

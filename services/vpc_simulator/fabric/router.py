@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
+from shared.kernel import nft_sets
 from shared.kernel import nftables as nft
 from shared.kernel.addresses import add_address
 from shared.kernel.changes import Changes, Kind
@@ -70,13 +71,13 @@ class Router:
             [
                 nft.add_table(_TABLE),
                 nft.add_chain(_TABLE, _CHAIN, hook=nft.HOOK_PREROUTING, priority=_PRIORITY_RAW),
-                nft.add_set(_TABLE, _SET, key_bytes=8),
+                nft_sets.add_set(_TABLE, _SET, key_bytes=8),
                 nft.add_rule(
                     _TABLE,
                     _CHAIN,
                     nft.load_iif(8),
                     nft.load_source(9),
-                    nft.not_in_set(_SET),
+                    nft_sets.not_in_set(_SET),
                     nft.counter(),
                     nft.drop(),
                 ),
@@ -126,8 +127,8 @@ class Router:
         wanted = tuple(addresses)
         if not wanted:
             return
-        rights = [nft.port_and_address(port, address) for address in wanted]
-        self._tables.commit([nft.add_elements(_TABLE, _SET, rights)])
+        rights = [nft_sets.port_and_address(port, address) for address in wanted]
+        self._tables.commit(nft_sets.add_elements(_TABLE, _SET, rights))
         neighbours = [
             add_neighbour(Neighbour(link=port, address=address, mac=mac)) for address in wanted
         ]
@@ -153,9 +154,9 @@ class Router:
         return sum(self._tables.packets(_TABLE, _CHAIN))
 
     def _forbid(self, port: int, addresses: Iterable[IPv4Address]) -> None:
-        rights = [nft.port_and_address(port, address) for address in addresses]
+        rights = [nft_sets.port_and_address(port, address) for address in addresses]
         if rights:
-            self._tables.commit([nft.delete_elements(_TABLE, _SET, rights)])
+            self._tables.commit(nft_sets.delete_elements(_TABLE, _SET, rights))
 
 
 def _route(port: int, address: IPv4Address) -> Route:

@@ -12,10 +12,17 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.node_agent.domain.requests import Wired
-from services.node_agent.domain.wiring import PROTOCOL, TABLE_STEP
+from services.node_agent.domain.wiring import (
+    FROM_POD_PRIORITY,
+    PROTOCOL,
+    SOURCES_NFT_TABLE,
+    TABLE_STEP,
+)
 from services.node_agent.healing import keep_repairing
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import link_by_name, set_down, set_mac
+from shared.kernel.links import delete_link, link_by_name, set_down, set_mac
+from shared.kernel.netns import pin, unpin
+from shared.kernel.nftables import Nftables, delete_table
 from shared.kernel.routes import (
     Route,
     Rule,
@@ -61,9 +68,8 @@ class Patient:
         while not is_well():
             assert await self.world.agent.repairer.repaired.wait(WITHIN_S), "not repaired"
 
-    def rule_of_pod(self) -> Rule:
-        source = IPv4Network(self.wired.address)
-        (found,) = [rule for rule in rules(self.kernel) if rule.source == source]
+    def rule_of_eni(self) -> Rule:
+        (found,) = [r for r in rules(self.kernel) if r.priority == FROM_POD_PRIORITY]
         return found
 
     def is_talking(self) -> bool:
@@ -87,7 +93,7 @@ async def patient(boot: Boot, tmp_path: Path) -> AsyncIterator[Patient]:
 
 async def test_a_deleted_rule_comes_back(patient: Patient) -> None:
     before = _count("rule")
-    rule = patient.rule_of_pod()
+    rule = patient.rule_of_eni()
 
     patient.kernel.do([delete_rule(rule)])
     await patient.until(lambda: rule in rules(patient.kernel))
@@ -96,9 +102,20 @@ async def test_a_deleted_rule_comes_back(patient: Patient) -> None:
     assert patient.is_talking()
 
 
+async def test_marks_of_sources_that_were_deleted_are_given_again(patient: Patient) -> None:
+    before = _count("nftables")
+
+    with Nftables(patient.world.node) as tables:
+        tables.commit([delete_table(SOURCES_NFT_TABLE)])
+        await patient.until(lambda: SOURCES_NFT_TABLE in tables.tables())
+
+    assert _count("nftables") == before + 1
+    assert patient.is_talking()
+
+
 async def test_a_replaced_route_is_put_back(patient: Patient) -> None:
     before = _count("route")
-    table = patient.rule_of_pod().table
+    table = patient.rule_of_eni().table
     (ours,) = [route for route in routes(patient.kernel) if route.table == table]
     astray = Route(
         to=DEFAULT,
@@ -132,6 +149,36 @@ async def test_a_link_that_was_set_down_is_up_again_with_its_routes(
     assert link.is_up
     assert _count("link") == before + 1
     assert patient.is_talking()
+
+
+async def test_a_deleted_link_is_made_anew_with_all_that_went_with_it(patient: Patient) -> None:
+    before, name = _count("pod"), patient.wired.host_ifname
+
+    patient.kernel.do([delete_link(index_of(patient.kernel, name))])
+    await patient.until(lambda: link_by_name(patient.kernel, name) is not None)
+
+    assert patient.is_talking()
+    assert _count("pod") == before + 1
+    assert patient.world.agent.repairer.repair() == 0
+    assert await patient.world.wire("c1", patient.pod) == patient.wired
+
+
+async def test_a_link_is_not_made_anew_in_a_namespace_that_took_its_sandboxes_place(
+    patient: Patient, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "sandbox", patient.world.make_netns()
+    pin(patient.pod, path)
+    await patient.world.wire("c1", patient.pod, path=str(path))
+    unpin(path)
+    pin(other, path)
+
+    try:
+        patient.kernel.do([delete_link(index_of(patient.kernel, patient.wired.host_ifname))])
+        patient.world.agent.repairer.repair()
+        with Conversation(other) as stranger:
+            assert link_by_name(stranger, "eth0") is None
+    finally:
+        unpin(path)
 
 
 @pytest.mark.parametrize(("whose", "wrong"), [("eni", "1"), ("pod", "0")])
@@ -173,11 +220,11 @@ async def test_a_pods_ipv6_stays_off_at_the_hosts_end(patient: Patient) -> None:
 
 async def test_a_table_that_others_make_a_blackhole_is_left_to_them(patient: Patient) -> None:
     before = _count("table")
-    table = patient.rule_of_pod().table
+    table = patient.rule_of_eni().table
     blackhole = Route(to=DEFAULT, table=table, is_dropping=True)
 
     patient.kernel.do([add_route(blackhole)])  # in the place of ours
-    await patient.until(lambda: patient.rule_of_pod().table == table + TABLE_STEP)
+    await patient.until(lambda: patient.rule_of_eni().table == table + TABLE_STEP)
 
     assert patient.is_talking()
     assert _blackholes(patient.kernel, table) == 1

@@ -17,6 +17,8 @@ from tests.support.agent_world import NODE_ADDRESS, OUTSIDE, STOCK, exchange, ke
 
 pytestmark = pytest.mark.kernel
 
+OF_THE_NODE = 4  # rules of the pods' table and of two marks, and the ENI's default route
+
 
 async def test_a_wired_pod_is_kept_over_a_restart(boot: Boot) -> None:
     world = await boot()
@@ -45,7 +47,7 @@ async def test_a_pod_whose_sandbox_went_meanwhile_is_taken_down(
 
     assert world.agent.ledger.attachments.get(key("c1")) is None
     assert world.agent.heartbeat.counts().cooling == 1
-    assert _ours(world.node) == 2  # the rules of the pods' table and of the mark
+    assert _ours(world.node) == OF_THE_NODE
     assert wired.host_ifname not in _names(world.node)
 
 
@@ -64,7 +66,7 @@ async def test_an_add_that_was_cut_off_is_undone(
 
     assert len(world.agent.ledger.attachments) == 0
     assert world.agent.heartbeat.counts().cooling == 1
-    assert _ours(world.node) == 2
+    assert _ours(world.node) == OF_THE_NODE
     assert not {name for name in _names(world.node) if name.startswith("eni")}
     again, netns = await world.add("c1")
     assert exchange(netns, world.node, NODE_ADDRESS) == str(again.address)
@@ -112,7 +114,7 @@ def _ours(node: int) -> int:
     with Conversation(node) as conversation:
         marks = [each.protocol for each in rules(conversation)]
         marks += [each.protocol for each in routes(conversation)]
-    return marks.count(PROTOCOL) - 1  # the ENI's default route
+    return marks.count(PROTOCOL)
 
 
 def _names(node: int) -> set[str]:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from collections.abc import Mapping
+from contextlib import closing
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
+from services.node_agent.adapters.sources import SourceTable
 from services.node_agent.domain.requests import Check
-from services.node_agent.domain.wiring import PROTOCOL
+from services.node_agent.domain.wiring import PROTOCOL, SOURCES_NFT_TABLE
 from shared.errors import NotFound
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import delete_link, link_by_name, links
+from shared.kernel.nft_sets import delete_elements
+from shared.kernel.nftables import Nftables
 from shared.kernel.routes import delete_rule, routes, rules
 from shared.kernel.sysctl import read_sysctl
+from shared.messages.nodes import StockRecall
 from tests.netns.agent.conftest import NodeWorld
 from tests.support.agent_world import (
     GATEWAY,
+    NODE,
     NODE_ADDRESS,
     OUTSIDE,
     STOCK,
     exchange,
     key,
+    soon,
     write_pod,
 )
 
@@ -79,8 +87,10 @@ async def test_rules_routes_and_settings_are_those_of_the_design(world: NodeWorl
     assert {(r.priority, r.source, r.to, r.mark, r.table) for r in ours} == {
         (512, None, None, None, 4000),
         (1024, None, None, 0x80, 254),
-        (1536, here, None, None, 4000 + eni.index),
+        (1536, None, None, 1, 4000 + eni.index),
     }
+    assert {r.mask for r in ours if r.priority == 1536} == {0x3F}
+    assert world.agent.links.marks() == dict.fromkeys(STOCK, 1)
     assert {(r.to, r.link, r.gateway, r.table, r.is_onlink) for r in marked} == {
         (here, host.index, None, 4000, False),
         (IPv4Network("0.0.0.0/0"), eni.index, GATEWAY, 4000 + eni.index, True),
@@ -109,9 +119,7 @@ async def test_del_leaves_nothing_and_can_be_repeated(world: NodeWorld) -> None:
     assert wired.address in STOCK
 
 
-async def test_a_rule_goes_even_when_its_enis_link_and_table_are_no_longer_known(
-    world: NodeWorld,
-) -> None:
+async def test_an_eni_whose_link_went_takes_its_rule_and_marks_along(world: NodeWorld) -> None:
     await world.add("c1")
     with Conversation(world.node) as conversation:
         eni = link_by_name(conversation, "eth1")
@@ -124,6 +132,8 @@ async def test_a_rule_goes_even_when_its_enis_link_and_table_are_no_longer_known
     with Conversation(world.node) as conversation:
         left = [rule.priority for rule in rules(conversation) if rule.protocol == PROTOCOL]
     assert left == [512, 1024]
+    assert world.agent.repairer.repair() == 0
+    assert _marks() == {}
 
 
 async def test_add_again_answers_the_same_and_check_agrees(world: NodeWorld) -> None:
@@ -141,10 +151,16 @@ async def test_check_names_what_is_missing(world: NodeWorld) -> None:
         (rule,) = [r for r in rules(conversation) if r.priority == 1536]
         conversation.do([delete_rule(rule)])
 
+    check = Check(key=key("c1"), netns_fd=netns, address=wired.address)
     with pytest.raises(NotFound, match="rule 1536 is missing"):
-        await world.agent.service.check(
-            Check(key=key("c1"), netns_fd=netns, address=wired.address)
-        )
+        await world.agent.service.check(check)
+
+    world.agent.repairer.repair()
+    await world.agent.service.check(check)
+    _forget_mark(world, wired.address)
+
+    with pytest.raises(NotFound, match=f"source {wired.address} lacks its mark 1"):
+        await world.agent.service.check(check)
 
 
 async def test_a_new_sandbox_takes_over_and_the_old_del_does_not_hurt_it(
@@ -175,6 +191,42 @@ async def test_what_others_break_is_repaired(world: NodeWorld) -> None:
     assert count == 3
     assert world.agent.repairer.repair() == 0
     assert exchange(pod, world.vpc, OUTSIDE) is not None
+
+
+async def test_a_mark_that_others_took_away_is_given_again(world: NodeWorld) -> None:
+    wired, pod = await world.add("c1")
+    _forget_mark(world, wired.address)
+
+    count = world.agent.repairer.repair()
+
+    assert count == 1
+    assert world.agent.repairer.repair() == 0
+    assert _marks()[wired.address] == 1
+    assert exchange(pod, world.vpc, OUTSIDE) == str(wired.address)
+
+
+async def test_a_recalled_address_loses_its_mark_and_nothing_has_drifted(
+    world: NodeWorld,
+) -> None:
+    recall = StockRecall(
+        deadline=soon(), node=NODE, term=1, sequence=2, recall="r1", count=3, settled=()
+    )
+
+    await world.agent.orders.recall(recall)
+
+    assert world.agent.repairer.repair() == 0
+    assert len(world.agent.links.marks()) == len(STOCK) - 3
+    assert _marks() == world.agent.links.marks()
+
+
+def _marks() -> Mapping[IPv4Address, int]:
+    with closing(SourceTable()) as table:
+        return table.read()
+
+
+def _forget_mark(world: NodeWorld, address: IPv4Address) -> None:
+    with Nftables(world.node) as tables:
+        tables.commit(delete_elements(SOURCES_NFT_TABLE, "sources", [address.packed]))
 
 
 def _kernel_of(conversation: Conversation) -> tuple[object, ...]:

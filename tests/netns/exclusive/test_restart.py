@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 
 from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
-from services.node_agent.domain.wiring import FROM_POD_PRIORITY, PROTOCOL
+from services.node_agent.domain.wiring import PROTOCOL
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.errors import InvalidInput
 from shared.kernel.addresses import link_addresses
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import link_by_mac, links, set_up
-from shared.kernel.routes import routes, rules
+from shared.kernel.routes import routes
 from tests.netns.exclusive.conftest import Boot, ExclusiveWorld
 from tests.support.agent_world import exchange, key, soon
 
@@ -35,12 +35,11 @@ def assert_bare(world: ExclusiveWorld) -> None:
         found = [link_by_mac(node, port.mac) for port in world.whole]
         with_address = {each.index for each in link_addresses(node)}
         names = {link.name for link in links(node)}
-        from_pods = [rule for rule in rules(node) if rule.priority == FROM_POD_PRIORITY]
         marked = [r for r in routes(node) if r.protocol == PROTOCOL and r.gateway is None]
     assert all(link is not None and not link.is_up for link in found)
     assert not with_address & {link.index for link in found if link is not None}
     assert not {name for name in names if name.startswith(("eni", "ene"))}
-    assert (from_pods, marked) == ([], [])
+    assert marked == []
 
 
 def later(cut_at: str) -> object:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from shared.kernel import nft_sets
 from shared.kernel import nftables as nft
 from shared.kernel.conversation import Conversation, NetlinkError
 from shared.kernel.links import set_up
@@ -33,14 +34,14 @@ def source_check(*allowed: bytes) -> list[nft.Change]:
     return [
         nft.add_table("ours"),
         nft.add_chain("ours", "in", hook=nft.HOOK_PREROUTING, priority=nft.PRIORITY_MANGLE),
-        nft.add_set("ours", "allowed", key_bytes=8),
-        *([nft.add_elements("ours", "allowed", allowed)] if allowed else []),
+        nft_sets.add_set("ours", "allowed", key_bytes=8),
+        *nft_sets.add_elements("ours", "allowed", allowed),
         nft.add_rule(
             "ours",
             "in",
             nft.load_iif(8),
             nft.load_source(9),
-            nft.not_in_set("allowed"),
+            nft_sets.not_in_set("allowed"),
             nft.counter(),
             nft.drop(),
         ),
@@ -73,14 +74,42 @@ def test_a_source_that_is_not_in_the_set_is_dropped_and_counted(
 def test_a_source_in_the_set_gets_through_until_it_is_taken_out(
     tables: nft.Nftables, netns: int
 ) -> None:
-    key = nft.port_and_address(LOOPBACK, HERE)
+    key = nft_sets.port_and_address(LOOPBACK, HERE)
     tables.commit(source_check(key))
 
     arrived_before = arrives(netns)
-    tables.commit([nft.delete_elements("ours", "allowed", [key])])
+    tables.commit(nft_sets.delete_elements("ours", "allowed", [key]))
 
     assert arrived_before
     assert not arrives(netns)
+
+
+def test_a_map_tells_what_is_in_it_and_which_chain_it_leads_to(
+    tables: nft.Nftables, netns: int
+) -> None:
+    tables.commit(
+        [
+            nft.add_table("ours"),
+            nft.add_chain("ours", "in", hook=nft.HOOK_PREROUTING, priority=0),
+            nft.add_bare_chain("ours", "dropping"),
+            nft.add_rule("ours", "dropping", nft.counter(), nft.drop()),
+            nft_sets.add_chain_map("ours", "from", key_bytes=4),
+            nft.add_rule("ours", "in", nft.load_source(), nft_sets.go_by_map("from")),
+        ]
+    )
+    many = {HERE.packed: "dropping"} | {
+        (HERE + number).packed: "dropping" for number in range(1, 1000)
+    }
+    arrived_before = arrives(netns)
+
+    tables.commit(nft_sets.add_to_map("ours", "from", many))
+
+    found = [nft_sets.read_map(message) for message in tables.elements("ours", "from")]
+    assert dict(element for part in found for element in part) == many
+    assert arrived_before
+    assert not arrives(netns)
+    assert tables.packets("ours", "dropping") == [1]
+    assert sorted(tables.ruled_chains("ours")) == ["dropping", "in"]
 
 
 def test_a_transaction_with_one_refusal_changes_nothing(tables: nft.Nftables) -> None:

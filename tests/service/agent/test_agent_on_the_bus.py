@@ -147,7 +147,7 @@ async def test_a_fixed_pod_keeps_its_candidate_and_is_released_after_its_end(
     while node.agent.ledger.claims:
         assert await node.agent.fixed.settled.wait(5)
     assert node.agent.ledger.stock.get(wired.address) is None
-    assert {rule.priority for rule in node.kernel.rules} == {512, 1024}
+    assert {rule.priority for rule in node.kernel.rules} == {512, 1024, 1536}
 
 
 async def test_a_fixed_pod_that_comes_back_has_its_address_and_the_candidate_stays_stock(
@@ -261,8 +261,8 @@ async def test_an_address_that_was_moved_here_waits_for_the_link_of_its_eni(
     node.kernel.plug_in(Link(name="eth2", index=4, mac=moved_eni.mac, mtu=1500, is_up=True))
 
     assert (await adding).address == address
-    tables = {rule.table for rule in node.kernel.rules if rule.priority == 1536}
-    assert tables == {4004}
+    (rule,) = [r for r in node.kernel.rules if r.priority == 1536 and r.table == 4004]
+    assert node.kernel.source_marks[address] == rule.mark
     assert node.agent.heartbeat.counts().idle == len(POOL)
 
 

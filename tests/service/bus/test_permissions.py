@@ -15,7 +15,7 @@ from shared.bus.permissions import Role, client_name
 from shared.errors import Refused
 from shared.ids import NodeName
 from shared.messages.events import EVENT_STREAM
-from shared.messages.leases import LEASE_ACQUIRE, LEASE_LIST
+from shared.messages.leases import LEASE_ACQUIRE, LEASE_FORGET, LEASE_LIST
 from shared.messages.moves import ADDRESS_MOVE
 from shared.messages.nodes import (
     AGENT_INVENTORY,
@@ -66,6 +66,20 @@ PUBLISH_REFUSED = [
     pytest.param(Role.ALLOCATOR, f"{ROOT}.event.eni.created", id="allocator-tells-of-enis"),
     pytest.param(Role.ALLOCATOR, f"$JS.API.STREAM.DELETE.{JOURNAL}", id="allocator-deletes"),
     pytest.param(Role.OPERATOR, ADDRESS_MOVE.subject(CLUSTER), id="operator-moves"),
+    pytest.param(Role.OBSERVER, LEASE_FORGET.subject(CLUSTER), id="observer-ends-a-lease"),
+    pytest.param(Role.OBSERVER, f"{ROOT}.event.lease.bound", id="observer-invents-event"),
+    pytest.param(Role.OBSERVER, f"$JS.API.STREAM.MSG.GET.{JOURNAL}", id="observer-journal"),
+    pytest.param(Role.OBSERVER, f"$JS.API.STREAM.DELETE.{EVENT_STREAM}", id="observer-deletes"),
+    pytest.param(
+        Role.OBSERVER,
+        f"$JS.API.CONSUMER.MSG.NEXT.{EVENT_STREAM}.another",
+        id="observer-takes-anothers-events",
+    ),
+    pytest.param(
+        Role.OBSERVER,
+        f"$JS.API.CONSUMER.CREATE.{EVENT_STREAM}.observer.berth.v1.other.event.>",
+        id="observer-hears-another-cluster",
+    ),
     pytest.param(Role.OPERATOR, STOCK_RECALL.subject(CLUSTER, NODE_1), id="operator-recalls"),
     pytest.param(Role.OPERATOR, f"$JS.API.STREAM.MSG.GET.{JOURNAL}", id="operator-journal"),
 ]
@@ -87,6 +101,8 @@ SUBSCRIBE_REFUSED = [
     pytest.param(Role.ALLOCATOR, NODE_WANT.pattern(CLUSTER), id="allocator-hears-wants"),
     pytest.param(Role.ALLOCATOR, LEASE_ACQUIRE.pattern(CLUSTER), id="outside-its-queue-group"),
     pytest.param(Role.OPERATOR, f"{ROOT}.>", id="operator-everything"),
+    pytest.param(Role.OBSERVER, f"{ROOT}.>", id="observer-everything"),
+    pytest.param(Role.OBSERVER, f"{ROOT}.event.>", id="observer-past-the-stream"),
 ]
 
 

@@ -188,7 +188,8 @@ async def test_a_pod_goes_to_nodes_that_can_give_it_an_address(world: World) -> 
     [(name, reason)] = told["FailedNodes"].items()
     assert name == "node-2"
     assert "subnet-a (zone-1, 100 of 250 free)" in reason
-    assert "ENIs 1/1 used, addresses 10/10 used" in reason
+    assert "ENIs 1/1 used (1 in subnet-a with 10/10)" in reason
+    assert "addresses 10/10 used" in reason
     assert told["FailedAndUnresolvableNodes"] == {}
     scores = {each["Host"]: each["Score"] for each in await world.ask(PRIORITIZE_PATH)}
     assert scores["node-2"] == 0 < scores["node-4"] < scores["node-1"] <= 10

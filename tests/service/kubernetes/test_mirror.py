@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.allocator.config import AllocatorSettings
-from services.allocator.kubernetes.definitions import ADDRESS, CLAIM, Definition, manifests
-from services.allocator.kubernetes.mirrored import FINALIZER
+from shared.kubernetes.definitions import ADDRESS, CLAIM, Definition, manifests
+from shared.kubernetes.mirroring import FINALIZER
 from tests.support.allocators import (
     Agent,
     EniManager,

@@ -170,16 +170,10 @@ async def test_up_and_down_in_the_background(run_dir: Path) -> None:
     assert processes_with(str(run_dir)) == set()
 
 
-def _heed_ctrl_c() -> None:
-    # Tests that run in the background of a shell are started with SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 async def test_ctrl_c_while_it_starts_undoes_the_start(run_dir: Path) -> None:
     starting = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "berth.main", "up", "--wireless", "--run-dir", str(run_dir)),
         stdout=asyncio.subprocess.PIPE,
-        preexec_fn=_heed_ctrl_c,
     )
     assert starting.stdout is not None
     async with asyncio.timeout(PATIENCE_S):

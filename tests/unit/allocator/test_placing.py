@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from services.allocator.domain.leases import Lease
-from services.allocator.kubernetes.placing import Misfit, Need, Placing, Score
+from services.allocator.kubernetes.placing import Misfit, Need, Place, Placing, Score
 from shared.addresses import AddressState
 from shared.clusters import SubnetState
 from shared.ids import EniId, Generation, Identity, NodeName, SubnetId
@@ -88,7 +88,8 @@ def enis(in_subnet: SubnetId = A, *, addresses: int = 4, count: int = 1) -> Enis
 
 def judge(need: Need, vacancy: NodeVacancy | None, *subnets: SubnetVacancy) -> Score | Misfit:
     known = {SubnetId(each.subnet): each for each in subnets or (subnet(),)}
-    return Placing(need, known).judge(HERE, vacancy)
+    place = None if vacancy is None else Place(vacancy)
+    return Placing(need, known).judge(HERE, place)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_so_does_the_node_that_it_is_on_its_way_to() -> None:
             BACK,
             node(enis=2, within=(enis(addresses=20, count=2),)),
             (),
-            ["2 ENIs in it with 20/20 addresses", "ENIs 2/2 used, addresses 20/20 used"],
+            ["ENIs 2/2 used (2 in subnet-a with 20/20)", "addresses 20/20 used"],
             False,
             id="its-enis-are-full",
         ),
@@ -191,7 +192,10 @@ def test_so_does_the_node_that_it_is_on_its_way_to() -> None:
             BACK,
             node(enis=2, idle=3, within=(enis(B, addresses=7, count=2),)),
             (subnet(), subnet(B)),
-            ["no ENI in it", "ENIs 2/2 used, addresses 4/20 used", "remove pods from the node"],
+            [
+                "ENIs 2/2 used (2 in subnet-b with 7/20), addresses 4/20 used",
+                "remove pods or add nodes",
+            ],
             False,
             id="no-eni-can-be-there",
         ),
@@ -207,7 +211,7 @@ def test_so_does_the_node_that_it_is_on_its_way_to() -> None:
             NEW,
             node(enis=2, within=(enis(addresses=20, count=2),), problem="quota"),
             (),
-            ["ENIs 2/2 used, addresses 20/20 used", "add nodes", "last: quota"],
+            ["ENIs 2/2 used", "addresses 20/20 used; quota", "add nodes"],
             False,
             id="full",
         ),
@@ -245,13 +249,13 @@ def test_so_does_the_node_that_it_is_on_its_way_to() -> None:
             id="nominated-elsewhere",
         ),
         pytest.param(
-            WHOLE, node(enis=2), (), ["no ENI of its own", "ENIs 2/2 used"], False, id="no-slot"
+            WHOLE, node(enis=2), (), ["an ENI of its own", "ENIs 2/2 used"], False, id="no-slot"
         ),
         pytest.param(
             WHOLE_BACK,
             node(enis=2),
             (),
-            ["no place", "ENIs 2/2"],
+            ["no ENI for", "ENIs 2/2"],
             False,
             id="no-slot-for-its-eni",
         ),

@@ -38,6 +38,15 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
         settings.read_secrets()
 
 
+def test_a_secret_that_a_cluster_mounts_for_the_pods_group_is_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x\n", encoding="ascii")
+    secret.chmod(0o440)
+    files = f"cloud_secret_id_file: {secret}, cloud_secret_key_file: {secret}"
+
+    assert load(tmp_path, f"eni_manager: {{{files}}}").read_secrets() == ("x", "x")
+
+
 def test_a_missing_secret_names_its_setting(tmp_path: Path) -> None:
     settings = load(tmp_path, "eni_manager: {}")
 
