@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from services.eni_manager.domain.orphans import SweepMode
+from services.eni_manager.kubernetes.settings import NodeObjectSettings
 from shared.capacities import CapacityWish
 from shared.errors import InvalidInput
-from shared.settings import Seconds, StoreSettings
+from shared.settings import Seconds
 
 # Calls per second of one account, as the API documents them.
 DOCUMENTED_RATES_PER_S: Final = {
@@ -39,7 +40,7 @@ DOCUMENTED_RATES_PER_S: Final = {
 Count = Annotated[int, Field(ge=0, le=512)]
 
 
-class EniManagerSettings(StoreSettings):
+class EniManagerSettings(NodeObjectSettings):
     """What is not set has a default that suits a small cluster."""
 
     section: ClassVar[str] = "eni_manager"
@@ -105,6 +106,9 @@ class EniManagerSettings(StoreSettings):
 
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""
+
+    vpc_quota_interval_s: Seconds = 10.0
+    """Once the VPC has as many ENIs as its quota allows, another is asked for this often."""
 
     security_groups: tuple[str, ...] = ()
     """On the ENIs we make, kept so by difference; none: those of the instance's own ENI."""

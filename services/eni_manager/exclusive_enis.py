@@ -66,7 +66,11 @@ class ExclusiveEnis:
         if growth.shortage is None and failed:
             return failed[0] if isinstance(failed[0], BerthError) else None
         # Warmth that finds no room is no problem of the node's.
-        return growth.shortage if self.demand.waiting else None
+        if growth.shortage is None or not self.demand.waiting:
+            return None
+        if self._growing.lacks_eni(for_pods=True):
+            return self._tools.vpc_enis.shortage(self._book.node.node)
+        return growth.shortage
 
     async def shrink(self) -> None:
         """Take idle ones back: down to the maximum, never while a pod waits for one."""
@@ -101,7 +105,7 @@ class ExclusiveEnis:
         return plan_whole(
             wanted,
             node.node,
-            slots=self._growing.eni_slots(),
+            slots=self._growing.new_eni_slots(for_pods=self.demand.waiting > 0),
             enis_max=node.enis_max or 0,
             subnets=self._growing.usable_subnets(),
         )

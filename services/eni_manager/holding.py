@@ -7,6 +7,7 @@ any crash. Only the lease's own step to nowhere authorises it, which is read bef
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from ipaddress import IPv4Address
 
@@ -26,6 +27,8 @@ from shared.cloud.errors import (
 from shared.cloud.words import Eni, ReservedAddress
 from shared.errors import CloudRefused, Refused, Unavailable
 from shared.ids import EniId, Identity
+
+log = logging.getLogger(__name__)
 
 
 class Holding:
@@ -119,12 +122,17 @@ class Holding:
         await worker.changes.addresses.end_moves(begun)
 
     async def reclaim(self, reclaim: Reclaim) -> None:
-        """The lease of an address that is kept, and on no node, has expired."""
+        """The lease of an address that is on no node has expired. What is kept is let go; one
+        that is held on an ENI of no instance is the sweeper's once no lease names it."""
         check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
-        kept = await self._tools.call(
-            lambda: None,
-            lambda: self._tools.cloud.find_reserved(self._tags, reclaim.address),
-        )
+        try:
+            kept = await self._tools.call(
+                lambda: None,
+                lambda: self._tools.cloud.find_reserved(self._tags, reclaim.address),
+            )
+        except CloudDenied as error:  # a cloud that keeps none for us
+            log.info("kept addresses cannot be asked for", extra={"error": str(error)})
+            return
         for each in kept:
             if not each.is_used:
                 await self._release(each)

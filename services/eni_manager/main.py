@@ -10,6 +10,8 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,10 +28,12 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
+from services.eni_manager.adapters.redis_eni_wants import RedisEniWants
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.redis_unclaimed import RedisUnclaimedBook
 from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
@@ -45,6 +49,8 @@ from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
+from services.eni_manager.kubernetes import part
+from services.eni_manager.kubernetes.part import Surroundings
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
@@ -62,7 +68,7 @@ from shared.cloud.port import CloudApi
 from shared.errors import BerthError
 from shared.messages.base import ServiceName
 from shared.runtime.lifecycle import service_main
-from shared.runtime.loops import Loops
+from shared.runtime.loops import LONGEST_WAIT_S, Loops
 from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
@@ -115,11 +121,13 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
             capacities=capacities,
+            wants=RedisEniWants(store, cluster=settings.cluster),
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
         stack.push_async_callback(tools.enis_on.aclose)
-        enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
+        replica = _owner(rng)
+        enis = RedisEniStore(store, cluster=settings.cluster, owner=replica, clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
             reconciler,
@@ -137,7 +145,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
-        vacancies = _tell_vacancies(loops, settings, tools, reconciler, store)
+        views = _tell_vacancies(loops, settings, tools, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -147,9 +155,20 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
-            | CapacityEndpoints(capacities).handlers()
-            | vacancies.handlers(),
+            | CapacityEndpoints(capacities, enis).handlers()
+            | VacancyEndpoints(views).handlers(),
         )
+        around = Surroundings(
+            store=enis,
+            views=views,
+            tools=tools,
+            bus=bus,
+            clock=clock,
+            rng=rng,
+            replica=replica,
+            retry=timedelta(seconds=max(settings.round_interval_s, LONGEST_WAIT_S)),
+        )
+        await part.start(settings, around, loops, stack)
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         log.info("stopping")
@@ -205,12 +224,16 @@ def _start_loops(
         enis,
         tools,
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        RedisUnclaimedBook(store, cluster=settings.cluster),
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
-    loops.keep("shards", reconciler.run)
+    for number in range(settings.shards):
+        loops.keep(f"shard {number}", partial(reconciler.keep, number))
+    loops.every("shards", reconciler.tidy, interval_s=reconciler.renew_every_s)
 
 
 def _watch_subnets(
@@ -224,6 +247,7 @@ def _watch_subnets(
     """What in the container subnets is ours and what is not, looked for and told."""
     inspector = Inspector(tools, enis)
     foreign = RedisForeignBook(store, cluster=settings.cluster)
+    unclaimed = RedisUnclaimedBook(store, cluster=settings.cluster)
     watch = ForeignWatch(
         inspector,
         tools,
@@ -232,7 +256,7 @@ def _watch_subnets(
         every_s=settings.foreign_interval_s,
     )
     loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
-    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign, unclaimed), inspector)
 
 
 def _tell_vacancies(
@@ -241,13 +265,13 @@ def _tell_vacancies(
     tools: Tools,
     reconciler: Reconciler,
     store: Redis,
-) -> VacancyEndpoints:
+) -> VacancyViews:
     book = RedisVacancies(store, cluster=settings.cluster)
     teller = VacancyTeller(
         reconciler, book, tools, lambda node: shard_of(node, settings.shards)
     )
     loops.every("vacancies", teller.round, interval_s=settings.vacancies_interval_s)
-    return VacancyEndpoints(VacancyViews(book, tools))
+    return VacancyViews(book, tools)
 
 
 def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:

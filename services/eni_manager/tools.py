@@ -25,6 +25,7 @@ from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
 from services.eni_manager.subnets import SubnetBook
+from services.eni_manager.vpc_enis import VpcEnis
 from shared.clock import Clock
 from shared.cloud.errors import RETRIED
 from shared.cloud.port import CloudApi
@@ -66,6 +67,7 @@ class Tools:
     events: Events
     capacities: FollowedCapacities
     record: FollowedCluster
+    vpc_enis: VpcEnis
     whole_marks: Watermarks  # of ENIs that one pod has as a whole
     security_groups: tuple[str, ...]
     limits: Limits

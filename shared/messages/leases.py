@@ -182,6 +182,8 @@ class LeaseView(Message):
     expires_at: AwareDatetime | None = None
     ends_with: LeasePolicy | None = None  # of a fixed lease: what ends it once its pod went
     workload: str | None = None  # what made its last pod
+    attachment: AttachmentFields | None = None  # of its last bind
+    bound_generation: int | None = None  # of that bind, which its release names
 
 
 class LeaseGetRequest(Request):

@@ -144,7 +144,7 @@ async def test_a_node_without_a_slot_for_the_eni_that_holds_it_says_so(scene: Sc
         eni = await scene.world.cloud.attached("ins-two")
         assert eni
 
-    with pytest.raises(QuotaReached, match=r"no slot for another ENI \(of 3\)"):
+    with pytest.raises(QuotaReached, match=r"node-2 has .*no slot for another"):
         await scene.next_pod_on_two()
 
     assert (await scene.world.leases())["web-0"].state is AddressState.PARKED

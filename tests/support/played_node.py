@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from berth.demo.stage import NETWORK_TIMEOUT_S, PLUGIN_TIMEOUT_S, Stage
+from berth.demo.placement import Place
+from berth.demo.stage import NETWORK_TIMEOUT_S, PLUGIN_TIMEOUT_S, Actor, Stage
 from berth.demo.world import until
+from berth.manifests.pods import PodSpec, pods_of
+from berth.manifests.reader import parse_manifest
 from berth.playground.playground import Playground
 from berth.playground.state import NodeState
 from berth.pods.client import RunnerProcess
@@ -26,6 +30,26 @@ from shared.kernel.links import links
 from shared.kernel.netns import open_netns
 from shared.kernel.routes import delete_route, delete_rule, routes, rules
 
+_FIXED: Final = """\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: shop}
+spec:
+  replicas: 1
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata:
+      labels: {app: db}
+      annotations:
+        tke.cloud.tencent.com/networks: tke-route-eni
+        tke.cloud.tencent.com/vpc-ip-claim-delete-policy: Never
+    spec:
+      containers:
+        - name: db
+          image: busybox
+          resources: {limits: {tke.cloud.tencent.com/eni-ip: "1"}}
+"""
 _FROZEN: Final = ("allocator-1", "allocator-2", "eni-manager", "simulator")
 _GONE_S: Final = 30.0
 
@@ -57,9 +81,13 @@ class PlayedNode:
         finally:
             os.close(netns)
 
-    async def cut_power(self) -> None:
+    async def start(self, spec: PodSpec) -> Actor:
+        place = Place(node=self.node.name, zone=self.node.zone)
+        return await self.stage.start(spec, place, lambda waiting: None)
+
+    async def cut_power(self, *, also: Callable[[], None] = lambda: None) -> None:
         """Agent, pods, tmpfs and the kernel's settings end at once; the state folder stays.
-        The playground starts the agent again, as the boot does."""
+        The playground starts the agent again, as the boot does, after what is done `also`."""
         agent = self.playground.process(f"agent-{self.node.name}")
         assert agent.pid is not None
         os.kill(agent.pid, signal.SIGSTOP)
@@ -70,6 +98,7 @@ class PlayedNode:
         shutil.rmtree(self.node.run_dir / "book")
         (self.node.run_dir / SOCKET_NAME).unlink()
         self._clear_kernel()
+        also()
         await agent.kill()
 
     async def power_on(self) -> None:
@@ -100,6 +129,11 @@ class PlayedNode:
                     ),
                 ]
             )
+
+
+def fixed_pod(rng: random.Random) -> PodSpec:
+    """One under `Never` that shares its ENI."""
+    return pods_of(parse_manifest(_FIXED), rng)[0]
 
 
 @asynccontextmanager

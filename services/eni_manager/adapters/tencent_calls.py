@@ -38,6 +38,7 @@ from shared.telemetry.metrics import (
 T = TypeVar("T")
 
 _CVM_VERSION: Final = "2017-03-12"
+_EXEMPLAR_CHARACTERS_MAX: Final = 100  # OpenMetrics allows 128, the label's name included
 
 
 class TencentCalls:
@@ -78,7 +79,9 @@ class TencentCalls:
             if isinstance(failure, CloudThrottled):
                 await self._pace.throttled(action)
             if not isinstance(failure, RETRIED):
-                CLOUD_REFUSALS_TOTAL.labels(action, failure.cloud_code).inc()
+                CLOUD_REFUSALS_TOTAL.labels(action, failure.cloud_code).inc(
+                    exemplar={"request_id": failure.request_id[:_EXEMPLAR_CHARACTERS_MAX]}
+                )
             raise failure from error
         except (ValueError, KeyError, TypeError) as error:
             outcome = "unreadable"
