@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -154,7 +155,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
-            | CapacityEndpoints(capacities).handlers()
+            | CapacityEndpoints(capacities, enis).handlers()
             | VacancyEndpoints(views).handlers(),
         )
         around = Surroundings(
@@ -230,7 +231,9 @@ def _start_loops(
     loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
-    loops.keep("shards", reconciler.run)
+    for number in range(settings.shards):
+        loops.keep(f"shard {number}", partial(reconciler.keep, number))
+    loops.every("shards", reconciler.tidy, interval_s=reconciler.renew_every_s)
 
 
 def _watch_subnets(

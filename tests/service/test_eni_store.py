@@ -303,3 +303,28 @@ async def test_without_a_store_nobody_gets_a_turn() -> None:
         await pace(redis, 5).turn("Act")
 
     await redis.aclose()
+
+
+async def test_the_instances_of_the_nodes_that_left_last_stay_known(redis: Redis) -> None:
+    store = RedisEniStore(
+        redis, cluster=CLUSTER, owner="one", clock=SystemClock(), left_kept_max=2
+    )
+    nodes = [
+        replace(NODE, node=NodeName(f"node-{at}"), instance=InstanceId(f"ins-{at}"))
+        for at in range(4)
+    ]
+
+    for each in nodes:
+        await store.remember_left(each)
+
+    known = [await store.instance_of_left(each.node) for each in nodes]
+    assert known == [None, None, "ins-2", "ins-3"]
+
+
+async def test_a_node_that_left_again_is_known_by_its_last_instance(redis: Redis) -> None:
+    store = store_of(redis, "one")
+
+    await store.remember_left(NODE)
+    await store.remember_left(replace(NODE, instance=InstanceId("ins-two")))
+
+    assert await store.instance_of_left(NODE.node) == "ins-two"

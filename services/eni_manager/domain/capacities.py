@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from shared.capacities import CapacityWish, CloudCalls
+from shared.errors import InvalidInput
 from shared.ids import NodeName
+
+from .records import NodeRecord
 
 CLUSTER_SCOPE: Final = "cluster"
 
@@ -51,3 +54,20 @@ def _merged(said: Sequence[CapacityWish]) -> CapacityWish:
 
 def _first(values: Sequence[int | None]) -> int | None:
     return next((each for each in values if each is not None), None)
+
+
+def check_quota(scope: str, wish: CapacityWish, nodes: Sequence[NodeRecord]) -> None:
+    """Raises InvalidInput for more than the one node that a scope names can have. Wider scopes
+    hold for nodes of every size: one that is too small says so itself."""
+    node = next((each for each in nodes if scope == f"node/{each.node}"), None)
+    if node is None or node.enis_max is None or node.addresses_max is None:
+        return
+    most = node.enis_max * node.addresses_max
+    for name, value in (("warm_min", wish.warm_min), ("warm_max", wish.warm_max)):
+        if value is not None and value > most:
+            raise InvalidInput.of(
+                name,
+                value,
+                f"0 to {most}, the quota of instance {node.instance}: {node.enis_max} ENIs with"
+                f" {node.addresses_max} addresses each",
+            )

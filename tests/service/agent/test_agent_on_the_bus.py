@@ -336,6 +336,23 @@ async def test_an_eni_that_the_cloud_took_away_carries_nobody_any_more(
     assert {rule.priority for rule in node.kernel.rules} == {512, 1024}
 
 
+async def test_what_the_cloud_has_no_more_is_no_stock_and_a_pod_that_has_one_keeps_it(
+    boot: Boot, tmp_path: Path
+) -> None:
+    node = await boot()
+    await node.offer(*POOL)
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    idle = min(set(POOL) - {wired.address})
+    order = offer(sequence=2).model_copy(update={"lost": (idle, wired.address)})
+
+    await node.calls.call(STOCK_OFFER, order, NODE)
+
+    left = {each.address for each in node.agent.ledger.stock}
+    assert left == set(POOL) - {idle}
+    node = await boot()
+    assert {each.address for each in node.agent.ledger.stock} == left
+
+
 async def test_after_a_reboot_stock_is_served_again(
     boot: Boot, stand_in: StandIn, tmp_path: Path
 ) -> None:
