@@ -272,19 +272,20 @@ class ChaosNode:
         self, sandbox: str, pod: PodName | None, uid: str | None, limit_s: float
     ) -> tuple[IPv4Address, int | None]:
         """Address and generation. Raises BerthError, or Killed when the agent died of it."""
-        agent, key = self.agent, key_of(sandbox)
-        wired = await agent.service.add(
-            Add(
-                key=key,
-                pod=pod,
-                pod_uid=None if uid is None else PodUid(uid),
-                netns_fd=-1,
-                netns_path=str(self.sandbox(sandbox)),
-                mode=None,
-                is_pod_known=pod is not None,
-                deadline=datetime.now(UTC) + timedelta(seconds=limit_s),
+        agent, key, netns = self.agent, key_of(sandbox), self.sandbox(sandbox)
+        with netns.open("rb") as opened:
+            wired = await agent.service.add(
+                Add(
+                    key=key,
+                    pod=pod,
+                    pod_uid=None if uid is None else PodUid(uid),
+                    netns_fd=opened.fileno(),
+                    netns_path=str(netns),
+                    mode=None,
+                    is_pod_known=pod is not None,
+                    deadline=datetime.now(UTC) + timedelta(seconds=limit_s),
+                )
             )
-        )
         attachment = agent.ledger.attachments.get(key)
         return wired.address, None if attachment is None else attachment.generation
 
