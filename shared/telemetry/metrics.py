@@ -192,6 +192,14 @@ MIRROR_WRITES_TOTAL: Final = Counter(
 MIRROR_BEHIND: Final = Gauge(
     "berth_allocator_mirror_behind_count", "Objects that did not show what the store holds."
 )
+NODE_OBJECTS_WRITES_TOTAL: Final = Counter(
+    "berth_eni_manager_mirror_writes_total",
+    "Kubernetes objects written to show nodes and ENIs, by verb and outcome.",
+    ["verb", "outcome"],
+)
+NODE_OBJECTS_TAINTED: Final = Gauge(
+    "berth_eni_manager_tainted_nodes_count", "Kubernetes nodes that wait to be able to serve."
+)
 POD_EVENTS_TOTAL: Final = Counter(
     "berth_allocator_pod_events_total",
     "Kubernetes events told about leases, by verb and outcome.",

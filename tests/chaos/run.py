@@ -19,6 +19,7 @@ from tests.chaos.checkers import Violation
 from tests.chaos.history import History, Outcome
 from tests.chaos.nemeses import NEMESES
 from tests.chaos.reading import read_books
+from tests.chaos.runtime import Running
 from tests.chaos.workloads import SETTINGS, WORKLOADS, Stage
 from tests.chaos.world import World, world
 
@@ -51,22 +52,21 @@ async def run(workload: str, nemeses: Sequence[str], *, seed: int, seconds: floa
     """One world; a row for each nemesis, in turn."""
     rows = []
     async with world(SETTINGS.get(workload)) as found:
-        history = History()
+        left: list[Running] = []
         for nemesis in nemeses:
-            rows.append(
-                await _row(found, history, workload, nemesis, seed=seed, seconds=seconds)
-            )
+            stage = Stage(found, workload, f"{seed}/{workload}/{nemesis}")
+            await stage.clear(left)
+            rows.append(await _row(stage, workload, nemesis, seed=seed, seconds=seconds))
+            left = stage.left
             if rows[-1].violations:
                 break  # what is wrong in these books would be told again and again
     return rows
 
 
-async def _row(
-    found: World, history: History, workload: str, nemesis: str, *, seed: int, seconds: float
-) -> Row:
-    began_s = time.monotonic()
+async def _row(stage: Stage, workload: str, nemesis: str, *, seed: int, seconds: float) -> Row:
+    found = stage.world
+    history, began_s = found.history, time.monotonic()
     name = f"{seed}/{workload}/{nemesis}"
-    stage = Stage(found, history, workload, name)
     going_on = asyncio.create_task(_going_on(stage, workload), name=name)
     mending = asyncio.create_task(found.keep_mending(), name="mend")
     try:

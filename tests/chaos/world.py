@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.errors import BerthError
 from shared.ids import ClusterName, SubnetId
+from tests.chaos.history import History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode, stopped_at_end
 from tests.chaos.processes import Service
 from tests.chaos.relays import Link
@@ -36,12 +38,14 @@ from tests.support.simulated_cloud import (
     SimulatedCloud,
     simulated_cloud,
 )
+from tests.support.small_disk import SmallDisk, small_disk
 
 CLUSTER: Final = ClusterName("chaos")
 SUBNET: Final = "subnet-pods"
 NODES: Final = 4
 SPARES: Final = 40  # instances that no agent runs on until a node joins
 _READY_S: Final = 60.0
+_DISK_BYTES: Final = 64 << 20
 _LOOK_S: Final = 0.2
 _REPLICAS: Final = 2
 
@@ -79,6 +83,7 @@ class World:
         cloud: SimulatedCloud,
         client: Client,
         redis: Redis,
+        disks: tuple[SmallDisk, SmallDisk],
     ) -> None:
         self.folder = folder
         self.nats_server = nats_server
@@ -86,6 +91,8 @@ class World:
         self.cloud = cloud
         self.nats = client
         self.redis = redis
+        self.nats_disk, self.redis_disk = disks
+        self.history = History()
         self.bus = BusClient(client, cluster=CLUSTER, clock=SystemClock(), rng=random.Random(1))
         self.services: dict[str, Service] = {}
         self.links: dict[tuple[str, str], Link] = {}  # (service, "nats" | "redis")
@@ -123,10 +130,23 @@ class World:
 
     async def terminate(self, node: ChaosNode) -> None:
         """The instance is gone, and with it the agent."""
+        began_s = time.monotonic()
         node.is_gone = True
         await node.kill()
         status, told = await self.cloud.admin("POST", f"instances/{node.instance}/terminate")
         assert status == 200, told
+        self.history.add(
+            Operation(
+                verb=Verb.END,
+                workload="",
+                node=node.name,
+                began_s=began_s,
+                ended_s=time.monotonic(),
+                outcome=Outcome.OK,
+            )
+        )
+        for file in node.pods.iterdir():  # the Pod objects go soon after
+            file.unlink()
 
     # health
 
@@ -257,14 +277,18 @@ async def world(changes: Mapping[str, str] | None = None) -> AsyncIterator[World
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="berth-", dir=memory))
         )
-        bus = stack.enter_context(nats_server())
-        store = stack.enter_context(redis_server())
+        disks = (
+            stack.enter_context(small_disk(folder / "nats", size_bytes=_DISK_BYTES)),
+            stack.enter_context(small_disk(folder / "redis", size_bytes=_DISK_BYTES)),
+        )
+        bus = stack.enter_context(nats_server(disk=disks[0]))
+        store = stack.enter_context(redis_server(disk=disks[1]))
         cloud = await stack.enter_async_context(simulated_cloud(folder, topology))
         client = await nats.connect(bus.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
         stack.push_async_callback(client.close)
         redis = Redis.from_url(store.url)
         stack.push_async_callback(redis.aclose)
-        found = World(folder, bus, store, cloud, client, redis)
+        found = World(folder, bus, store, cloud, client, redis, disks)
         await stack.enter_async_context(found._stack)
         await found.start_services(folder, changes or {})
         await found.enable()
