@@ -144,6 +144,12 @@ class NodeWorker:
             await self.stock.free_reclaimed()
             await self._offer_soon()
             raise Unavailable("cloud calls are switched off: the node keeps what it has")
+        if self._tools.capacities.is_unmanaged(self.book.node):
+            await self.stock.free_reclaimed()
+            await self._offer_soon()
+            raise Unavailable(
+                "an annotation of the Node switches ENIs off: the node keeps what it has"
+            )
         if self.book.node.has_joined:
             for kind in _FINISHED_IN_ORDER:
                 await self._finish(kind)
