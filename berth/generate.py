@@ -12,10 +12,10 @@ from typing import Any, Final
 import yaml
 from pydantic.json_schema import models_json_schema
 
-from services.allocator.kubernetes.definitions import manifests
 from services.vpc_simulator.api.documented import table as simulator_table
 from shared.bus.permissions import CALLERS
 from shared.errors import ERROR_BY_CODE, TryLater
+from shared.kubernetes.definitions import manifests
 from shared.messages.base import Endpoint, Message, Rejected
 from shared.messages.events import EVENT_STREAM, NOUN_OF_EVENT
 from shared.messages.subjects import ENDPOINTS

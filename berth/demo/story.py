@@ -122,8 +122,9 @@ async def _books(cast: Cast) -> None:
     cast.report.table(columns, enis)
     for actor in cast.actors:
         await cast.check_at_cloud(step, actor)
-    found, unread = await examine(cast.world.bus, settle_s=_SETTLE_S)
-    differs = "; ".join([*(f"{it.code} {it.address}: {it.detail}" for it in found), *unread])
+    examined = await examine(cast.world.bus, settle_s=_SETTLE_S)
+    found = [f"{it.code} {it.address}: {it.detail}" for it in examined.findings]
+    differs = "; ".join([*found, *examined.unread])
     cast.check(step, "berth doctor finds no difference", not differs, differs)
     broken = "; ".join(cloud.broken_rules)
     cast.check(step, "no rule of the cloud is broken", not broken, broken)

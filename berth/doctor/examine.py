@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from berth.commands.lease import fetch_leases
 from berth.commands.node import fetch_nodes
 from berth.commands.options import deadline_of
-from berth.doctor.findings import Books, Finding, compare
+from berth.doctor.findings import Books, Finding, compare, lost_on, unused_on
 from berth.inventories import fetch_inventories
 from shared.bus.client import BusClient
 from shared.errors import BerthError, Busy
@@ -38,28 +38,48 @@ async def read_books(bus: BusClient) -> Books:
     )
 
 
-async def examine(bus: BusClient, *, settle_s: float) -> tuple[list[Finding], dict[str, str]]:
-    """What differs at two looks: what changed hands in between was no fault. And what could
-    not be read, with the reason."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What differs at two looks: what changed hands in between was no fault."""
+
+    findings: list[Finding]
+    unread: dict[str, str]  # book, and why it could not be read
+    books: Books  # as they were at the last look
+
+
+async def examine(bus: BusClient, *, settle_s: float) -> Examined:
+    """Raises BerthError when the eni_manager or the allocator does not answer."""
     books = await read_books(bus)
     first = compare(books)
     if not first:
-        return [], books.unread
+        return Examined(findings=[], unread=books.unread, books=books)
     await asyncio.sleep(settle_s)
     again = await read_books(bus)
     seen = {each.key for each in first}
-    return [each for each in compare(again) if each.key in seen], books.unread | again.unread
+    return Examined(
+        findings=[each for each in compare(again) if each.key in seen],
+        unread=books.unread | again.unread,
+        books=again,
+    )
 
 
-async def mend(bus: BusClient, nodes: Iterable[str]) -> dict[str, str]:
+async def mend(bus: BusClient, examined: Examined) -> dict[str, str]:
     """Ask each node's agent and the owner of its shard; what each said."""
     said: dict[str, str] = {}
-    for node in nodes:
+    for node in sorted({each.node for each in examined.findings if each.node}):
         try:
             await _look(bus, node)
-            request = MendRequest(node=node, deadline=deadline_of(AGENT_MEND))
+            request = MendRequest(
+                node=node,
+                deadline=deadline_of(AGENT_MEND),
+                lost=lost_on(node, examined.books, examined.findings),
+                unused=unused_on(node, examined.books, examined.findings),
+            )
             mended = await bus.call(AGENT_MEND, request, NodeName(node))
-            said[node] = f"compared again; {mended.repaired} things in its kernel put right"
+            said[node] = (
+                f"compared again; {mended.repaired} things in its kernel put right,"
+                f" {mended.struck} idle addresses struck off, {mended.released} leases released"
+            )
         except BerthError as error:
             said[node] = f"not mended: {error}"
     return said

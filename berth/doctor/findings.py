@@ -15,9 +15,10 @@ from typing import Final
 
 from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
+from shared.messages.base import BATCH_MAX
 from shared.messages.clusters import EniView, NodeView
 from shared.messages.leases import LeaseView
-from shared.messages.nodes import Inventory, InventoryEntry
+from shared.messages.nodes import Inventory, InventoryEntry, OfferedAddress, UnusedLease
 
 _PRIMARY: Final = "primary"
 _QUARANTINED: Final = "quarantined"
@@ -40,15 +41,15 @@ class Code(StrEnum):
 
 TO_DO: Final[dict[Code, str]] = {
     Code.USED_TWICE: "delete the pod on the node that the cloud does not name, and report it",
-    Code.NOT_AT_CLOUD: "--repair has the node compared with the cloud; then restart the pod",
+    Code.NOT_AT_CLOUD: "--repair has an idle one struck off; of one in use restart the pod",
     Code.UNCLAIMED: "--repair has the node compared with the cloud: it is offered or kept back",
     Code.QUARANTINED: "look who uses it, then unassign it at the cloud",
     Code.LEASE_ELSEWHERE: "--repair has the node compared with the cloud; else start its pod"
     " again: the address is moved to it",
-    Code.LEASE_UNUSED: "if no pod of that name lives, end its bind by `berth lease release`",
+    Code.LEASE_UNUSED: "--repair has its agent release it: it is kept for its next pod",
     Code.BOUND_WITHOUT_LEASE: "delete the pod: it gets its lease anew",
     Code.NOT_REPORTED: "--repair has its agent report again",
-    Code.NOT_WIRED: "--repair has its agent compare its kernel; else restart the pod",
+    Code.NOT_WIRED: "--repair has its agent make it anew; else restart the pod",
 }
 
 
@@ -210,3 +211,37 @@ def _reports(
                 said = "does not have it so" if is_bound else "has it bound there"
                 detail = f"{entry.state} on its node; the store {said}"
                 yield Finding(code=Code.NOT_REPORTED, address=address, node=node, detail=detail)
+
+
+def lost_on(node: str, books: Books, findings: Iterable[Finding]) -> tuple[OfferedAddress, ...]:
+    """Idle addresses in this agent's book that the cloud does not have there."""
+    lost = {it.address for it in findings if (it.code, it.node) == (Code.NOT_AT_CLOUD, node)}
+    return tuple(
+        OfferedAddress(address=entry.address, eni=entry.eni)
+        for inventory in books.inventories
+        if inventory.node == node
+        for entry in inventory.addresses
+        if entry.address in lost and entry.state is AddressState.STOCK
+    )[:BATCH_MAX]
+
+
+def unused_on(node: str, books: Books, findings: Iterable[Finding]) -> tuple[UnusedLease, ...]:
+    """Leases that the store has bound on this node, and no pod there has."""
+    unused = {it.address for it in findings if (it.code, it.node) == (Code.LEASE_UNUSED, node)}
+    return tuple(
+        UnusedLease(
+            identity=lease.identity,
+            attachment=lease.attachment,
+            pod_uid=lease.pod_uid,
+            address=lease.address,
+            eni=lease.eni,
+            generation=lease.bound_generation,
+        )
+        for lease in books.leases
+        if lease.address in unused
+        and lease.identity is not None
+        and lease.attachment is not None
+        and lease.pod_uid is not None
+        and lease.eni is not None
+        and lease.bound_generation is not None
+    )[:BATCH_MAX]

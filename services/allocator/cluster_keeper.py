@@ -30,7 +30,7 @@ class ClusterKeeper:
         self.changed = asyncio.Event()  # here: what is under way goes on at once
 
     async def refresh(self) -> Cluster | None:
-        found = await self._books.settle()
+        found = await self._books.settle(self.current)
         if found is not None:
             self.current = found
         return self.current
@@ -47,7 +47,7 @@ class ClusterKeeper:
     async def change(self, step: Callable[[Cluster | None], Cluster]) -> Cluster:
         """The record after `step`, journaled; what `step` raises forbids it."""
         for _ in range(_TRIES_MAX):
-            before = await self._books.settle()
+            before = await self._books.settle(self.current)
             after = step(before)
             if after is before:
                 self.current = after

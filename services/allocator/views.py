@@ -11,7 +11,7 @@ from shared.annotations import (
     DeletePolicy,
 )
 from shared.errors import InvalidInput
-from shared.messages.base import IdentityFields
+from shared.messages.base import AttachmentFields, IdentityFields
 from shared.messages.leases import LeaseView
 from shared.policies import LeasePolicy
 
@@ -44,4 +44,13 @@ def view_of(lease: Lease) -> LeaseView:
         expires_at=lease.expires_at,
         ends_with=lease.policy,
         workload=None if workload is None else str(workload),
+        attachment=_attachment_of(lease),
+        bound_generation=lease.release_generation,
     )
+
+
+def _attachment_of(lease: Lease) -> AttachmentFields | None:
+    if lease.attachment is None:
+        return None
+    network, container_id, ifname = lease.attachment.split("/", 2)  # no part holds one
+    return AttachmentFields(network=network, container_id=container_id, ifname=ifname)

@@ -7,10 +7,12 @@ signature has expired: until then such an address is handed to nobody on that EN
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
-from services.eni_manager.domain.records import Intent, IntentKind
+from services.eni_manager.domain.records import Hold, Intent, IntentKind
 from services.eni_manager.fresh_addresses import fresh_addresses
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.sighting import VISIBLE_AFTER_S, Sighting
@@ -18,8 +20,10 @@ from services.eni_manager.tools import Tools
 from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudNotFound
 from shared.cloud.port import ADDRESSES_PER_CALL_MAX
 from shared.cloud.words import AddressPhase, Eni
-from shared.errors import BerthError, SubnetFull
+from shared.errors import BerthError, EpochLost, SubnetFull, Unavailable
 from shared.ids import EniId
+
+log = logging.getLogger(__name__)
 
 
 class AddressChanges:
@@ -93,19 +97,35 @@ class AddressChanges:
     async def finish_unassign(self, intent: Intent) -> None:
         """The addresses leave their ENI; one that has left already is a success."""
         assert intent.eni is not None, "an unassignment names its ENI"
+        try:
+            used = await self._used_again(intent)
+        except (Unavailable, EpochLost) as error:
+            log.info("an unassignment waits", extra={"eni": intent.eni, "error": str(error)})
+            return
+        leaving = tuple(each for each in intent.addresses if each not in used)
         is_doubtful = self._book.is_of_earlier_term(intent)
-        for start in range(0, len(intent.addresses), ADDRESSES_PER_CALL_MAX):
-            batch = intent.addresses[start : start + ADDRESSES_PER_CALL_MAX]
-            is_doubtful |= not await self._unassign(intent.eni, batch)
+        for start in range(0, len(leaving), ADDRESSES_PER_CALL_MAX):
+            batch = leaving[start : start + ADDRESSES_PER_CALL_MAX]
+            is_doubtful |= not await self.take_off(intent.eni, batch)
         if is_doubtful:
-            await self.embargo(intent.eni, intent.addresses)
-        image = self._book.image
-        gone = [image.addresses[each] for each in intent.addresses if each in image.addresses]
-        await self._book.write(drop=[*gone, intent])
-        for each in intent.addresses:
+            await self.embargo(intent.eni, leaving)
+        known = self._book.image.addresses
+        given = [replace(known[each], hold=Hold.GIVEN) for each in used if each in known]
+        gone = [known[each] for each in leaving if each in known]
+        await self._book.write(put=given, drop=[*gone, intent])
+        for each in leaving:
             self._tools.events.address(
                 "unassigned", each, intent.eni, self._book.node.node, None
             )
+
+    async def _used_again(self, intent: Intent) -> set[IPv4Address]:
+        """A store that was put back tells of what ended long ago: an address that the agent, or
+        a lease, has by now is theirs. Raises Unavailable or EpochLost while that is unknown."""
+        if not self._book.is_of_earlier_term(intent):
+            return set()
+        held = await self._tools.agents.inventory(self._book.node.node)
+        leased = await self._tools.leases.leased_among(intent.addresses)
+        return set(intent.addresses) & (held | leased)
 
     async def embargo(self, eni: EniId, addresses: Sequence[IPv4Address]) -> None:
         """A call that may still arrive can take these off the ENI."""
@@ -119,8 +139,8 @@ class AddressChanges:
                 await self.embargo(intent.source, intent.addresses)
         await self._book.write(drop=intents)
 
-    async def _unassign(self, eni: EniId, addresses: tuple[IPv4Address, ...]) -> bool:
-        """Whether the end of every call is known."""
+    async def take_off(self, eni: EniId, addresses: tuple[IPv4Address, ...]) -> bool:
+        """Unassign what the ENI has of them; whether the end of every call is known."""
         is_known = True
 
         def remaining(found: Eni | None) -> list[IPv4Address]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.eni_manager.domain.ports import EniStore
+from services.eni_manager.domain.ports import EniStore, UnclaimedBook
+from services.eni_manager.domain.records import UnclaimedEni
 from services.eni_manager.foreign_watch import ForeignBook
 from services.eni_manager.tools import Tools
 from shared.cloud.words import Subnet, UsedAddress
@@ -23,10 +24,20 @@ class ListedSubnet:
 
 
 class ClusterViews:
-    def __init__(self, tools: Tools, store: EniStore, foreign: ForeignBook) -> None:
+    def __init__(
+        self, tools: Tools, store: EniStore, foreign: ForeignBook, unclaimed: UnclaimedBook
+    ) -> None:
         self._tools = tools
         self._store = store
         self._foreign = foreign
+        self._unclaimed = unclaimed
+
+    async def unclaimed(self) -> list[UnclaimedEni]:
+        """ENIs that no book has, as of the last looks: strangers on nodes, strays, orphans."""
+        nodes = await self._store.load_nodes()
+        strangers = [stranger for node in nodes for stranger in node.strangers]
+        found = [*strangers, *await self._unclaimed.read()]
+        return sorted(found, key=lambda each: (each.found, each.eni))
 
     async def subnets(self) -> list[ListedSubnet]:
         """Those that exist at the cloud."""

@@ -18,6 +18,7 @@ from services.eni_manager.domain.placement import (
     Growth,
     NodeRoom,
     capacity,
+    maximum_reached,
     plan_growth,
     subnets_of_zone,
 )
@@ -27,7 +28,7 @@ from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import RETRIED, CloudLimit
+from shared.cloud.errors import RETRIED, CloudLimit, CloudVpcFull
 from shared.cloud.words import Subnet
 from shared.errors import BerthError, QuotaReached, Refused, SubnetFull
 from shared.ids import Zone
@@ -70,6 +71,15 @@ class Growing:
         ours = self._book.image.ours()
         return max(0, (self._book.node.enis_max or 0) - len(ours) - self._observer.strangers)
 
+    def new_eni_slots(self, *, for_pods: bool) -> int:
+        """Those for which an ENI can be made: none while the VPC has as many as it may."""
+        takes_another = self._tools.vpc_enis.takes_another(for_pods=for_pods)
+        return self.eni_slots() if takes_another else 0
+
+    def lacks_eni(self, *, for_pods: bool) -> bool:
+        """The VPC's quota is what stands in the way of another ENI."""
+        return self.eni_slots() > 0 and not self.new_eni_slots(for_pods=for_pods)
+
     async def grow(self, offer: Callable[[], Awaitable[None]]) -> BerthError | None:
         """Until nothing is lacking, or nothing more can be had: then why. `offer` follows
         each step, so that nobody waits for the slowest."""
@@ -78,7 +88,7 @@ class Growing:
                 return self._refused()
             growth = self._plan()
             if not growth.steps:
-                return growth.shortage
+                return self._explained(growth.shortage)
 
             async def take(step: AssignStep | AddEniStep) -> None:
                 await self._apply(step)
@@ -91,7 +101,15 @@ class Growing:
             failures = [each for each in ended if isinstance(each, BaseException)]
             if failures:
                 await self._learn(failures)
-        return self._plan().shortage
+        return self._explained(self._plan().shortage)
+
+    def _explained(self, shortage: BerthError | None) -> BerthError | None:
+        """With what the cloud said of subnets that are left alone since."""
+        left_alone = self._tools.subnets.left_alone()
+        if not isinstance(shortage, SubnetFull) or not left_alone:
+            return shortage
+        told = "; ".join(f"{each}: {why}" for each, why in sorted(left_alone.items()))
+        return SubnetFull(f"{shortage}; the cloud refused, and is asked again later ({told})")
 
     async def _learn(self, failures: Sequence[BaseException]) -> None:
         """Look again at what did not hold; raises what another plan cannot help."""
@@ -101,7 +119,11 @@ class Growing:
         log.info("plan did not hold", extra={"error": str(failures[0])})
         if any(isinstance(error, SubnetFull) for error in failures):
             await self._tools.subnets.refresh_soon()
-        limits = [error for error in failures if isinstance(error, CloudLimit)]
+        limits = [
+            error
+            for error in failures
+            if isinstance(error, CloudLimit) and not isinstance(error, CloudVpcFull)
+        ]
         if limits:
             now_s = self._tools.clock.monotonic_s()
             self._limit = self._limit.failed(now_s, str(limits[0]))
@@ -131,13 +153,19 @@ class Growing:
             return Growth(steps=(), shortage=None)
         if nominated := self._plan_nominated(node.zone):
             return Growth(steps=nominated, shortage=None)
-        wanted = watermarks.lacking(
-            self._demand.demand,
-            coming=self._stock.coming(Purpose.SHARED),
-            held=len(image.addresses),
-            marks=self._tools.marks(node),
+        coming, held = self._stock.coming(Purpose.SHARED), len(image.addresses)
+        marks = self._tools.marks(node)
+        wanted = watermarks.lacking(self._demand.demand, coming=coming, held=held, marks=marks)
+        growth = plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+        beyond = watermarks.beyond_maximum(
+            self._demand.demand, coming=coming, held=held, marks=marks
         )
-        return plan_growth(wanted, self._room(node.zone), self.usable_subnets())
+        for_pods = self._demand.demand.has_waiting
+        if isinstance(growth.shortage, QuotaReached) and self.lacks_eni(for_pods=for_pods):
+            return Growth(steps=growth.steps, shortage=self._tools.vpc_enis.shortage(node.node))
+        if growth.shortage is not None or not beyond:
+            return growth
+        return Growth(steps=growth.steps, shortage=maximum_reached(beyond, node.node, marks))
 
     def _plan_nominated(self, zone: Zone) -> tuple[AssignStep | AddEniStep, ...]:
         """For pods that name subnets; why not all of them can be served is kept to be told."""
@@ -181,7 +209,7 @@ class Growing:
             node=self._book.node.node,
             zone=zone,
             enis=self.rooms(),
-            eni_slots=self.eni_slots(),
+            eni_slots=self.new_eni_slots(for_pods=self._demand.demand.has_waiting),
             addresses_max=self._book.node.addresses_max or 0,
         )
 

@@ -10,6 +10,8 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,14 +28,17 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
+from services.eni_manager.adapters.redis_eni_wants import RedisEniWants
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from services.eni_manager.adapters.redis_leases import RedisLeases
+from services.eni_manager.adapters.redis_unclaimed import RedisUnclaimedBook
 from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.adapters.tencent_keys import CloudKeys, FileKeys, RoleKeys
 from services.eni_manager.adapters.vacancy_endpoints import VacancyEndpoints
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
@@ -43,7 +48,10 @@ from services.eni_manager.eni_tags import TAG_CLUSTER
 from services.eni_manager.followed_capacities import FollowedCapacities
 from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
+from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
+from services.eni_manager.kubernetes import part
+from services.eni_manager.kubernetes.part import Surroundings
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
@@ -56,12 +64,12 @@ from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
 from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.cloud.port import CloudApi
 from shared.errors import BerthError
 from shared.messages.base import ServiceName
 from shared.runtime.lifecycle import service_main
-from shared.runtime.loops import Loops
+from shared.runtime.loops import LONGEST_WAIT_S, Loops
 from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
@@ -97,7 +105,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         await capacities.refresh()
         pace = _open_pace(settings, store)
         stack.push_async_callback(pace.aclose)
-        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls))
+        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls), clock)
         stack.push_async_callback(cloud.aclose)
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
@@ -114,17 +122,20 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
             capacities=capacities,
+            wants=RedisEniWants(store, cluster=settings.cluster),
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
         stack.push_async_callback(tools.enis_on.aclose)
-        enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
+        replica = _owner(rng)
+        enis = RedisEniStore(store, cluster=settings.cluster, owner=replica, clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
             reconciler,
             Mover(tools),
             Reclaimer(leases),
             WholeMoves(tools),
+            Holding(tools),
             enis,
             cloud,
             first_look_wait_s=settings.first_look_wait_s,
@@ -135,7 +146,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
-        vacancies = _tell_vacancies(loops, settings, tools, reconciler, store)
+        views = _tell_vacancies(loops, settings, tools, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -145,9 +156,20 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
-            | CapacityEndpoints(capacities).handlers()
-            | vacancies.handlers(),
+            | CapacityEndpoints(capacities, enis).handlers()
+            | VacancyEndpoints(views).handlers(),
         )
+        around = Surroundings(
+            store=enis,
+            views=views,
+            tools=tools,
+            bus=bus,
+            clock=clock,
+            rng=rng,
+            replica=replica,
+            retry=timedelta(seconds=max(settings.round_interval_s, LONGEST_WAIT_S)),
+        )
+        await part.start(settings, around, loops, stack)
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         log.info("stopping")
@@ -203,12 +225,16 @@ def _start_loops(
         enis,
         tools,
         SweepPolicy(mode=settings.sweep, grace_s=settings.sweep_grace_s),
+        RedisUnclaimedBook(store, cluster=settings.cluster),
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
-    loops.keep("shards", reconciler.run)
+    for number in range(settings.shards):
+        loops.keep(f"shard {number}", partial(reconciler.keep, number))
+    loops.every("shards", reconciler.tidy, interval_s=reconciler.renew_every_s)
 
 
 def _watch_subnets(
@@ -222,6 +248,7 @@ def _watch_subnets(
     """What in the container subnets is ours and what is not, looked for and told."""
     inspector = Inspector(tools, enis)
     foreign = RedisForeignBook(store, cluster=settings.cluster)
+    unclaimed = RedisUnclaimedBook(store, cluster=settings.cluster)
     watch = ForeignWatch(
         inspector,
         tools,
@@ -230,7 +257,7 @@ def _watch_subnets(
         every_s=settings.foreign_interval_s,
     )
     loops.every("foreign", watch.round, interval_s=settings.round_interval_s)
-    return ClusterEndpoints(ClusterViews(tools, enis, foreign), inspector)
+    return ClusterEndpoints(ClusterViews(tools, enis, foreign, unclaimed), inspector)
 
 
 def _tell_vacancies(
@@ -239,16 +266,16 @@ def _tell_vacancies(
     tools: Tools,
     reconciler: Reconciler,
     store: Redis,
-) -> VacancyEndpoints:
+) -> VacancyViews:
     book = RedisVacancies(store, cluster=settings.cluster)
     teller = VacancyTeller(
         reconciler, book, tools, lambda node: shard_of(node, settings.shards)
     )
     loops.every("vacancies", teller.round, interval_s=settings.vacancies_interval_s)
-    return VacancyEndpoints(VacancyViews(book, tools))
+    return VacancyViews(book, tools)
 
 
-def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
+def _open_cloud(settings: EniManagerSettings, pace: Pace, clock: Clock) -> CloudApi:
     secret_id, secret_key = settings.read_secrets()
     address = urlsplit(settings.cloud_url) if settings.cloud_url else None
     access = TencentAccess(
@@ -259,7 +286,19 @@ def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
         endpoint=address.netloc if address else None,
         timeout_s=settings.cloud_timeout_s,
     )
-    return TencentCloud(access, pace)
+    return TencentCloud(access, pace, _keys(settings, clock))
+
+
+def _keys(settings: EniManagerSettings, clock: Clock) -> CloudKeys:
+    if settings.cloud_role is not None:
+        return RoleKeys(
+            settings.cloud_metadata_url,
+            settings.cloud_role,
+            clock,
+            timeout_s=settings.cloud_timeout_s,
+        )
+    files = [settings.cloud_secret_id_file, settings.cloud_secret_key_file]
+    return FileKeys([each for each in files if each is not None], settings.read_secrets)
 
 
 def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:

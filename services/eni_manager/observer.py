@@ -7,12 +7,20 @@ that no book knows is taken up by its tags; strangers are left alone but take up
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from services.eni_manager.domain.enis import Evidence, compare
-from services.eni_manager.domain.records import EniRecord, Hold, IntentKind, Purpose
-from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_PURPOSE
+from services.eni_manager.domain.records import (
+    EniRecord,
+    Hold,
+    IntentKind,
+    Purpose,
+    Unclaimed,
+    UnclaimedEni,
+)
+from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_PURPOSE, unclaimed
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.tools import Tools
 from shared.cloud.words import AddressPhase, Eni, EniQuota, Instance, InstanceState
@@ -47,10 +55,16 @@ class Observer:
     def __init__(self, book: NodeBook, tools: Tools) -> None:
         self._book = book
         self._tools = tools
-        self.strangers = 0  # ENIs on the instance that are not ours
+        self._unseen: frozenset[IPv4Address] = frozenset()  # by the last look
+        self.lost: frozenset[IPv4Address] = frozenset()
         self._quota: EniQuota | None = None
         self._quota_instance: InstanceId | None = None  # whose it is
         self._quota_until_s = 0.0
+
+    @property
+    def strangers(self) -> int:
+        """ENIs on the instance that are not ours."""
+        return len(self._book.node.strangers)
 
     def doubt_quota(self) -> None:
         """The cloud refused what the quota seemed to allow."""
@@ -120,11 +134,12 @@ class Observer:
             each.intent for each in image.intents.values() if each.kind is IntentKind.ADD_ENI
         }
         found: list[EniRecord] = []
-        self.strangers = 0
+        strangers: list[UnclaimedEni] = []
         for eni in sight.enis:
             purpose = self._purpose(eni)
             if purpose is None:
-                self.strangers += 1
+                node = self._book.node.node
+                strangers.append(unclaimed(eni, Unclaimed.STRANGER, node=node))
             elif not unfinished & set(eni.tags.values()):
                 found.append(await self._record(eni, purpose))
         seen = {each.eni for each in found}
@@ -133,6 +148,21 @@ class Observer:
             log.warning("ENI is gone", extra={"eni": each.eni, "node": self._book.node.node})
         fresh = [each for each in found if image.enis.get(each.eni) != each]
         await self._book.write(put=fresh, drop=lost)
+        await self._record_strangers(tuple(strangers))
+
+    async def _record_strangers(self, strangers: tuple[UnclaimedEni, ...]) -> None:
+        """Left alone, and named once: each takes a slot that pods could have."""
+        known = {each.eni for each in self._book.node.strangers}
+        await self._book.change_node(lambda node: replace(node, strangers=strangers))
+        for each in strangers:
+            if each.eni in known:
+                continue
+            node = self._book.node.node
+            log.warning(
+                "ENI on a node's instance is not ours: left alone",
+                extra={"eni": each.eni, "node": node, "what": each.what},
+            )
+            self._tools.events.eni("stranger_found", each.eni, node, each.subnet, each.what)
 
     def _purpose(self, eni: Eni) -> Purpose | None:
         if eni.is_primary:
@@ -169,6 +199,7 @@ class Observer:
         # The inventory first, the leases after it: an address that its agent hands to a lease
         # in between is seen by one of them.
         inventory = await self._inventory()
+        self._look_for_lost(inventory, seen.keys())
         doubtful = [
             address
             for address in seen
@@ -186,6 +217,25 @@ class Observer:
         await self._book.write(
             put=findings.kept, drop=[image.addresses[each] for each in findings.gone]
         )
+
+    @property
+    def has_suspects(self) -> bool:
+        """An address was not seen, and is to be looked for again soon."""
+        return bool(self._unseen - self.lost)
+
+    def _look_for_lost(
+        self, inventory: Collection[IPv4Address] | None, seen: Collection[IPv4Address]
+    ) -> None:
+        """What the agent calls its own, and two looks in a row did not see at the cloud: one
+        may have crossed a change."""
+        unseen = frozenset() if inventory is None else frozenset(inventory) - frozenset(seen)
+        lost, self._unseen = unseen & self._unseen, unseen
+        for address in sorted(lost - self.lost):
+            log.warning(
+                "address is on no ENI of its node any more",
+                extra={"address": str(address), "node": self._book.node.node},
+            )
+        self.lost = lost
 
     async def _leased(self, addresses: list[IPv4Address]) -> set[IPv4Address] | None:
         try:

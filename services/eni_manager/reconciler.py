@@ -20,7 +20,7 @@ from services.eni_manager.tools import Tools
 from shared.errors import Busy, Unavailable
 from shared.ids import NodeName
 from shared.runtime.loops import Loops
-from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES
+from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES, STRANGERS
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +60,21 @@ class Reconciler:
         self._shard_of = shard_of
         self._shards: dict[int, _Shard] = {}
 
-    async def run(self) -> None:
-        """Claim, renew, let go; kept by the service's supervisor."""
+    async def keep(self, number: int) -> None:
+        """Claim a shard and renew it; each by itself, under the service's supervisor: one
+        whose nodes take long to be read delays no other's renewal."""
         while True:
-            for number in range(self._pacing.shards):
-                await self._claim(number)
-            self._let_go()
-            self._measure()
-            await asyncio.sleep(self._pacing.term_ttl_s / _RENEWALS_PER_TERM)
+            await self._claim(number)
+            await asyncio.sleep(self.renew_every_s)
+
+    async def tidy(self) -> None:
+        """What is due as often as a renewal."""
+        self._let_go()
+        self._measure()
+
+    @property
+    def renew_every_s(self) -> float:
+        return self._pacing.term_ttl_s / _RENEWALS_PER_TERM
 
     async def stop(self) -> None:
         """Stop the workers, then give the shards up: another replica takes over at once."""
@@ -140,6 +147,7 @@ class Reconciler:
 
     def _measure(self) -> None:
         images = [worker.book.image for worker in self.workers()]
+        STRANGERS.set(sum(len(image.node.strangers) for image in images))
         for hold in Hold:
             count = sum(len(image.held(hold)) for image in images)
             ENI_MANAGER_ADDRESSES.labels(hold).set(count)

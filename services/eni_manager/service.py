@@ -11,6 +11,7 @@ from services.eni_manager.domain.placement import Capacity
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.domain.reclaims import Reclaim
 from services.eni_manager.domain.records import Demand, EniRecord, NodeImage, NodeRecord
+from services.eni_manager.holding import Holding
 from services.eni_manager.mover import Mover
 from services.eni_manager.node_worker import NodeWorker
 from services.eni_manager.reclaimer import Reclaimer
@@ -49,6 +50,7 @@ class EniManager:
         mover: Mover,
         reclaimer: Reclaimer,
         whole: WholeMoves,
+        holding: Holding,
         store: EniStore,
         cloud: CloudApi,
         *,
@@ -58,6 +60,7 @@ class EniManager:
         self._mover = mover
         self._reclaimer = reclaimer
         self._whole = whole
+        self._holding = holding
         self._store = store
         self._cloud = cloud
         self._first_look_wait_s = first_look_wait_s
@@ -115,16 +118,21 @@ class EniManager:
         return arrived
 
     async def park(self, parking: Parking) -> None:
-        """Take an ENI off its node, and keep it. Busy when another replica has the node."""
+        """Take an ENI, or one of its addresses, off its node, and keep it. Busy when another
+        replica has the node."""
         worker = self._reconciler.worker(parking.node)
-        if worker is None:
+        if await self._holding.is_shared(parking.identity):
+            await self._holding.hold(worker, parking)
+        elif worker is None:
             await self._whole.park_left(parking)
         else:
             await self._whole.park(worker, parking)
 
     async def reclaim(self, reclaim: Reclaim) -> None:
         """Take an expired lease's address. Busy when another replica has the node."""
-        if reclaim.node is None:
+        if reclaim.node is None and await self._holding.is_shared(reclaim.identity):
+            await self._holding.reclaim(reclaim)
+        elif reclaim.node is None:
             await self._whole.reclaim(reclaim)
         elif worker := self._reconciler.worker(reclaim.node):
             await self._reclaimer.reclaim(worker, reclaim)

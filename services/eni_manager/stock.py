@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -59,9 +59,12 @@ class Stock:
             and each.address not in self._kept_back
         )
 
-    async def offer(self, *, without: EniId | None = None) -> list[EniRecord]:
+    async def offer(
+        self, *, without: EniId | None = None, lost: Collection[IPv4Address] = ()
+    ) -> list[EniRecord]:
         """Offer everything the agent has not taken; the ENI of each address it took. An ENI
-        that is about to be removed is named no more. Raises Unavailable."""
+        that is about to be removed is named no more; what was lost is named. Raises
+        Unavailable."""
         image = self._book.image
         offered = await self._not_taken_yet(
             [each for each in image.held(Hold.ASSIGNING) if each.address not in self._kept_back]
@@ -71,6 +74,7 @@ class Stock:
             self._book.next_order(),
             [it for it in image.enis.values() if it.eni not in image.leaving() | {without}],
             offered,
+            lost,
         )
         self._in_doubt -= {each.address for each in offered}
         taken = [each for each in offered if each.address in answer.accepted]

@@ -14,11 +14,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Final
 
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.orphans import Found, Known, SweepMode, judge
-from services.eni_manager.domain.ports import EniStore
-from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_NODE
+from services.eni_manager.domain.ports import EniStore, UnclaimedBook
+from services.eni_manager.domain.records import Unclaimed, UnclaimedEni
+from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_NODE, unclaimed
+from services.eni_manager.kept_sweep import KeptSweep
 from services.eni_manager.tools import Tools
 from shared.cloud.errors import CloudNotFound
 from shared.cloud.port import ADDRESSES_PER_CALL_MAX
@@ -28,6 +31,9 @@ from shared.ids import EniId, InstanceId, NodeName
 from shared.telemetry.metrics import ORPHANS
 
 log = logging.getLogger(__name__)
+
+
+_TOLD: Final = {Found.STRAY: Unclaimed.STRAY, Found.ORPHAN: Unclaimed.ORPHAN}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +50,15 @@ class Sweeper:
         store: EniStore,
         tools: Tools,
         policy: SweepPolicy,
+        book: UnclaimedBook,
         right: Callable[[], Callable[[], None] | None],
     ) -> None:
         self._store = store
         self._tools = tools
         self._policy = policy
+        self._book = book
         self._right = right
+        self._kept = KeptSweep(tools)
         self._first_seen_s: dict[EniId, float] = {}
 
     async def round(self) -> None:
@@ -57,9 +66,16 @@ class Sweeper:
         is_off = self._policy.mode is SweepMode.OFF or not self._tools.capacities.gives_back
         if is_off or check is None:
             self._first_seen_s.clear()
+            if check is not None and await self._book.read():
+                await self._book.write(())  # nobody looks any more
             return
         with urgent(Urgency.CLEAN_UP):
             await self._sweep(check)
+            await self._kept.sweep(
+                check,
+                grace_s=self._grace_s(),
+                is_dry_run=self._policy.mode is SweepMode.DRY_RUN,
+            )
 
     async def _sweep(self, check: Callable[[], None]) -> None:
         # The cloud first, the books after it: an ENI is in a book, or its intent is, before
@@ -74,8 +90,9 @@ class Sweeper:
         is_disabled = self._tools.record.is_disabled
         taken = {Found.ORPHAN, Found.STRAY} if is_disabled else {Found.ORPHAN}
         orphans = [each for each, found in judged.values() if found in taken]
-        for each in orphans:
-            self._tell_new(each)
+        await self._tell(
+            [unclaimed(each, _TOLD[found]) for each, found in judged.values() if found in _TOLD]
+        )
         for each, found in judged.values():
             if found is Found.STRAY and not is_disabled:
                 log.warning(
@@ -118,7 +135,7 @@ class Sweeper:
     def _due(self, orphans: Sequence[Eni]) -> list[Eni]:
         """Those that were seen before, long enough ago."""
         now_s = self._tools.clock.monotonic_s()
-        grace_s = 0.0 if self._tools.record.is_disabled else self._policy.grace_s
+        grace_s = self._grace_s()
         seen = {it.eni: self._first_seen_s.get(it.eni) for it in orphans}
         self._first_seen_s = {
             eni: now_s if first_s is None else first_s for eni, first_s in seen.items()
@@ -128,6 +145,9 @@ class Sweeper:
             for each in orphans
             if (first_s := seen[each.eni]) is not None and now_s - first_s >= grace_s
         ]
+
+    def _grace_s(self) -> float:
+        return 0.0 if self._tools.record.is_disabled else self._policy.grace_s
 
     async def _delete(self, check: Callable[[], None], eni: Eni) -> None:
         with suppress(CloudNotFound):
@@ -165,9 +185,20 @@ class Sweeper:
         with suppress(CloudNotFound):
             await self._tools.call(check, lambda: self._tools.cloud.unassign(eni, batch))
 
-    def _tell_new(self, eni: Eni) -> None:
-        if eni.eni not in self._first_seen_s:
-            log.warning("ENI of ours is in no book", extra={"eni": eni.eni})
+    async def _tell(self, found: Sequence[UnclaimedEni]) -> None:
+        """Each once, whichever replica leads."""
+        before = await self._book.read()
+        known = {(each.eni, each.found) for each in before}
+        for each in found:
+            if (each.eni, each.found) in known:
+                continue
+            log.warning("ENI of ours is in no book", extra={"eni": each.eni, "what": each.what})
+            node = NodeName(each.node or "unknown")
+            self._tools.events.eni(
+                f"{each.found}_found", each.eni, node, each.subnet, each.what
+            )
+        if list(before) != list(found):
+            await self._book.write(found)
 
     def _tell_plan(self, eni: Eni, *, is_held: bool, idle: int) -> None:
         log.warning(

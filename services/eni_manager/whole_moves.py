@@ -112,13 +112,10 @@ class WholeMoves:
 
     async def reclaim(self, reclaim: Reclaim) -> None:
         """The lease of an ENI that is on no node has expired: the ENI is deleted. Its id is
-        never used again, so a late call does no harm. An ENI that leases share stays: once no
-        lease names the address, it is the sweeper's, or that node's which the ENI came to."""
-        lease = check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
-        if not lease.is_exclusive:
-            return
+        never used again, so a late call does no harm."""
         assert reclaim.eni is not None, "a parked lease names its ENI"
         eni = reclaim.eni
+        check_expired(reclaim, await self._tools.leases.find(reclaim.identity))
         found = await self._look(eni)
         if found is None:
             return

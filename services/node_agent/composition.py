@@ -161,7 +161,14 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
     return Agent(
         service=service,
         orders=orders,
-        mending=Mending(node=me.node, repairer=repairer, outbox=outbox, signals=signals),
+        mending=Mending(
+            node=me.node,
+            repairer=repairer,
+            outbox=outbox,
+            ledger=ledger,
+            clock=clock,
+            signals=signals,
+        ),
         ledger=ledger,
         links=links,
         repairer=repairer,

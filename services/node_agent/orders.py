@@ -7,6 +7,7 @@ cannot undo what its successor did.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -79,6 +80,7 @@ class Orders:
         self._links.refresh()
         self._links.give_marks()
         self._evict_from_lost_enis()
+        self._strike_lost(order.lost)
         self._signals.give_all()
         return OfferAccepted(accepted=accepted, refused=tuple(refused))
 
@@ -159,6 +161,12 @@ class Orders:
                 log.warning("holder evicted", extra={"attachment": str(attachment.key)})
             if holding.state is not AddressState.BOUND_FIXED:
                 self._ledger.evict(holding.address)
+
+    def _strike_lost(self, lost: Iterable[IPv4Address]) -> None:
+        """Somebody took addresses off their ENI at the cloud."""
+        for address in lost:
+            if self._ledger.strike_lost(address):
+                log.warning("free address struck off", extra={"address": str(address)})
 
     def _wires(self) -> dict[IPv4Address, bool]:
         """Of each attachment's address: whether the kernel has its wire, up and whole."""

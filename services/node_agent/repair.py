@@ -16,9 +16,9 @@ from shared.errors import BerthError
 from shared.runtime.pulse import Pulse
 from shared.telemetry.metrics import REPAIRS_TOTAL
 
-from .domain.attachments import HOST_PREFIX, Phase
+from .domain.attachments import HOST_PREFIX, Attachment, Phase
 from .domain.diff import compare
-from .domain.ports import Kernel
+from .domain.ports import Kernel, Observed
 from .domain.wiring import MAC_PREFIX, PodWire
 from .ledger import Ledger
 from .links import NodeLinks
@@ -64,6 +64,9 @@ class Repairer:
     def repair(self) -> int:
         """One comparison; returns how many things were not as wanted."""
         observed = self._kernel.observe()
+        rewired = self._each("pod", self._cut_off(observed), self._rewire)
+        if rewired:
+            observed = self._kernel.observe()
         has_left_table = self._links.avoid_taken(observed)
         steady, unsteady = self._split({link.name for link in observed.links})
         node = self._links.node_wire()
@@ -88,7 +91,7 @@ class Repairer:
         ]
         # A route needs its link up and its own address; a rule must not precede its table; and
         # what takes another's place is there before that goes.
-        count = (
+        count = rewired + (
             self._each("table", [None] * has_left_table, lambda _: None)
             + self._each("sysctl", settings, self._kernel.keep_setting)
             + self._each("mac", displaced, self._set_mac)
@@ -106,6 +109,22 @@ class Repairer:
         if count:
             self.repaired.give()
         return count
+
+    def _cut_off(self, observed: Observed) -> list[Attachment]:
+        """Pods whose link was deleted while their sandbox lives: both its ends are gone."""
+        present = {link.name for link in observed.links}
+        return [
+            attachment
+            for attachment in self._ledger.attachments
+            if attachment.host_ifname not in present
+            and attachment.phase is Phase.WIRED
+            and attachment.own_eni is None
+            and attachment.eni in self._links
+            and _is_there(attachment)
+        ]
+
+    def _rewire(self, attachment: Attachment) -> None:
+        self._kernel.rewire_pod(self._links.wire_of(attachment), attachment.netns_path)
 
     def _split(self, link_names: set[str]) -> tuple[list[PodWire], list[PodWire]]:
         steady: list[PodWire] = []
@@ -159,6 +178,14 @@ class Repairer:
 def is_pod_link(name: str) -> bool:
     """Whether a link of this name is the host's end of a pod's wire."""
     return _HOST_LINK.fullmatch(name) is not None
+
+
+def _is_there(attachment: Attachment) -> bool:
+    """Whether its path still names the namespace that it was wired into."""
+    try:
+        return os.stat(attachment.netns_path).st_ino == attachment.netns_inode
+    except OSError:
+        return False
 
 
 def _exists(netns_path: str) -> bool:

@@ -7,6 +7,7 @@ every DEL: kernel before book, so that an address rests only once nothing answer
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -289,6 +290,7 @@ class NodeAgent:
             mac=link.eni.mac if is_whole else mac,
             mtu=link.mtu,
             netns_path=request.netns_path,
+            netns_inode=os.fstat(request.netns_fd).st_ino,
             phase=Phase.WIRING,
             since=self._clock.now(),
             own_eni=self._links.own_eni(link, request.key.ifname, mac) if is_whole else None,
@@ -316,7 +318,10 @@ class NodeAgent:
         if held.phase is not Phase.WIRED or self._wrong(held, request.netns_fd):
             self._links.unwire(held)
             self._make(held, request.netns_fd)
-            held = self._ledger.wired(replace(held, netns_path=request.netns_path))
+            inode = os.fstat(request.netns_fd).st_ino
+            held = self._ledger.wired(
+                replace(held, netns_path=request.netns_path, netns_inode=inode)
+            )
         return _answer(held)
 
     def _take_down(self, attachment: Attachment) -> None:

@@ -25,7 +25,13 @@ from shared.messages.cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from shared.messages.clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
+from shared.messages.clusters import (
+    NODE_INSTANCE,
+    NODE_LIST,
+    NODE_LOOK,
+    SUBNET_LIST,
+    UNCLAIMED_LIST,
+)
 from shared.messages.departures import NODE_GONE, NODE_LEAVE
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import (
@@ -95,7 +101,8 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_INSTANCE.name: frozenset({Role.ALLOCATOR}),
     NODE_LIST.name: _READERS,
     NODE_LOOK.name: _OPERATOR,
-    NODE_GONE.name: _OPERATOR,
+    UNCLAIMED_LIST.name: _OPERATOR,
+    NODE_GONE.name: frozenset({Role.ENI_MANAGER, Role.OPERATOR}),
     NODE_LEAVE.name: frozenset({Role.ALLOCATOR}),
     VACANCIES.name: frozenset({Role.ALLOCATOR}),
     SUBNET_LIST.name: _READERS | {Role.ALLOCATOR},

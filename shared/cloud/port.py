@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 
-from .words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddress
+from .words import Eni, EniQuota, Instance, NewEni, ReservedAddress, Subnet, UsedAddress
 
 ENIS_PER_DESCRIBE_MAX: Final = 100
 INSTANCES_PER_DESCRIBE_MAX: Final = 100
@@ -81,6 +81,30 @@ class CloudApi(Protocol):
 
     async def migrate(self, source: EniId, destination: EniId, address: IPv4Address) -> None:
         """Within one subnet. Raises CloudNotFound when the source does not have it."""
+        ...
+
+    async def reserve(
+        self,
+        vpc: VpcId,
+        subnet: SubnetId,
+        address: IPv4Address,
+        *,
+        tags: Mapping[str, str],
+        token: str,
+    ) -> None:
+        """Keep the address for this account, also while one of its ENIs has it. Raises
+        CloudTaken when it is kept already, or somebody else's, or when the cloud keeps none
+        that is in use."""
+        ...
+
+    async def find_reserved(
+        self, tags: Mapping[str, str], address: IPv4Address | None = None
+    ) -> list[ReservedAddress]:
+        """What is kept under all these tags: that address, or all."""
+        ...
+
+    async def release_reserved(self, reserved: ReservedAddress) -> None:
+        """Keep it no more. Raises CloudTaken while an ENI has the address."""
         ...
 
     async def associate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:

@@ -137,6 +137,16 @@ class NewEni:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReservedAddress:
+    """An address that the cloud keeps for this account, on an ENI or on none."""
+
+    reservation: str
+    vpc: VpcId
+    address: IPv4Address
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsedAddress:
     """An address that somebody in the VPC has, and what kind of thing has it."""
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from shared.clusters import SubnetState
 
-from .base import Endpoint, Message, Name, Request, ServiceName
+from .base import BATCH_MAX, Endpoint, Message, Name, Request, ServiceName
 from .cluster_life import USES_SHOWN_MAX, ForeignUse
 
 NODES_MAX: Final = 64  # of one page: a node may hold several hundred addresses
@@ -138,6 +138,41 @@ NODE_LOOK: Final = Endpoint(
     request=NodeLookRequest,
     outcome=NodeLooked,
     idempotency_key="none: it looks again",
+    on_timeout="ask again",
+    timeout_s=5.0,
+)
+
+
+class UnclaimedListRequest(Request):
+    """ENIs at the cloud that no book has, as of the last looks."""
+
+    type: Literal["berth.v1.unclaimed_list_request"] = "berth.v1.unclaimed_list_request"
+
+
+class UnclaimedView(Message):
+    """One of them: why it is in no book, and where it is."""
+
+    eni: Name
+    found: Name  # stranger, stray or orphan
+    subnet: Name
+    primary_address: IPv4Address
+    instance: Name | None
+    node: Name | None
+    tags: Annotated[tuple[str, ...], Field(max_length=BATCH_MAX)]
+
+
+class UnclaimedListed(Message):
+    type: Literal["berth.v1.unclaimed_listed"] = "berth.v1.unclaimed_listed"
+    enis: Annotated[tuple[UnclaimedView, ...], Field(max_length=BATCH_MAX)]
+    count: Annotated[int, Field(ge=0)]  # of all, shown or not
+
+
+UNCLAIMED_LIST: Final = Endpoint(
+    name="cluster.unclaimed",
+    server=ServiceName.ENI_MANAGER,
+    request=UnclaimedListRequest,
+    outcome=UnclaimedListed,
+    idempotency_key="none: it reads",
     on_timeout="ask again",
     timeout_s=5.0,
 )

@@ -31,7 +31,8 @@ class LeaseEvent(Message):
 
 
 class EniEvent(Message):
-    """``event.eni.created | attached | detached | deleted``."""
+    """``event.eni.created | attached | detached | deleted | stranger_found | stray_found |
+    orphan_found``."""
 
     type: Literal["berth.v1.eni_event"] = "berth.v1.eni_event"
     verb: str
@@ -39,6 +40,7 @@ class EniEvent(Message):
     node: str
     subnet: str
     at: AwareDatetime
+    detail: str | None = None  # of one that is in no book: its address, instance and tags
 
 
 class AddressEvent(Message):

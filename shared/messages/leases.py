@@ -187,6 +187,8 @@ class LeaseView(Message):
     expires_at: AwareDatetime | None = None
     ends_with: LeasePolicy | None = None  # of a fixed lease: what ends it once its pod went
     workload: str | None = None  # what made its last pod
+    attachment: AttachmentFields | None = None  # of its last bind
+    bound_generation: int | None = None  # of that bind, which its release names
 
 
 class LeaseGetRequest(Request):
@@ -250,12 +252,16 @@ class LeasePolicySet(Message):
 
 
 class RoomRequest(Request):
-    """Pods wait on a node, and its subnets are full: retained leases may have to make way."""
+    """Pods wait on a node, and its subnets, or the node itself, are full: retained leases may
+    have to make way."""
 
     type: Literal["berth.v1.room_request"] = "berth.v1.room_request"
     node: Name
     subnets: Annotated[tuple[Name, ...], Field(min_length=1, max_length=BATCH_MAX)]
-    count: Annotated[int, Field(ge=1, le=BATCH_MAX)]  # leases that may end
+    count: Annotated[int, Field(ge=1, le=BATCH_MAX)]  # leases that may end, or make way
+    # The node, and not its subnets: then none ends, and those that rest on the node itself are
+    # held elsewhere, whatever its subnets allow.
+    is_node_full: bool = False
 
 
 class RoomMade(Message):
@@ -263,6 +269,7 @@ class RoomMade(Message):
 
     type: Literal["berth.v1.room_made"] = "berth.v1.room_made"
     ended: tuple[IPv4Address, ...]
+    leaving: tuple[IPv4Address, ...] = ()  # soon: their leases move to nowhere
 
 
 LEASE_ACQUIRE: Final = Endpoint(

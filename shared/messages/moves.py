@@ -36,7 +36,7 @@ class Moved(Message):
 
 
 class ParkRequest(Request):
-    """The pod of a lease of a whole ENI went: take the ENI off its node, and keep it."""
+    """Its pod went: take the address, or the ENI that is wholly its, off the node; keep it."""
 
     type: Literal["berth.v1.park_request"] = "berth.v1.park_request"
     identity: IdentityFields
@@ -47,7 +47,7 @@ class ParkRequest(Request):
 
 
 class Parked(Message):
-    """The cloud says so: the ENI is attached to no instance."""
+    """The cloud says so: no node has it, and nobody else can."""
 
     type: Literal["berth.v1.parked"] = "berth.v1.parked"
     address: IPv4Address

@@ -122,6 +122,8 @@ class StockOffer(Order):
     type: Literal["berth.v1.stock_offer"] = "berth.v1.stock_offer"
     enis: Annotated[list[EniFields], Field(max_length=BATCH_MAX)]  # every ENI of the node
     addresses: Annotated[list[OfferedAddress], Field(max_length=BATCH_MAX)]
+    # The cloud has these on no ENI of the node any more: no pod is to be given one.
+    lost: Annotated[tuple[IPv4Address, ...], Field(max_length=BATCH_MAX)] = ()
 
 
 class OfferAccepted(Message):
@@ -193,11 +195,29 @@ class Inventory(Message):
     waiting: tuple[WaitingPod, ...] = ()
 
 
+class UnusedLease(Message):
+    """A bind that the store knows and its node does not."""
+
+    identity: IdentityFields
+    attachment: AttachmentFields
+    pod_uid: Annotated[str, Field(min_length=1, max_length=64)]
+    address: IPv4Address
+    eni: Name
+    generation: Annotated[int, Field(ge=1)]
+
+
 class MendRequest(Request):
-    """Compare kernel and book now, put the kernel right, and tell the allocator everything."""
+    """Compare kernel and book now, put the kernel right, and tell the allocator everything.
+
+    What others were seen to know better is judged by the agent's own book: of `lost` only what
+    is idle is struck off, of `unused` only what no pod here has is released.
+    """
 
     type: Literal["berth.v1.mend_request"] = "berth.v1.mend_request"
     node: Name
+    # Addresses that the cloud does not have on that ENI.
+    lost: Annotated[tuple[OfferedAddress, ...], Field(max_length=BATCH_MAX)] = ()
+    unused: Annotated[tuple[UnusedLease, ...], Field(max_length=BATCH_MAX)] = ()
 
 
 class Mended(Message):
@@ -205,6 +225,8 @@ class Mended(Message):
 
     type: Literal["berth.v1.mended"] = "berth.v1.mended"
     repaired: Annotated[int, Field(ge=0)]  # links, routes, rules and settings put right
+    struck: Annotated[int, Field(ge=0)] = 0  # addresses that are no more in its book
+    released: Annotated[int, Field(ge=0)] = 0  # binds whose release is on its way
 
 
 NODE_REGISTER: Final = Endpoint(

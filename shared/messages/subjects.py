@@ -25,7 +25,7 @@ from .cluster_life import (
     SUBNET_REMOVE,
     SUBNET_SET,
 )
-from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST
+from .clusters import NODE_INSTANCE, NODE_LIST, NODE_LOOK, SUBNET_LIST, UNCLAIMED_LIST
 from .departures import NODE_GONE, NODE_LEAVE
 from .leases import (
     LEASE_ACQUIRE,
@@ -71,6 +71,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     NODE_INSTANCE,
     NODE_LIST,
     NODE_LOOK,
+    UNCLAIMED_LIST,
     NODE_GONE,
     NODE_LEAVE,
     VACANCIES,

@@ -19,6 +19,7 @@ from services.node_agent.cni.binary import PLUGIN_NAME, plugin_path
 from tests.bench.plugins import Plugin
 
 COOLING_S: Final = 130.0
+AGENT: Final = "services.node_agent.main"  # the module that is its process
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,12 +52,18 @@ class Node:
 
 
 @contextmanager
-def node(addresses: int, *, cooling_s: float = COOLING_S) -> Iterator[Node]:
+def node(addresses: int, *, cooling_s: float = COOLING_S, agent: str = AGENT) -> Iterator[Node]:
     """In a process of its own, with namespaces of its own; nothing of it is left."""
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the book belongs on tmpfs
     folder = Path(tempfile.mkdtemp(prefix="berth-bench-", dir=base))
     process = subprocess.Popen(
-        [*python_module("tests.bench.node"), str(folder), str(addresses), str(cooling_s)],
+        [
+            *python_module("tests.bench.node"),
+            str(folder),
+            str(addresses),
+            str(cooling_s),
+            agent,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=base_environment(),

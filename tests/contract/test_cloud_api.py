@@ -430,3 +430,56 @@ async def test_security_groups_are_added_and_removed_by_name(cloud: CloudApi) ->
 
     assert set(both.security_groups) == {one, two}
     assert left.security_groups == (two,)
+
+
+TAGS = {"berth-cluster": "tests"}
+
+
+async def test_an_address_is_kept_while_an_eni_has_it_and_after_that(cloud: CloudApi) -> None:
+    eni = await attached(cloud, count=1)
+    [address] = [each.address for each in eni.secondary]
+
+    await cloud.reserve(VPC, SUBNET, address, tags=TAGS, token="keep")
+    await cloud.reserve(VPC, SUBNET, address, tags=TAGS, token="keep")
+    [used] = await cloud.find_reserved(TAGS, address)
+    with pytest.raises(CloudTaken):
+        await cloud.release_reserved(used)
+    await cloud.unassign(eni.eni, [address])
+    await settled(cloud, eni.eni, lambda it: it.phase_of(address) is None)
+    [idle] = await cloud.find_reserved(TAGS)
+
+    assert (used.address, used.is_used, idle.is_used) == (address, True, False)
+    assert idle.reservation == used.reservation
+    with pytest.raises(CloudTaken):
+        await cloud.reserve(VPC, SUBNET, address, tags=TAGS, token="again")
+    await cloud.assign_address(eni.eni, address, token="back")
+    back = await settled(cloud, eni.eni, lambda it: it.phase_of(address) is not None)
+    assert back.phase_of(address) is AddressPhase.AVAILABLE
+
+
+async def test_what_is_kept_no_more_is_free(cloud: CloudApi) -> None:
+    eni = await attached(cloud, count=1)
+    [address] = [each.address for each in eni.secondary]
+    await cloud.reserve(VPC, SUBNET, address, tags=TAGS, token="keep")
+    await cloud.unassign(eni.eni, [address])
+    await settled(cloud, eni.eni, lambda it: it.phase_of(address) is None)
+    [kept] = await cloud.find_reserved(TAGS)
+    [before] = await cloud.describe_subnets([SUBNET])
+
+    await cloud.release_reserved(kept)
+
+    [after] = await cloud.describe_subnets([SUBNET])
+    assert await cloud.find_reserved(TAGS) == []
+    assert after.free == before.free + 1
+    with pytest.raises(CloudNotFound):
+        await cloud.release_reserved(kept)
+
+
+async def test_what_is_kept_under_other_tags_is_not_ours(cloud: CloudApi) -> None:
+    [subnet] = await cloud.describe_subnets([SUBNET])
+    address = subnet.cidr.network_address + 77
+    await cloud.reserve(VPC, SUBNET, address, tags={"berth-cluster": "other"}, token="keep")
+
+    assert await cloud.find_reserved(TAGS) == []
+    with pytest.raises(CloudTaken):
+        await cloud.reserve(VPC, SUBNET, STRANGERS, tags=TAGS, token="theirs")

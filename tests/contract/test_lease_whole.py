@@ -194,3 +194,36 @@ async def test_a_parked_lease_ends_when_its_span_is_over(store: Store, one: Node
     assert step.status is ExpireStatus.EXPIRED
     assert step.lease is not None
     assert (step.lease.node, step.lease.eni) == (None, lease.eni)
+
+
+async def test_an_address_that_shares_its_eni_leaves_only_when_it_is_asked_to(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await gone(store, one, "web-0", "10.0.0.8", span=SPAN)
+
+    step = await store.park(WEB_0, lease.since)
+
+    assert step.status is ParkStatus.PARKING
+    assert step.lease is not None
+    assert await due(store, lease.since) == [WEB_0], "it is looked at until it is done"
+    ended = await store.parked(WEB_0, step.lease.generation)
+    assert ended.lease is not None
+    assert (ended.lease.state, ended.lease.since) == (AddressState.PARKED, lease.since)
+    asked = await store.acquire(two.claim("web-0", uid="uid-2", sandbox="s2"))
+    assert asked.status is AcquireStatus.MUST_MOVE
+
+
+async def test_what_could_not_leave_is_retained_where_it_was_since_when_it_was(
+    store: Store, one: NodeVoice
+) -> None:
+    lease = await gone(store, one, "web-0", "10.0.0.8", span=SPAN)
+    step = await store.park(WEB_0, lease.since)
+    assert step.lease is not None
+    assert lease.node is not None
+    assert lease.eni is not None
+
+    back = await store.arrive(WEB_0, step.lease.generation, lease.node, lease.eni)
+
+    assert back.lease is not None
+    assert (back.lease.state, back.lease.node) == (AddressState.RETAINED, lease.node)
+    assert (back.lease.eni, back.lease.since) == (lease.eni, lease.since)

@@ -6,12 +6,18 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from berth.demo.world import World
+from berth.operator import open_operator
+from berth.playground.playground import Playground, StartOptions, ignore
+from berth.playground.topology import default_topology
 from tests.support.berth_command import Berth
+from tests.support.played_node import PlayedNode
 
 
 @pytest.fixture
@@ -37,3 +43,34 @@ async def berth(run_dir: Path) -> AsyncIterator[Berth]:
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
                 await process.wait()
+
+
+@pytest.fixture
+async def playground(run_dir: Path) -> AsyncIterator[Playground]:
+    started = await Playground.start(
+        run_dir=run_dir,
+        topology=default_topology(),
+        options=StartOptions(cooling_s=1.0),
+        report=ignore,
+    )
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+@pytest.fixture
+async def played(playground: Playground) -> AsyncIterator[PlayedNode]:
+    node = await PlayedNode.boot(playground, "node-1")
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+@pytest.fixture
+async def world(playground: Playground) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(open_operator(playground.state))
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield World(state=playground.state, bus=bus, http=http)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -43,14 +42,6 @@ async def secondary_enis(world: EniWorld) -> int:
     return int(found.TotalCount)  # type: ignore[attr-defined]
 
 
-async def slow(world: EniWorld, action: str, milliseconds: int) -> None:
-    await world.cloud.admin(
-        "POST",
-        "latency",
-        {"effects": {"actions": {action: {"median_ms": milliseconds}}}},
-    )
-
-
 async def wait_for_call(world: EniWorld, eni_count: int) -> None:
     async def is_made() -> bool:
         return await secondary_enis(world) == eni_count
@@ -63,7 +54,7 @@ async def test_a_join_that_was_killed_is_finished_with_the_same_eni(
     world: EniWorld, action: str
 ) -> None:
     agent = await world.agent("node-1", "ins-one")
-    await slow(world, action, 1500)
+    await world.slow(action, 1500)
     first = await world.process()
     wanting = asyncio.create_task(agent.want_until(idle=3, timeout_s=30), name="want")
     await wait_for_call(world, 1)
@@ -84,7 +75,7 @@ async def test_an_assignment_that_was_killed_is_taken_up_and_not_repeated(
     agent = await world.agent("node-1", "ins-one")
     first = await world.process()
     await agent.want_until(idle=3, timeout_s=20)
-    await slow(world, "AssignPrivateIpAddresses", 1500)
+    await world.slow("AssignPrivateIpAddresses", 1500)
     agent.bind(2)
     await agent.want()
 
@@ -106,10 +97,10 @@ async def test_a_move_that_was_killed_is_finished_by_the_next_manager(world: Eni
     address = sorted(one.idle)[0]
     del one.owned[address]
     await world.lease_moves(WEB_0, address, subnet="subnet-a", to_node="node-2", generation=7)
-    await slow(world, "MigratePrivateIpAddress", 1500)
+    await world.slow("MigratePrivateIpAddress", 1500)
     asked = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
     moving = asyncio.create_task(world.move(WEB_0, address, **asked), name="move")
-    await eventually(lambda: is_migrating(world, address))
+    await eventually(lambda: world.is_migrating(address))
 
     first.kill()
     moving.cancel()
@@ -119,18 +110,6 @@ async def test_a_move_that_was_killed_is_finished_by_the_next_manager(world: Eni
 
     assert str(address) in await world.cloud.addresses(moved.eni.eni)
     assert str(address) not in await cloud_addresses(world, one)
-
-
-async def is_migrating(world: EniWorld, address: IPv4Address) -> bool:
-    found = await world.cloud.call(
-        "DescribeNetworkInterfaces",
-        Filters=[{"Name": "address-ip", "Values": [str(address)]}],
-    )
-    return any(
-        each.PrivateIpAddress == str(address) and each.State == "MIGRATING"
-        for eni in found.NetworkInterfaceSet  # type: ignore[attr-defined]
-        for each in eni.PrivateIpAddressSet
-    )
 
 
 async def test_nodes_of_a_killed_replica_are_taken_over_and_orders_go_on_rising(

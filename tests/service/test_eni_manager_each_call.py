@@ -7,13 +7,17 @@ one has finished, so that the call of the lost term arrives late.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from shared.addresses import AddressState
+from shared.errors import TryLater
 from shared.ids import Identity
+from shared.messages.base import IdentityFields
+from shared.messages.moves import ADDRESS_PARK, ParkRequest
 from tests.support.call_stories import WAIT_S, Cast, Story, play_story
 from tests.support.cloud_gate import Stop, cloud_gate
 from tests.support.eni_books import cloud_enis, disagreements
@@ -23,7 +27,7 @@ from tests.support.servers import NatsServer, RedisServer
 CREATE, ATTACH = "CreateNetworkInterface", "AttachNetworkInterface"
 ASSIGN, UNASSIGN = "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"
 DETACH, DELETE = "DetachNetworkInterface", "DeleteNetworkInterface"
-MIGRATE = "MigratePrivateIpAddress"
+MIGRATE, RESERVE = "MigratePrivateIpAddress", "CreateReserveIpAddresses"
 
 WEB_0 = Identity("default", "web-0", "berth")
 MOVE = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
@@ -132,6 +136,52 @@ async def is_held_before(cast: Cast) -> None:
     await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
 
 
+async def is_to_make_way(cast: Cast) -> None:
+    """Its step to nowhere is written; node-2 has an ENI with an idle address."""
+    await has_a_retained_lease(cast)
+    two = cast.agents[1]
+    two.waiting = 1
+    await two.want_until(idle=1, timeout_s=WAIT_S)
+    two.waiting = 0
+    assert cast.fixed is not None
+    await cast.world.lease_moves(WEB_0, cast.fixed, **(MOVE | {"to_node": "", "generation": 6}))
+
+
+async def makes_way(cast: Cast) -> None:
+    assert cast.fixed is not None
+    async with asyncio.timeout(WAIT_S):
+        while not await is_parked(cast, cast.fixed):
+            continue
+    assert cast.fixed not in await addresses_of(cast, "ins-one")
+    kept = await cast.world.cloud.call("DescribeReserveIpAddresses")
+    states = [(it.ReserveIpAddress, it.State) for it in kept.ReserveIpAddressSet]  # type: ignore[attr-defined]
+    assert states == [(str(cast.fixed), "UnBind")]
+
+
+async def is_parked(cast: Cast, address: IPv4Address) -> bool:
+    """As an allocator asks: the same question again after each unanswered one."""
+    request = ParkRequest(
+        deadline=datetime.now(UTC) + timedelta(seconds=3),
+        identity=IdentityFields.of(WEB_0),
+        address=address,
+        eni="eni-before",
+        node="node-1",
+        generation=6,
+    )
+    try:
+        await cast.world.bus.call(ADDRESS_PARK, request)
+    except TryLater:
+        return False
+    return True
+
+
+async def made_way_before(cast: Cast) -> None:
+    await is_to_make_way(cast)
+    await makes_way(cast)
+    assert cast.fixed is not None
+    await cast.world.lease_moves(WEB_0, cast.fixed, **MOVE)
+
+
 async def addresses_of(cast: Cast, instance: str) -> set[IPv4Address]:
     enis = (await cloud_enis(cast.world)).values()
     return {IPv4Address(it) for owner, every in enis if owner == instance for it in every}
@@ -187,6 +237,17 @@ STORIES = {
     ),
     "take a held one back": Story(
         before=is_held_before, act=moves, calls=(ATTACH,), nodes=2, settings=HOLDING
+    ),
+    "make way": Story(
+        before=is_to_make_way,
+        act=makes_way,
+        calls=(RESERVE, UNASSIGN),
+        nodes=2,
+        is_parked=True,
+        settings=HOLDING,
+    ),
+    "take back what made way": Story(
+        before=made_way_before, act=moves, calls=(ASSIGN,), nodes=2, settings=HOLDING
     ),
 }
 EACH_CALL = [(name, at) for name, story in STORIES.items() for at in range(len(story.calls))]

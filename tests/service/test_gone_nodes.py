@@ -27,11 +27,11 @@ from shared.messages.leases import (
     ReportRequest,
 )
 from tests.service.test_exclusive_enis import roomy
-from tests.service.test_reclaim import Pods, leases_of
 from tests.support.allocator_beside import allocator
 from tests.support.allocators import CLOCK, PATIENCE, identity
 from tests.support.eni_books import cloud_enis
 from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
+from tests.support.fixed_pods import FixedPods
 from tests.support.servers import NatsServer, RedisServer
 
 COOLING_S = 1.0
@@ -40,7 +40,7 @@ COOLING_S = 1.0
 class Scene:
     """Two nodes; web-0 runs on the first."""
 
-    def __init__(self, world: EniWorld, one: Pods, two: Pods) -> None:
+    def __init__(self, world: EniWorld, one: FixedPods, two: FixedPods) -> None:
         self.world, self.one, self.two = world, one, two
         self.address = IPv4Address("0.0.0.0")
         self.generation = 0
@@ -104,13 +104,14 @@ async def scene(
         )
         await stack.enter_async_context(world.manager())
         await stack.enter_async_context(allocator(world, reap_interval_s=0.05))
-        one = Pods(world, await world.agent("node-1", "ins-one"))
-        two = Pods(world, await world.agent("node-2", "ins-two"))
+        one = FixedPods(world, await world.agent("node-1", "ins-one"))
+        two = FixedPods(world, await world.agent("node-2", "ins-two"))
         for each in (one, two):
             await each.agent.want_until(idle=3)
             await each.register()
         scene = Scene(world, one, two)
-        scene.address, scene.generation = await one.start("web-0")
+        got = await one.start("web-0")
+        scene.address, scene.generation = got.address, got.generation
         yield scene
 
 
@@ -129,7 +130,7 @@ async def test_the_pods_of_a_node_that_is_gone_have_their_addresses_elsewhere(
     gone = await scene.said_gone()
 
     assert (gone.instance, gone.condition, gone.leases) == ("ins-one", condition, 1)
-    assert (await leases_of(scene.world))["web-0"].state is AddressState.PARKED
+    assert (await scene.world.leases())["web-0"].state is AddressState.PARKED
     assert await scene.placed() == [None], "held, on no instance"
     assert await scene.next_pod_on_two() == scene.address
     assert await scene.placed() == ["ins-two"]
@@ -143,10 +144,10 @@ async def test_a_node_without_a_slot_for_the_eni_that_holds_it_says_so(scene: Sc
         eni = await scene.world.cloud.attached("ins-two")
         assert eni
 
-    with pytest.raises(QuotaReached, match=r"no slot for another ENI \(of 3\)"):
+    with pytest.raises(QuotaReached, match=r"node-2 has .*no slot for another"):
         await scene.next_pod_on_two()
 
-    assert (await leases_of(scene.world))["web-0"].state is AddressState.PARKED
+    assert (await scene.world.leases())["web-0"].state is AddressState.PARKED
     assert await scene.placed() == [None], "held all the same"
 
 
@@ -186,7 +187,7 @@ async def test_the_word_is_refused_while_something_may_run_there(scene: Scene) -
     with pytest.raises(InvalidInput, match="reason: None is not allowed"):
         await scene.said_gone(force=True)
 
-    assert (await leases_of(scene.world))["web-0"].state is AddressState.BOUND_FIXED
+    assert (await scene.world.leases())["web-0"].state is AddressState.BOUND_FIXED
     assert await scene.placed() == ["ins-one"]
 
 
@@ -217,7 +218,7 @@ async def test_a_node_that_lives_after_all_is_served_as_any_other(scene: Scene) 
     scene.one.agent.enis.clear()
     await scene.one.agent.want_until(idle=3)
 
-    address, _ = await scene.one.start("web-7")
+    address = (await scene.one.start("web-7")).address
     assert address != scene.address
 
 
@@ -264,7 +265,7 @@ async def test_a_parked_lease_can_end_and_all_that_the_node_had_goes_back(
 ) -> None:
     await scene.ends("terminate")
     await scene.said_gone()
-    lease = (await leases_of(scene.world))["web-0"]
+    lease = (await scene.world.leases())["web-0"]
 
     await scene.world.bus.call(
         LEASE_FORGET,
@@ -281,4 +282,4 @@ async def test_a_parked_lease_can_end_and_all_that_the_node_had_goes_back(
         return owners == ["ins-two"]
 
     await eventually(is_only_two_left)
-    assert "web-0" not in await leases_of(scene.world)
+    assert "web-0" not in await scene.world.leases()

@@ -6,7 +6,6 @@ Allocator, eni_manager, bus, store and cloud are real; only the nodes' agents st
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -16,15 +15,14 @@ from pathlib import Path
 import pytest
 
 from shared.addresses import AddressState
-from shared.errors import BerthError, Stale
-from shared.ids import Identity, NodeName
+from shared.errors import Stale
 from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_RECLAIM, Reclaimed, ReclaimRequest
-from shared.store.keys import eni_node_key, lease_key
-from shared.store.lease_records import LeaseRecord
+from shared.store.keys import lease_key
 from tests.support.allocator_beside import allocator, allocator_process
-from tests.support.allocators import Agent, identity
+from tests.support.allocators import identity
 from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
+from tests.support.fixed_pods import FixedPods
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -39,36 +37,6 @@ PODS = 4
 WEB_0 = identity("web-0")
 
 
-class Pods:
-    """Pods of one node that come and go: its agent's stock, and what it asks allocators."""
-
-    def __init__(self, world: EniWorld, agent: StandInAgent) -> None:
-        self.world = world
-        self.agent = agent
-        self.voice = Agent(world.bus, agent.node)
-
-    async def register(self) -> None:
-        for _ in range(200):
-            try:
-                await self.voice.register()
-            except BerthError:  # until the allocator's epoch is open
-                continue
-            return
-        raise AssertionError("the allocator never opened an epoch")
-
-    async def start(self, pod: str) -> tuple[IPv4Address, int]:
-        address = sorted(self.agent.idle)[0]
-        got = await self.voice.acquire(pod, candidate=str(address))
-        assert got.address == address
-        del self.agent.owned[address]
-        return address, got.generation
-
-    async def start_and_end(self, pod: str) -> IPv4Address:
-        address, generation = await self.start(pod)
-        await self.voice.release(pod, generation)
-        return address
-
-
 @pytest.fixture
 async def world(
     nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
@@ -76,23 +44,6 @@ async def world(
     """Neither an allocator nor an eni_manager runs yet."""
     async with eni_world(nats_server, redis_server, tmp_path) as found:
         yield found
-
-
-async def leases_of(world: EniWorld) -> dict[str, LeaseRecord]:
-    found = await world.redis.hgetall(lease_key(CLUSTER, "fixed"))
-    return {
-        Identity.from_token(_text(token)).name: LeaseRecord.read(body)
-        for token, body in found.items()
-    }
-
-
-async def holds_of(world: EniWorld, node: str) -> dict[str, str]:
-    found = await world.redis.hgetall(eni_node_key(CLUSTER, "addresses", NodeName(node)))
-    return {_text(address): json.loads(body)["hold"] for address, body in found.items()}
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 async def cloud_addresses(world: EniWorld, agent: StandInAgent) -> set[str]:
@@ -147,7 +98,7 @@ async def test_what_an_expired_lease_leaves_is_its_nodes_stock_again(world: EniW
     agent = await world.agent("node-1", "ins-one")
     async with world.manager(), allocator(world, **REAPING):
         await agent.want_until(idle=3)
-        pods = Pods(world, agent)
+        pods = FixedPods(world, agent)
         await pods.register()
 
         address = await pods.start_and_end("web-0")
@@ -156,7 +107,7 @@ async def test_what_an_expired_lease_leaves_is_its_nodes_stock_again(world: EniW
             return address in agent.owned
 
         await eventually(is_stock)
-        assert await leases_of(world) == {}
+        assert await world.leases() == {}
         assert await cloud_addresses(world, agent) == {str(it) for it in agent.owned}
 
 
@@ -169,7 +120,7 @@ async def test_what_is_stock_above_the_maximum_then_is_unassigned(
         agent = await world.agent("node-1", "ins-one")
         async with world.manager(), allocator(world, **REAPING):
             await agent.want_until(idle=2)
-            pods = Pods(world, agent)
+            pods = FixedPods(world, agent)
             await pods.register()
             await pods.start("web-0")
             await agent.want_until(idle=2)
@@ -178,7 +129,7 @@ async def test_what_is_stock_above_the_maximum_then_is_unassigned(
 
             async def is_even() -> bool:
                 held = await cloud_addresses(world, agent)
-                leased = {str(each.address) for each in (await leases_of(world)).values()}
+                leased = {str(each.address) for each in (await world.leases()).values()}
                 stock = {str(it) for it in agent.owned}
                 return len(stock) == 2 and len(leased) == 1 and held == stock | leased
 
@@ -191,9 +142,9 @@ async def test_a_bound_lease_is_not_taken_back(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     async with world.manager(), allocator(world, **REAPING):
         await agent.want_until(idle=3)
-        pods = Pods(world, agent)
+        pods = FixedPods(world, agent)
         await pods.register()
-        held, _ = await pods.start("web-0")
+        held = (await pods.start("web-0")).address
 
         gone = await pods.start_and_end("web-1")
 
@@ -201,7 +152,7 @@ async def test_a_bound_lease_is_not_taken_back(world: EniWorld) -> None:
             return gone in agent.owned
 
         await eventually(is_stock)
-        assert {each.address for each in (await leases_of(world)).values()} == {held}
+        assert {each.address for each in (await world.leases()).values()} == {held}
 
 
 async def test_nobody_is_offered_what_a_lease_still_names(world: EniWorld) -> None:
@@ -234,7 +185,7 @@ async def test_what_was_taken_back_is_known_to_the_next_manager(world: EniWorld)
     async with world.manager():
         agent.incarnation += 1  # it looks at the cloud, the leases and the agent anew
         await want_at_least(agent, idle=3)
-        held = await holds_of(world, "node-1")
+        held = await world.holds("node-1")
         await forget(world, address)
 
         async def is_stock() -> bool:
@@ -262,7 +213,7 @@ async def test_only_the_leases_own_expired_step_gives_its_address_away(
         with pytest.raises(Stale, match=f"{state} at generation 7"):
             await reclaim(world, address, generation=generation)
 
-        assert (await holds_of(world, "node-1"))[str(address)] == "given"
+        assert (await world.holds("node-1"))[str(address)] == "given"
 
 
 async def test_a_late_question_for_a_forgotten_lease_is_stale(world: EniWorld) -> None:
@@ -273,7 +224,7 @@ async def test_a_late_question_for_a_forgotten_lease_is_stale(world: EniWorld) -
         with pytest.raises(Stale, match="handed over before"):
             await reclaim(world, sorted(agent.idle)[0], generation=7)
 
-        assert set((await holds_of(world, "node-1")).values()) == {"given"}
+        assert set((await world.holds("node-1")).values()) == {"given"}
 
 
 async def test_what_a_pod_still_uses_is_offered_once_the_pod_has_ended(
@@ -291,8 +242,7 @@ async def test_what_a_pod_still_uses_is_offered_once_the_pod_has_ended(
 
         async def is_refused() -> bool:
             return (
-                agent.offers > offers
-                and (await holds_of(world, "node-1"))[str(address)] == "given"
+                agent.offers > offers and (await world.holds("node-1"))[str(address)] == "given"
             )
 
         await eventually(is_refused)
@@ -312,15 +262,15 @@ async def at_once(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def is_expired(world: EniWorld) -> bool:
-    return any(each.state is AddressState.EXPIRED for each in (await leases_of(world)).values())
+    return any(each.state is AddressState.EXPIRED for each in (await world.leases()).values())
 
 
 async def is_reclaimed(world: EniWorld) -> bool:
-    return "reclaimed" in (await holds_of(world, "node-1")).values()
+    return "reclaimed" in (await world.holds("node-1")).values()
 
 
 async def is_forgotten(world: EniWorld) -> bool:
-    return len(await leases_of(world)) < PODS
+    return len(await world.leases()) < PODS
 
 
 @pytest.mark.parametrize("moment", [is_expired, is_reclaimed, is_forgotten])
@@ -343,7 +293,7 @@ async def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(
         first = await stack.enter_async_context(allocator_process(world, **reaping))
         await agent.want_until(idle=PODS + 1, timeout_s=20)
         everything = await cloud_addresses(world, agent)
-        pods = Pods(world, agent)
+        pods = FixedPods(world, agent)
         await pods.register()
         for number in range(PODS):
             await pods.start_and_end(f"web-{number}")
@@ -358,10 +308,10 @@ async def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(
 
         async def is_whole() -> bool:
             owned = {str(it) for it in agent.owned}
-            leased = {str(each.address) for each in (await leases_of(world)).values()}
+            leased = {str(each.address) for each in (await world.leases()).values()}
             assert not owned & leased, "an address is stock and a lease at once"
             return owned == everything and not leased
 
         await eventually(is_whole, timeout_s=30)
         assert await cloud_addresses(world, agent) == everything
-        assert set((await holds_of(world, "node-1")).values()) == {"given"}
+        assert set((await world.holds("node-1")).values()) == {"given"}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.test_reclaim import Pods, leases_of
 from tests.support.allocator_beside import allocator
 from tests.support.clusters import enabled_cluster, subnet
 from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.fixed_pods import FixedPods
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -46,7 +46,7 @@ async def full(world: EniWorld) -> tuple[StandInAgent, list[IPv4Address]]:
     """Every address of the subnet is a retained lease's, the first the longest."""
     agent = await world.agent("node-1", "ins-one")
     await agent.want_until(idle=ROOM)
-    pods = Pods(world, agent)
+    pods = FixedPods(world, agent)
     pods.voice.subnet = "subnet-small"
     await pods.register()
     return agent, [await pods.start_and_end(f"web-{number}") for number in range(ROOM)]
@@ -67,7 +67,7 @@ async def test_the_longest_retained_lease_makes_way_for_a_pod_that_waits(
 
         await eventually(is_given, timeout_s=30)
         assert set(agent.owned) == {addresses[0]}
-        assert set(await leases_of(world)) == {"web-1", "web-2", "web-3"}
+        assert set(await world.leases()) == {"web-1", "web-2", "web-3"}
 
 
 async def test_without_the_option_a_pod_waits_and_every_lease_stays(world: EniWorld) -> None:
@@ -81,5 +81,5 @@ async def test_without_the_option_a_pod_waits_and_every_lease_stays(world: EniWo
             return (await agent.want()).problem is not None
 
         await eventually(is_told)
-        assert set(await leases_of(world)) == {f"web-{number}" for number in range(ROOM)}
+        assert set(await world.leases()) == {f"web-{number}" for number in range(ROOM)}
         assert agent.owned == {}

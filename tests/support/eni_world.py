@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -25,11 +26,11 @@ from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.clusters import Cluster
 from shared.errors import Unavailable
-from shared.ids import ClusterName, Identity
+from shared.ids import ClusterName, Identity, NodeName
 from shared.messages.base import IdentityFields
 from shared.messages.moves import ADDRESS_MOVE, Moved, MoveRequest
 from shared.store.cluster_records import CLUSTER_NOUN, encode_cluster
-from shared.store.keys import lease_key
+from shared.store.keys import eni_node_key, lease_key
 from shared.store.lease_records import LeaseRecord
 from tests.support.clusters import enabled_cluster
 from tests.support.servers import NatsServer, RedisServer
@@ -118,7 +119,11 @@ class EniWorld:
 
     async def cluster_is(self, cluster: Cluster) -> None:
         """Write the cluster's record as the allocator copies it."""
-        await self.redis.set(lease_key(CLUSTER, CLUSTER_NOUN), encode_cluster(cluster))
+        await self.redis.set(self.cluster_key, encode_cluster(cluster))
+
+    @property
+    def cluster_key(self) -> str:
+        return lease_key(CLUSTER, CLUSTER_NOUN)
 
     async def move(
         self,
@@ -163,6 +168,37 @@ class EniWorld:
                         timeout_s=3.0,
                     )
 
+    async def slow(self, action: str, milliseconds: int) -> None:
+        """How long what a call begins takes at the cloud."""
+        effect = {"effects": {"actions": {action: {"median_ms": milliseconds}}}}
+        await self.cloud.admin("POST", "latency", effect)
+
+    async def is_migrating(self, address: IPv4Address) -> bool:
+        """Whether it is on its way from one ENI to another."""
+        found = await self.cloud.call(
+            "DescribeNetworkInterfaces",
+            Filters=[{"Name": "address-ip", "Values": [str(address)]}],
+        )
+        return any(
+            each.PrivateIpAddress == str(address) and each.State == "MIGRATING"
+            for eni in found.NetworkInterfaceSet  # type: ignore[attr-defined]
+            for each in eni.PrivateIpAddressSet
+        )
+
+    async def leases(self) -> dict[str, LeaseRecord]:
+        """By the names of their pods, as the store has them."""
+        found = await self.redis.hgetall(lease_key(CLUSTER, "fixed"))
+        return {
+            Identity.from_token(_decoded(token)).name: LeaseRecord.read(body)
+            for token, body in found.items()
+        }
+
+    async def holds(self, node: str) -> dict[str, str]:
+        """How each address of a node is held, by the eni_manager's book."""
+        key = eni_node_key(CLUSTER, "addresses", NodeName(node))
+        found = await self.redis.hgetall(key)
+        return {_decoded(address): json.loads(body)["hold"] for address, body in found.items()}
+
     @asynccontextmanager
     async def manager(self, **changed: object) -> AsyncIterator[None]:
         """One replica in this process, until the block ends; some settings are its own."""
@@ -206,6 +242,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.send_signal(signal.SIGKILL)
     await process.wait()
+
+
+def _decoded(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _text(value: object) -> str:

@@ -46,6 +46,9 @@ class MemoryKernel:
         self.routes |= set(wire.routes)
         self.give_marks({wire.pod.address: wire.mark} if wire.mark else {})
 
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        self.wire_pod(wire, 0)
+
     def unwire_pod(self, wire: PodWire) -> None:
         self.routes -= set(wire.routes)
 

@@ -50,6 +50,7 @@ class StandInAgent:
         self.owned: dict[IPv4Address, str] = {}
         self.bound: set[IPv4Address] = set()
         self.fixed: dict[IPv4Address, str] = {}  # of fixed leases bound here: refused as stock
+        self.pods: dict[IPv4Address, InventoryEntry] = {}  # the same, of pods it can tell of
         self.waiting = 0
         self.waiting_in: dict[tuple[str, ...], int] = {}  # pods that name subnets
         self.group: str | None = None
@@ -194,7 +195,11 @@ class StandInAgent:
         self._check(offer.term, offer.sequence)
         self.offers += 1
         self.enis = {each.eni: each for each in offer.enis}
-        accepted = [each for each in offer.addresses if each.address not in self.fixed]
+        for each in offer.lost:
+            if each not in self.bound:
+                self.owned.pop(each, None)
+        used = self.fixed.keys() | self.pods.keys()
+        accepted = [each for each in offer.addresses if each.address not in used]
         self.owned |= {each.address: each.eni for each in accepted}
         self.changed.set()
         if self.lost_answers > 0:
@@ -202,9 +207,7 @@ class StandInAgent:
             raise Unavailable("taken, and nobody hears it")
         return OfferAccepted(
             accepted=[each.address for each in accepted],
-            refused=tuple(
-                each.address for each in offer.addresses if each.address in self.fixed
-            ),
+            refused=tuple(each.address for each in offer.addresses if each.address in used),
         )
 
     async def _give_back(self, recall: StockRecall) -> StockRecalled:
@@ -249,7 +252,8 @@ class StandInAgent:
                     address=address, eni=eni, state=AddressState.BOUND_FIXED, since=now
                 )
                 for address, eni in self.fixed.items()
-            ],
+            ]
+            + list(self.pods.values()),
         )
 
     def _check(self, term: int, sequence: int) -> None:

@@ -3,7 +3,8 @@
 The journal decides: a change is a compare-and-set on the record's own subject, and is copied to
 the store only once it is journaled. So whoever reads the store reads what is durable. A store
 that was emptied or is behind gets the copy again, and a journal that was lost gets it back from
-the store: of the two, the higher revision counts.
+the store: of the two, the higher revision counts. Where both were lost at once, a replica that
+still knows the record writes it down again.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class DurableClusterBooks:
         self._key = lease_key(cluster, CLUSTER_NOUN)
         self._scripts = ScriptPipeline(store)
 
-    async def settle(self) -> Cluster | None:
+    async def settle(self, known: Cluster | None) -> Cluster | None:
         sequence, journaled = await self._journaled()
         copied = await self._copied()
+        if journaled is None and copied is None:
+            copied = known
         if copied is not None and (journaled is None or journaled.revision < copied.revision):
             if not await self._journal(copied, after=sequence):
-                return await self.settle()  # another replica was first
+                return await self.settle(known)  # another replica was first
             return copied
         if journaled is not None and (copied is None or copied.revision < journaled.revision):
             await self._copy(journaled)

@@ -67,8 +67,7 @@ class MemoryEnds(MemoryBooks):
             return Step(status=ParkStatus.UNKNOWN, lease=None, is_journaled=True)
         if lease.moving_to == NOWHERE:
             return self._as_is(ParkStatus.PARKING, lease)
-        rests = lease.is_exclusive and lease.state is AddressState.RETAINED
-        if not rests or lease.since > until:
+        if lease.state is not AddressState.RETAINED or lease.since > until:
             return self._as_is(ParkStatus.KEPT, lease)
         leaving = replace(lease, state=AddressState.MOVING, moving_to=NOWHERE)
         return self._keep(ParkStatus.PARKING, leaving, since=lease.since)

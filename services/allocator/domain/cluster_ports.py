@@ -19,8 +19,9 @@ from .cluster_checks import (
 class ClusterBooks(Protocol):
     """The record, durable. Every method raises Unavailable when a book does not answer."""
 
-    async def settle(self) -> Cluster | None:
-        """The newest record, after both places hold it; None: never enabled."""
+    async def settle(self, known: Cluster | None) -> Cluster | None:
+        """The newest record, after both places hold it; None: never enabled. `known` is the
+        last that this replica read: it counts where both places were lost."""
         ...
 
     async def write(self, cluster: Cluster) -> bool:

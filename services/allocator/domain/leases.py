@@ -309,9 +309,10 @@ def refusal_of(status: AcquireStatus, claim: Claim, lease: Lease | None) -> Bert
             " (berth lease release)",
         )
     if status is AcquireStatus.MOVING and lease.moving_to == NOWHERE:
+        what = f"ENI {lease.eni} with {lease.address}" if lease.is_exclusive else lease.address
         return Moving(
-            f"ENI {lease.eni} with {lease.address} of {who} is leaving node {lease.node}, whose"
-            f" pod went; node {here} gets it after that"
+            f"{what} of {who} is leaving node {lease.node}, whose pod went; node {here} gets it"
+            " after that"
         )
     if status is AcquireStatus.MOVING:
         return Moving(

@@ -7,36 +7,25 @@ the finalizer keeps the claim, and its condition says why.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import LeaseStore
 from services.allocator.operations import LeaseOperations
 from shared.clock import Clock
-from shared.errors import BerthError, NotFound
-from shared.kubernetes.answers import ObjectConflict
+from shared.errors import BerthError
 from shared.kubernetes.client import KubernetesClient
+from shared.kubernetes.definitions import ADDRESS, CLAIM
+from shared.kubernetes.mirroring import ObjectWriter, plan
 from shared.kubernetes.watching import Key, ObjectWatch
 from shared.messages.base import IdentityFields
 from shared.messages.leases import LEASE_FORGET, LeaseForgetRequest
 from shared.telemetry.metrics import MIRROR_BEHIND, MIRROR_WRITES_TOTAL
 
-from .definitions import ADDRESS, CLAIM
-from .mirrored import (
-    FINALIZER,
-    Change,
-    Verb,
-    address_of,
-    being_deleted,
-    claim_name,
-    claim_of,
-    plan,
-)
+from .mirrored import address_of, being_deleted, claim_name, claim_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +53,9 @@ class Mirror:
         addresses: ObjectWatch,
         limits: MirrorLimits,
     ) -> None:
-        self._kubernetes = kubernetes
+        self._writer = ObjectWriter(
+            kubernetes, writes_per_s=limits.writes_per_s, counter=MIRROR_WRITES_TOTAL
+        )
         self._leases = leases
         self._operations = operations
         self._clock = clock
@@ -89,9 +80,7 @@ class Mirror:
         changes = plan(CLAIM, map(claim_of, leases.values()), self._claims.all())
         changes += plan(ADDRESS, map(address_of, leases.values()), self._addresses.all())
         MIRROR_BEHIND.set(len(changes))
-        for change in changes:
-            await self._apply(change)
-            await asyncio.sleep(1 / self._limits.writes_per_s)
+        await self._writer.write(changes)
 
     async def _all(self) -> dict[Key, Lease]:
         found: dict[Key, Lease] = {}
@@ -123,52 +112,3 @@ class Mirror:
 
     def _deadline(self) -> datetime:
         return self._clock.now() + timedelta(seconds=LEASE_FORGET.timeout_s)
-
-    async def _apply(self, change: Change) -> None:
-        try:
-            await self._doer(change.verb)(change)
-        except (ObjectConflict, NotFound):
-            outcome = "changed"  # by somebody else, since: the next round compares again
-        except BerthError as error:
-            outcome = error.code.value
-            log.warning(
-                "an object was not written",
-                extra={"verb": change.verb, "key": "/".join(change.key), "error": str(error)},
-            )
-        else:
-            outcome = "ok"
-        MIRROR_WRITES_TOTAL.labels(change.verb, outcome).inc()
-
-    def _doer(self, verb: Verb) -> Callable[[Change], Awaitable[None]]:
-        return {
-            Verb.CREATE: self._create,
-            Verb.PATCH: self._patch,
-            Verb.PATCH_STATUS: self._patch_status,
-            Verb.LET_GO: self._let_go,
-            Verb.DELETE: self._delete,
-        }[verb]
-
-    async def _create(self, change: Change) -> None:
-        await self._kubernetes.create(change.definition.path(change.key[0]), change.body)
-        await self._patch_status(change)
-
-    async def _patch(self, change: Change) -> None:
-        labels = change.body["metadata"]["labels"]
-        body: dict[str, Any] = {"metadata": {"labels": labels}, "spec": change.body["spec"]}
-        await self._kubernetes.patch(self._path(change), body)
-
-    async def _patch_status(self, change: Change) -> None:
-        body = {"status": change.body["status"]}
-        await self._kubernetes.patch(f"{self._path(change)}/status", body)
-
-    async def _let_go(self, change: Change) -> None:
-        left = [each for each in change.body["metadata"]["finalizers"] if each != FINALIZER]
-        version = change.body["metadata"]["resourceVersion"]
-        body = {"metadata": {"finalizers": left, "resourceVersion": version}}
-        await self._kubernetes.patch(self._path(change), body)
-
-    async def _delete(self, change: Change) -> None:
-        await self._kubernetes.delete(self._path(change), uid=change.body["metadata"]["uid"])
-
-    def _path(self, change: Change) -> str:
-        return change.definition.path(*change.key)

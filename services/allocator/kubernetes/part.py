@@ -19,11 +19,11 @@ from shared.bus.tokens import Signer
 from shared.clock import Clock
 from shared.errors import InvalidInput, Refused
 from shared.kubernetes.client import KubernetesClient
+from shared.kubernetes.definitions import ADDRESS, CLAIM
 from shared.kubernetes.leadership import Leadership
 from shared.kubernetes.watching import ObjectWatch
 from shared.runtime.loops import Loops
 
-from .definitions import ADDRESS, CLAIM
 from .extender import Extender
 from .facts import StoredFacts
 from .mirror import Mirror, MirrorLimits

@@ -6,9 +6,8 @@ own, made from what it tells, so telling it twice is one event.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 from nats.aio.client import Client
@@ -22,13 +21,14 @@ from shared.errors import BerthError, InvalidInput, NotFound, Unavailable
 from shared.ids import ClusterName, PodName, encode_token
 from shared.kubernetes.answers import ObjectConflict
 from shared.kubernetes.client import KubernetesClient
+from shared.kubernetes.definitions import CLAIM
+from shared.kubernetes.events import Told, event_object, events_path, reference
 from shared.kubernetes.paths import pod_path
 from shared.kubernetes.watching import Object
 from shared.messages.base import subject_root
 from shared.messages.events import EVENT_STREAM, LeaseEvent
 from shared.telemetry.metrics import POD_EVENTS_TOTAL
 
-from .definitions import CLAIM
 from .mirrored import claim_name
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _TELLS: Final = {
     "moving": ("AddressMoving", "Normal", "{address} is on its way from node {node}"),
     "moved": ("AddressMoved", "Normal", "{address} has arrived on node {node}, {eni}"),
     "retained": ("AddressRetained", "Normal", "{address} waits for the pod's return on {node}"),
-    "parked": ("AddressParked", "Normal", "{address} is held on {eni}, which no node uses"),
+    "parked": ("AddressParked", "Normal", "{address} is held where no node uses it"),
     "expired": ("AddressReclaimed", "Warning", "{address} is given back: {reason}"),
 }
 
@@ -115,41 +115,25 @@ class PodEvents:
             return
         about = None if pod is None else await self._pod(pod)
         about = about or await self._claim(event)
-        namespace = about["namespace"]
-        await self._kubernetes.create(
-            f"/api/v1/namespaces/{namespace}/events", _event(event, about, *tells)
-        )
+        body = event_object(_told(event, *tells), about)
+        await self._kubernetes.create(events_path(about), body)
 
     async def _pod(self, pod: PodName) -> Object | None:
         try:
             found = await self._kubernetes.get(pod_path(pod))
         except NotFound:
             return None
-        return _reference("v1", "Pod", found)
+        return reference("v1", "Pod", found)
 
     async def _claim(self, event: LeaseEvent) -> Object:
         """The pod has gone, or has a random name: who looks for the address finds its claim."""
         identity = event.identity.to_identity()
         path = CLAIM.path(identity.namespace, claim_name(identity))
         found = await self._kubernetes.get(path)
-        return _reference(found["apiVersion"], found["kind"], found)
+        return reference(found["apiVersion"], found["kind"], found)
 
 
-def _reference(api_version: str, kind: str, found: Object) -> Object:
-    metadata = found["metadata"]
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "namespace": metadata["namespace"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-    }
-
-
-def _event(event: LeaseEvent, about: Object, reason: str, kind: str, text: str) -> Object:
-    told = f"{event.identity.to_identity().token}/{event.generation}/{event.verb}"
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
-    at = f"{event.at:%Y-%m-%dT%H:%M:%SZ}"
+def _told(event: LeaseEvent, reason: str, kind: str, text: str) -> Told:
     message = text.format(
         address=event.address,
         node=event.node or "no node",
@@ -158,15 +142,11 @@ def _event(event: LeaseEvent, about: Object, reason: str, kind: str, text: str) 
     )
     if event.verb == "bound" and event.reason is not None:
         message += f": {event.reason}"
-    body: dict[str, Any] = {
-        "metadata": {"name": f"{about['name']}.{digest}", "namespace": about["namespace"]},
-        "involvedObject": about,
-        "reason": reason,
-        "message": message,
-        "type": kind,
-        "source": {"component": _COMPONENT},
-        "firstTimestamp": at,
-        "lastTimestamp": at,
-        "count": 1,
-    }
-    return body
+    return Told(
+        reason=reason,
+        message=message,
+        is_warning=kind == "Warning",
+        at=event.at,
+        by=_COMPONENT,
+        key=f"{event.identity.to_identity().token}/{event.generation}/{event.verb}",
+    )

@@ -10,7 +10,7 @@ from services.eni_manager.inspector import Inspector, SubnetSight
 from shared.bus.server import Handler
 from shared.cloud.words import UsedAddress
 from shared.ids import SubnetId
-from shared.messages.base import Endpoint
+from shared.messages.base import BATCH_MAX, Endpoint
 from shared.messages.cluster_life import (
     SUBNET_INSPECT,
     USES_SHOWN_MAX,
@@ -19,7 +19,16 @@ from shared.messages.cluster_life import (
     SubnetInspectRequest,
     SubnetsInspected,
 )
-from shared.messages.clusters import SUBNET_LIST, SubnetListRequest, SubnetsListed, SubnetView
+from shared.messages.clusters import (
+    SUBNET_LIST,
+    UNCLAIMED_LIST,
+    SubnetListRequest,
+    SubnetsListed,
+    SubnetView,
+    UnclaimedListed,
+    UnclaimedListRequest,
+    UnclaimedView,
+)
 
 
 class ClusterEndpoints:
@@ -28,10 +37,30 @@ class ClusterEndpoints:
         self._inspector = inspector
 
     def handlers(self) -> dict[Endpoint[Any, Any], Handler[Any, Any]]:
-        return {SUBNET_LIST: self._list, SUBNET_INSPECT: self._inspect}
+        return {
+            SUBNET_LIST: self._list,
+            SUBNET_INSPECT: self._inspect,
+            UNCLAIMED_LIST: self._unclaimed,
+        }
 
     async def _list(self, request: SubnetListRequest) -> SubnetsListed:
         return SubnetsListed(subnets=[_view(each) for each in await self._views.subnets()])
+
+    async def _unclaimed(self, request: UnclaimedListRequest) -> UnclaimedListed:
+        found = await self._views.unclaimed()
+        shown = tuple(
+            UnclaimedView(
+                eni=each.eni,
+                found=each.found,
+                subnet=each.subnet,
+                primary_address=each.primary_address,
+                instance=each.instance,
+                node=each.node,
+                tags=each.tags,
+            )
+            for each in found[:BATCH_MAX]
+        )
+        return UnclaimedListed(enis=shown, count=len(found))
 
     async def _inspect(self, request: SubnetInspectRequest) -> SubnetsInspected:
         found = await self._inspector.inspect(

@@ -26,6 +26,7 @@ from shared.cloud.words import (
     EniState,
     Instance,
     NewEni,
+    ReservedAddress,
     Subnet,
     UsedAddress,
 )
@@ -47,6 +48,7 @@ class MemoryCloud:
         self._instances = {each.instance: (each, quota) for each, quota in instances}
         self._strangers = dict(strangers or {})  # address -> what kind of thing has it
         self._enis: dict[EniId, Eni] = {}
+        self._reserved: dict[IPv4Address, tuple[VpcId, Mapping[str, str]]] = {}
         self._answers: dict[str, object] = {}  # by token
         self._made = 0
 
@@ -194,6 +196,47 @@ class MemoryCloud:
         await self.unassign(source, [address])
         self._add(self._enis[destination], [address])
 
+    async def reserve(
+        self,
+        vpc: VpcId,
+        subnet: SubnetId,
+        address: IPv4Address,
+        *,
+        tags: Mapping[str, str],
+        token: str,
+    ) -> None:
+        action = "CreateReserveIpAddresses"
+        if token in self._answers:
+            return
+        if address not in self._subnets[subnet].cidr:
+            raise CloudDenied(action, "InvalidParameterValue.Range", f"{address}")
+        if address in self._reserved or address in self._strangers:
+            raise CloudTaken(action, "ResourceInUse", f"{address} is kept or in use")
+        self._reserved[address] = (vpc, dict(tags))
+        self._answers[token] = None
+
+    async def find_reserved(
+        self, tags: Mapping[str, str], address: IPv4Address | None = None
+    ) -> list[ReservedAddress]:
+        return [
+            ReservedAddress(
+                reservation=f"rsvip-{each}",
+                vpc=vpc,
+                address=each,
+                is_used=await self.find_eni_of(vpc, each) is not None,
+            )
+            for each, (vpc, has) in self._reserved.items()
+            if address in (None, each) and tags.items() <= has.items()
+        ]
+
+    async def release_reserved(self, reserved: ReservedAddress) -> None:
+        action = "DeleteReserveIpAddresses"
+        if reserved.address not in self._reserved:
+            raise _not_found(action, reserved.reservation)
+        if await self.find_eni_of(reserved.vpc, reserved.address) is not None:
+            raise CloudTaken(action, "ResourceInUse", f"{reserved.address} is in use")
+        del self._reserved[reserved.address]
+
     async def associate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:
         for each in enis:
             found = self._eni("AssociateNetworkInterfaceSecurityGroups", each)
@@ -233,8 +276,8 @@ class MemoryCloud:
     def _free(self, subnet: Subnet) -> list[IPv4Address]:
         """All but the network's own first and last, and the gateway."""
         used = {it.address for eni in self._enis.values() for it in eni.addresses}
-        hosts = list(subnet.cidr.hosts())[1:]
-        return [each for each in hosts if each not in used and each not in self._strangers]
+        taken = used | self._strangers.keys() | self._reserved.keys()
+        return [each for each in list(subnet.cidr.hosts())[1:] if each not in taken]
 
     def _pick(self, action: str, subnet: Subnet, count: int) -> list[IPv4Address]:
         free = self._free(subnet)

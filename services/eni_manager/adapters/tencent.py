@@ -16,7 +16,15 @@ from shared.cloud.port import (
     ENIS_PER_DESCRIBE_MAX,
     INSTANCES_PER_DESCRIBE_MAX,
 )
-from shared.cloud.words import Eni, EniQuota, Instance, NewEni, Subnet, UsedAddress
+from shared.cloud.words import (
+    Eni,
+    EniQuota,
+    Instance,
+    NewEni,
+    ReservedAddress,
+    Subnet,
+    UsedAddress,
+)
 from shared.ids import EniId, InstanceId, SubnetId, VpcId
 
 USED_PER_PAGE_MAX: Final = 100
@@ -173,6 +181,46 @@ class TencentCloud(TencentCalls):
         request.DestinationNetworkInterfaceId = destination
         request.PrivateIpAddress = str(address)
         await self.call("MigratePrivateIpAddress", self.vpc.MigratePrivateIpAddress, request)
+
+    async def reserve(
+        self,
+        vpc: VpcId,
+        subnet: SubnetId,
+        address: IPv4Address,
+        *,
+        tags: Mapping[str, str],
+        token: str,
+    ) -> None:
+        request = models.CreateReserveIpAddressesRequest()
+        request.VpcId, request.SubnetId = vpc, subnet
+        request.IpAddresses = [str(address)]
+        request.Tags = [_tag(key, value) for key, value in sorted(tags.items())]
+        request.ClientToken = token
+        await self.call("CreateReserveIpAddresses", self.vpc.CreateReserveIpAddresses, request)
+
+    async def find_reserved(
+        self, tags: Mapping[str, str], address: IPv4Address | None = None
+    ) -> list[ReservedAddress]:
+        action = "DescribeReserveIpAddresses"
+        filters = [_filter(f"tag:{key}", [value]) for key, value in sorted(tags.items())]
+        if address is not None:
+            filters.append(_filter("address-ip", [str(address)]))
+        found: list[ReservedAddress] = []
+        for page in range(_PAGES_MAX):
+            request = models.DescribeReserveIpAddressesRequest()
+            request.Filters = filters
+            request.Offset, request.Limit = page * USED_PER_PAGE_MAX, USED_PER_PAGE_MAX
+            answer = await self.call(action, self.vpc.DescribeReserveIpAddresses, request)
+            shown = each_word(shapes.ReservedShape, answer.ReserveIpAddressSet, action)
+            found += shown
+            if not shown or len(found) >= (answer.TotalCount or 0):
+                return found
+        raise CloudDenied(action, "TooMany", f"more than {len(found)} addresses are kept")
+
+    async def release_reserved(self, reserved: ReservedAddress) -> None:
+        request = models.DeleteReserveIpAddressesRequest()
+        request.VpcId, request.ReserveIpIds = reserved.vpc, [reserved.reservation]
+        await self.call("DeleteReserveIpAddresses", self.vpc.DeleteReserveIpAddresses, request)
 
     async def associate_groups(self, enis: Sequence[EniId], groups: Sequence[str]) -> None:
         action = "AssociateNetworkInterfaceSecurityGroups"

@@ -27,6 +27,7 @@ from services.eni_manager.adapters.tencent_access import (
     refuse_other_types,
 )
 from services.eni_manager.adapters.tencent_errors import error_of_code
+from services.eni_manager.adapters.tencent_keys import CloudKeys, FixedKeys
 from services.eni_manager.domain.errands import check_right
 from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudThrottled
 from shared.telemetry.metrics import (
@@ -38,13 +39,17 @@ from shared.telemetry.metrics import (
 T = TypeVar("T")
 
 _CVM_VERSION: Final = "2017-03-12"
+_EXEMPLAR_CHARACTERS_MAX: Final = 100  # OpenMetrics allows 128, the label's name included
 
 
 class TencentCalls:
     """One pair of clients, connections kept alive."""
 
-    def __init__(self, access: TencentAccess, pace: Pace) -> None:
+    def __init__(
+        self, access: TencentAccess, pace: Pace, keys: CloudKeys | None = None
+    ) -> None:
         credential = Credential(access.secret_id, access.secret_key)
+        self._credential, self._keys = credential, keys or FixedKeys()
         self.vpc = VpcClient(credential, access.region, profile(access))
         self.cvm = CommonClient("cvm", _CVM_VERSION, credential, access.region, profile(access))
         for client in (self.vpc, self.cvm):
@@ -69,6 +74,7 @@ class TencentCalls:
         outcome = "unsent"
         try:
             async with asyncio.timeout(self._timeout_s):
+                await self._keys.renew(self._credential)
                 answer = await send(request)
             outcome = "ok"
             return answer
@@ -78,7 +84,9 @@ class TencentCalls:
             if isinstance(failure, CloudThrottled):
                 await self._pace.throttled(action)
             if not isinstance(failure, RETRIED):
-                CLOUD_REFUSALS_TOTAL.labels(action, failure.cloud_code).inc()
+                CLOUD_REFUSALS_TOTAL.labels(action, failure.cloud_code).inc(
+                    exemplar={"request_id": failure.request_id[:_EXEMPLAR_CHARACTERS_MAX]}
+                )
             raise failure from error
         except (ValueError, KeyError, TypeError) as error:
             outcome = "unreadable"

@@ -17,6 +17,7 @@ from shared.cloud.words import (
     EniState,
     Instance,
     InstanceState,
+    ReservedAddress,
     Subnet,
     UsedAddress,
 )
@@ -161,4 +162,19 @@ class UsedInShape(Shape[UsedAddress]):
             address=self.ip_address,
             kind=self.resource_type or "unknown",
             resource=self.resource_id or "",
+        )
+
+
+class ReservedShape(Shape[ReservedAddress]):
+    reserve_ip_id: str
+    vpc_id: str
+    reserve_ip_address: IPv4Address
+    resource_id: str | None = None
+
+    def to_word(self) -> ReservedAddress:
+        return ReservedAddress(
+            reservation=self.reserve_ip_id,
+            vpc=VpcId(self.vpc_id),
+            address=self.reserve_ip_address,
+            is_used=bool(self.resource_id),
         )

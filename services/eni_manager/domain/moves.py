@@ -37,7 +37,7 @@ class FixedLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parking:
-    """An ENI that is to leave its node, with the lease that is its address's."""
+    """An ENI, or an address of one, that is to leave its node; with the lease whose it is."""
 
     identity: Identity
     address: IPv4Address
@@ -54,7 +54,7 @@ def check_parking(parking: Parking, lease: FixedLease | None) -> None:
     if not is_step or lease.generation != parking.generation:
         raise Stale(
             f"the lease of {parking.identity} is {lease.state} at generation"
-            f" {lease.generation}: at {parking.generation} its ENI may not leave its node"
+            f" {lease.generation}: at {parking.generation} it may not leave its node"
         )
 
 

@@ -9,6 +9,8 @@ from shared.cloud.words import Subnet
 from shared.errors import BerthError, NoSubnetInZone, QuotaReached, SubnetFull
 from shared.ids import EniId, NodeName, SubnetId, Zone
 
+from .watermarks import Watermarks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EniRoom:
@@ -116,6 +118,13 @@ def _quota_reached(left: int, node: NodeRoom) -> QuotaReached:
         f"node {node.node} lacks {left} addresses: all of its {len(node.enis) + node.eni_slots}"
         f" ENIs with {node.addresses_max} addresses each are in use, its instance's quota;"
         " use a larger instance or fewer pods"
+    )
+
+
+def maximum_reached(left: int, node: NodeName, marks: Watermarks) -> QuotaReached:
+    return QuotaReached(
+        f"node {node} lacks {left} addresses: it has {marks.pods_max}, the pod maximum of the"
+        " cluster's nodes, retained ones among them; use more nodes or fewer pods"
     )
 
 

@@ -15,7 +15,7 @@ from shared.ids import EniId, Identity, InstanceId, NodeName, SubnetId
 
 from .capacities import Capacities
 from .moves import FixedLease
-from .records import AddressRecord, EniRecord, NodeImage, NodeRecord, Record
+from .records import AddressRecord, EniRecord, NodeImage, NodeRecord, Record, UnclaimedEni
 from .vacancies import Vacancy
 
 
@@ -147,6 +147,20 @@ class Embargoes(Protocol):
         ...
 
 
+class EniWants(Protocol):
+    """Nodes whose pods wait for an ENI, while the VPC has as many as it may."""
+
+    async def add(self, node: NodeName) -> None: ...
+
+    async def end(self, node: NodeName) -> None: ...
+
+    async def take(self) -> bool:
+        """One of them, whichever: who takes it meets it."""
+        ...
+
+    async def count(self) -> int: ...
+
+
 class CapacityStore(Protocol):
     """What operators have set, kept where every replica reads it."""
 
@@ -157,6 +171,16 @@ class CapacityStore(Protocol):
         ...
 
     async def put_calls(self, calls: CloudCalls) -> None: ...
+
+
+class UnclaimedBook(Protocol):
+    """ENIs of ours that the last look found in no node's book, for every replica to show."""
+
+    async def read(self) -> Sequence[UnclaimedEni]: ...
+
+    async def write(self, found: Sequence[UnclaimedEni]) -> None:
+        """In the place of what the look before it found."""
+        ...
 
 
 class Leases(Protocol):
@@ -192,7 +216,10 @@ class Agents(Protocol):
         order: Order,
         enis: Sequence[EniRecord],
         addresses: Sequence[AddressRecord],
-    ) -> OfferAnswer: ...
+        lost: Collection[IPv4Address] = (),
+    ) -> OfferAnswer:
+        """`lost`: what the cloud has on none of the node's ENIs any more."""
+        ...
 
     async def recall(
         self,
@@ -219,14 +246,28 @@ class Allocators(Protocol):
     async def make_room(
         self, node: NodeName, subnets: Sequence[SubnetId], count: int
     ) -> Sequence[IPv4Address]:
-        """The addresses of retained leases that make way. Raises Busy, Unavailable."""
+        """The addresses of retained leases that end. Raises Busy, Unavailable."""
+        ...
+
+    async def hold_elsewhere(
+        self, node: NodeName, subnets: Sequence[SubnetId], count: int
+    ) -> Sequence[IPv4Address]:
+        """The addresses of retained leases that are to leave the node, and are kept. Raises
+        Busy, Unavailable."""
         ...
 
 
 class Events(Protocol):
     """What has happened, for whoever listens; never in the way of the work."""
 
-    def eni(self, verb: str, eni: EniId, node: NodeName, subnet: SubnetId) -> None: ...
+    def eni(
+        self,
+        verb: str,
+        eni: EniId,
+        node: NodeName,
+        subnet: SubnetId,
+        detail: str | None = None,
+    ) -> None: ...
 
     def address(
         self, verb: str, address: IPv4Address, eni: EniId, node: NodeName, reason: str | None

@@ -21,8 +21,8 @@ class Reclaim:
     eni: EniId | None = None
 
 
-def check_expired(reclaim: Reclaim, lease: FixedLease | None) -> FixedLease:
-    """The lease whose own expired step gives its address away. Raises Stale."""
+def check_expired(reclaim: Reclaim, lease: FixedLease | None) -> None:
+    """Only the lease's own expired step gives its address away. Raises Stale."""
     if lease is None:
         raise Stale(f"{reclaim.identity} has no lease: its address was handed over before")
     if lease.state is not AddressState.EXPIRED or lease.generation != reclaim.generation:
@@ -34,4 +34,3 @@ def check_expired(reclaim: Reclaim, lease: FixedLease | None) -> FixedLease:
         raise Stale(
             f"the lease of {reclaim.identity} is on {lease.address}, not {reclaim.address}"
         )
-    return lease

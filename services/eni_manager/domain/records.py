@@ -41,6 +41,14 @@ class IntentKind(StrEnum):
     MOVE = "move"
 
 
+class Unclaimed(StrEnum):
+    """Why an ENI is in no book."""
+
+    STRANGER = "stranger"  # not made by us, on a node's instance: left alone, takes up a slot
+    STRAY = "stray"  # made by us, on an instance that has no node: left alone
+    ORPHAN = "orphan"  # made by us, on no instance: swept after its grace time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingIn:
     """Pods that take an address of these subnets, and no other."""
@@ -67,6 +75,24 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnclaimedEni:
+    """An ENI at the cloud that no book has, as people are told of it."""
+
+    eni: EniId
+    found: Unclaimed
+    subnet: SubnetId
+    primary_address: IPv4Address
+    instance: InstanceId | None
+    node: str | None  # that is on its instance, else the one that its tags name
+    tags: tuple[str, ...]  # key=value, as the cloud shows them
+
+    @property
+    def what(self) -> str:
+        tags = ", ".join(self.tags) or "none"
+        return f"{self.primary_address} on {self.instance or 'no instance'}, tags: {tags}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
     node: NodeName
     instance: InstanceId
@@ -79,12 +105,15 @@ class NodeRecord:
     addresses_max: int | None = None  # secondary ones per ENI
     has_joined: bool = False
     problem: str | None = None
+    problem_code: str | None = None  # the cloud's, else ours
+    problem_request: str | None = None  # by which the cloud finds the call that failed
     warning: str | None = None  # served, but not as the cluster was enabled
     settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
     group: str | None = None  # of nodes, by its agent's word
     warm_min: int | None = None  # by its agent's word
     warm_max: int | None = None
     exclusive: Demand = Demand()  # of ENIs that one pod has as a whole
+    strangers: tuple[UnclaimedEni, ...] = ()  # ENIs on its instance that are not ours
     version: int = 1
 
 

@@ -35,6 +35,14 @@ def lacking(demand: Demand, *, coming: int, held: int, marks: Watermarks) -> int
     return wanted
 
 
+def beyond_maximum(demand: Demand, *, coming: int, held: int, marks: Watermarks) -> int:
+    """Pods that wait and get nothing, because the node has its maximum."""
+    if marks.pods_max is None:
+        return 0
+    room = max(0, marks.pods_max - held)
+    return max(0, demand.waiting - demand.idle - coming - room)
+
+
 def excess(demand: Demand, *, coming: int, marks: Watermarks) -> int:
     """How many idle addresses to take back: down to the maximum, never while pods wait."""
     if demand.has_waiting or coming:

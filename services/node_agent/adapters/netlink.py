@@ -33,7 +33,7 @@ from shared.kernel import addresses, links, neighbours, routes
 from shared.kernel.conntrack import NETFILTER, forget_connections
 from shared.kernel.conversation import Conversation, NetlinkError
 from shared.kernel.conversation import Request as Netlink
-from shared.kernel.netns import netns_inode, open_own_netns
+from shared.kernel.netns import netns_inode, open_netns, open_own_netns
 from shared.kernel.sysctl import link_path, read_sysctl, set_sysctl, write_sysctl
 
 from .ingress import IngressTable
@@ -107,6 +107,16 @@ class NetlinkKernel:
                 )
                 pod.do(_pod_requests(wire, pod_index))
                 links.settle_carrier(self._ioctl, wire.host_ifname)
+
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        """Make anew what of both sides is gone. Raises BerthError."""
+        with refusals(f"open {netns_path}"):
+            netns = open_netns(netns_path)
+        try:
+            self.unwire_pod(wire)  # rules do not go with their link
+            self.wire_pod(wire, netns)
+        finally:
+            os.close(netns)
 
     def unwire_pod(self, wire: PodWire) -> None:
         """Its routes are gone when this returns, and without them nothing of the pod's passes

@@ -69,6 +69,7 @@ class Attachment:
     since: datetime
     own_eni: OwnEni | None = None  # None: the address shares its ENI with others
     identity: Identity | None = None  # of the fixed lease
+    netns_inode: int | None = None  # tells it from another namespace that has its path later
 
 
 class ClaimPhase(StrEnum):

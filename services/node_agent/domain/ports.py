@@ -62,6 +62,10 @@ class Kernel(Protocol):
         """Make both sides. An old host link of this name goes first. Raises BerthError."""
         ...
 
+    def rewire_pod(self, wire: PodWire, netns_path: str) -> None:
+        """Make anew what of both sides is gone. Raises BerthError."""
+        ...
+
     def unwire_pod(self, wire: PodWire) -> None:
         """Rules and routes are gone when this returns. What is not there is no error."""
         ...

@@ -20,7 +20,8 @@ from services.node_agent.domain.wiring import (
 )
 from services.node_agent.healing import keep_repairing
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import link_by_name, set_down, set_mac
+from shared.kernel.links import delete_link, link_by_name, set_down, set_mac
+from shared.kernel.netns import pin, unpin
 from shared.kernel.nftables import Nftables, delete_table
 from shared.kernel.routes import (
     Route,
@@ -148,6 +149,36 @@ async def test_a_link_that_was_set_down_is_up_again_with_its_routes(
     assert link.is_up
     assert _count("link") == before + 1
     assert patient.is_talking()
+
+
+async def test_a_deleted_link_is_made_anew_with_all_that_went_with_it(patient: Patient) -> None:
+    before, name = _count("pod"), patient.wired.host_ifname
+
+    patient.kernel.do([delete_link(index_of(patient.kernel, name))])
+    await patient.until(lambda: link_by_name(patient.kernel, name) is not None)
+
+    assert patient.is_talking()
+    assert _count("pod") == before + 1
+    assert patient.world.agent.repairer.repair() == 0
+    assert await patient.world.wire("c1", patient.pod) == patient.wired
+
+
+async def test_a_link_is_not_made_anew_in_a_namespace_that_took_its_sandboxes_place(
+    patient: Patient, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "sandbox", patient.world.make_netns()
+    pin(patient.pod, path)
+    await patient.world.wire("c1", patient.pod, path=str(path))
+    unpin(path)
+    pin(other, path)
+
+    try:
+        patient.kernel.do([delete_link(index_of(patient.kernel, patient.wired.host_ifname))])
+        patient.world.agent.repairer.repair()
+        with Conversation(other) as stranger:
+            assert link_by_name(stranger, "eth0") is None
+    finally:
+        unpin(path)
 
 
 @pytest.mark.parametrize(("whose", "wrong"), [("eni", "1"), ("pod", "0")])

@@ -7,13 +7,13 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from berth.doctor.findings import TO_DO, Books, Code, compare
+from berth.doctor.findings import TO_DO, Books, Code, compare, lost_on, unused_on
 from shared.addresses import AddressState as State
 from shared.annotations import DeletePolicy
-from shared.messages.base import IdentityFields
+from shared.messages.base import AttachmentFields, IdentityFields
 from shared.messages.clusters import EniView, HeldBack, NodeView
 from shared.messages.leases import LeaseView
-from shared.messages.nodes import Inventory, InventoryEntry
+from shared.messages.nodes import Inventory, InventoryEntry, OfferedAddress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STOCK, IMMEDIATE, FIXED, RETAINED, LOOSE = (IPv4Address(f"10.0.3.{n}") for n in range(20, 25))
@@ -182,6 +182,33 @@ def test_a_wire_that_the_kernel_lacks_is_a_finding() -> None:
     cut = ENTRIES[IMMEDIATE].model_copy(update={"is_wired": False})
 
     assert found(entries=ENTRIES | {IMMEDIATE: cut}) == [(Code.NOT_WIRED, IMMEDIATE)]
+
+
+def test_what_an_agent_is_asked_to_mend_is_what_was_found_on_its_node() -> None:
+    used = lease(LOOSE, State.BOUND_FIXED).model_copy(
+        update={
+            "attachment": AttachmentFields(network="berth", container_id="c1", ifname="eth0"),
+            "pod_uid": "u1",
+            "bound_generation": 6,
+        }
+    )
+    books = Books(
+        nodes=[node("node-1", "eni-1", FIXED, RETAINED, LOOSE), node("node-2", "eni-2")],
+        inventories=[inventory("node-1", *ENTRIES.values())],
+        leases=[*LEASES.values(), used],
+    )
+    findings = compare(books)
+
+    assert {(it.code, it.address) for it in findings} == {
+        (Code.NOT_AT_CLOUD, STOCK),
+        (Code.NOT_AT_CLOUD, IMMEDIATE),
+        (Code.LEASE_UNUSED, LOOSE),
+    }
+    assert lost_on("node-1", books, findings) == (OfferedAddress(address=STOCK, eni="eni-1"),)
+    (unused,) = unused_on("node-1", books, findings)
+    assert (unused.address, unused.generation, unused.pod_uid) == (LOOSE, 6, "u1")
+    assert not lost_on("node-2", books, findings)
+    assert not unused_on("node-2", books, findings)
 
 
 def test_an_agent_that_is_away_accuses_nobody() -> None:

@@ -1,6 +1,7 @@
 -- The cloud has moved an address: its lease is retained at the new place.
 -- Safe to repeat: once arrived, the same generation is "superseded", and the record tells where
--- the lease is now. A pod asked for it a moment ago, so the time it is kept begins anew.
+-- the lease is now. A pod asked for it a moment ago, so the time it is kept begins anew; not so
+-- for one that was to leave its node and could not.
 --
 -- KEYS[1] hash epoch   KEYS[2] hash fixed   KEYS[3] hash unjournaled   KEYS[4] zset expiries
 -- ARGV[1] epoch number   ARGV[2] token   ARGV[3] generation of the moving step
@@ -14,6 +15,7 @@ local record = read_record(stored)
 if record.s ~= 'moving' or generation_of(record) ~= ARGV[3] then
   return { 'superseded', stored, '0' }
 end
+if record.to ~= '' then record.t = now_ms() end
 record.s, record.n, record.e, record.to = 'retained', ARGV[4], ARGV[5], nil
-record.g, record.t = next_generation(KEYS[1], ARGV[1]), now_ms()
+record.g = next_generation(KEYS[1], ARGV[1])
 return { 'arrived', keep(KEYS[2], KEYS[3], KEYS[4], ARGV[2], record), '1' }

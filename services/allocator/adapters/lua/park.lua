@@ -1,5 +1,5 @@
--- The pod of a lease of a whole ENI has been gone for a while: the ENI is to leave its node. The
--- moment at which the pod went stays what it was. Safe to repeat.
+-- The pod of a lease has been gone for a while: the address, or the ENI that is wholly its, is to
+-- leave its node. The moment at which the pod went stays what it was. Safe to repeat.
 --
 -- KEYS[1] hash epoch   KEYS[2] hash fixed   KEYS[3] hash unjournaled   KEYS[4] zset expiries
 -- ARGV[1] epoch number   ARGV[2] token   ARGV[3] ms: only those whose pod went until then
@@ -11,7 +11,7 @@ if not stored then return { 'unknown', '', '0' } end
 local record = read_record(stored)
 local unjournaled = redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 and '1' or '0'
 if record.s == 'moving' and record.to == '' then return { 'parking', stored, unjournaled } end
-if not record.k or record.s ~= 'retained' or record.t > tonumber(ARGV[3]) then
+if record.s ~= 'retained' or record.t > tonumber(ARGV[3]) then
   return { 'kept', stored, unjournaled }
 end
 record.s, record.to, record.g = 'moving', '', next_generation(KEYS[1], ARGV[1])
