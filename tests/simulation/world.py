@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -114,7 +115,7 @@ class _Objects:
 class SimulatedWorld:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, shape: Shape, loop: VirtualLoop) -> None:
+    def __init__(self, seed: int, shape: Shape, loop: VirtualLoop, no_netns: int) -> None:
         self.outcome = Outcome(seed=seed)
         self._shape = shape
         self._loop = loop
@@ -136,6 +137,7 @@ class SimulatedWorld:
         self._addresses: dict[PodName, IPv4Address] = {}  # of fixed identities
         self._went_s: dict[PodName, float] = {}
         self._snapshot: Books | None = None
+        self._no_netns = no_netns
         self._is_troubled = True
         self._quiet = Pulse()
         self._later: list[asyncio.Future[None]] = []
@@ -278,7 +280,7 @@ class SimulatedWorld:
                     key=key,
                     pod=pod.name,
                     pod_uid=pod.uid,
-                    netns_fd=-1,
+                    netns_fd=self._no_netns,
                     netns_path=f"/proc/0/{key.container_id}",
                     mode=None,
                     is_pod_known=True,
@@ -524,7 +526,8 @@ def simulate(seed: int) -> Outcome:
     asyncio.set_event_loop(loop)
     root = logging.getLogger()
     before = root.level
-    world = SimulatedWorld(seed, shape_of(seed), loop)
+    no_netns = os.open(os.devnull, os.O_RDONLY)  # what sandboxes have in the place of one
+    world = SimulatedWorld(seed, shape_of(seed), loop, no_netns)
     bugs = _Bugs(world.outcome)
     root.addHandler(bugs)
     root.setLevel(logging.ERROR)
@@ -538,3 +541,4 @@ def simulate(seed: int) -> Outcome:
         loop.run_until_complete(asyncio.sleep(0))
         asyncio.set_event_loop(None)
         loop.close()
+        os.close(no_netns)
