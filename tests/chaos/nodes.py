@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -100,7 +100,13 @@ class ChaosNode:
     """A node with its kernel, its folders, its link to the bus, and an agent now and then."""
 
     def __init__(
-        self, cluster: ClusterName, name: str, instance: str, folder: Path, nats_port: int
+        self,
+        cluster: ClusterName,
+        name: str,
+        instance: str,
+        folder: Path,
+        nats_port: int,
+        other_urls: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.instance = instance
@@ -112,6 +118,7 @@ class ChaosNode:
         self._cluster = cluster
         self._folder = folder
         self._nats_port = nats_port
+        self._other_urls = other_urls  # of the bus' other servers
         self._agent: Agent | None = None
         self._life = Life()
         self._stack: AsyncExitStack | None = None
@@ -143,7 +150,7 @@ class ChaosNode:
             cluster=self._cluster,
             node=NodeName(self.name),
             instance=InstanceId(self.instance),
-            nats_url=link.url("nats"),
+            nats_url=",".join((link.url("nats"), *self._other_urls)),
             pod_folder=self.pods,
             run_dir=self._folder / "run",
             state_dir=self._folder / "state",

@@ -29,16 +29,20 @@ class Stage:
         self.world = world
         self._name = name
         self._seed = seed
-        self._runtimes: list[Runtime] = []
+        self._runtimes: dict[str, Runtime] = {}
         self.expires_after_s: float | None = None
         self.is_over = False
         self.left: list[Running] = []  # what runs at the end, and stays
 
     def runtime(self, actor: str) -> Runtime:
-        rng = random.Random(f"{self._seed}/{actor}")
-        found = Runtime(self.world, self._name, rng, expires_after_s=self.expires_after_s)
+        """Of this actor: the same one each time, so that no id is drawn twice."""
+        if actor not in self._runtimes:
+            rng = random.Random(f"{self._seed}/{actor}")
+            self._runtimes[actor] = Runtime(
+                self.world, self._name, rng, expires_after_s=self.expires_after_s
+            )
+        found = self._runtimes[actor]
         found.is_stopping = self.is_over
-        self._runtimes.append(found)
         return found
 
     async def ended(self, runtime: Runtime, running: Running) -> bool:
@@ -57,7 +61,7 @@ class Stage:
 
     def end(self) -> None:
         self.is_over = True
-        for each in self._runtimes:
+        for each in self._runtimes.values():
             each.is_stopping = True
 
 

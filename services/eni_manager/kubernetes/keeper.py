@@ -103,7 +103,10 @@ class NodeKeeper:
         if self._watches.nodes.lists:
             if self._watches.configs.lists:  # else what they say is not known
                 await self._follow_annotations(images)
-            await self._keep_nodes(servings)
+            try:
+                await self._keep_nodes(servings)
+            except BerthError as error:  # a right is missing: the rest is shown all the same
+                log.warning("nodes cannot be kept", extra={"error": str(error)})
         await self._writer.write(self._changes(images, servings))
 
     async def _follow_annotations(self, images: Mapping[NodeName, NodeImage]) -> None:

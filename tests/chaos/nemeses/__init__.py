@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.chaos.history import FaultUnderWay
-from tests.chaos.nemeses import clouds, network, processes, stores
+from tests.chaos.nemeses import clouds, clusters, network, processes, stores
 from tests.chaos.world import World
 
 Nemesis = Callable[[World, random.Random, FaultUnderWay], Awaitable[None]]
@@ -46,3 +46,11 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "broken-wires": clouds.broken_wires,
 }
 """By the names that the table shows."""
+OF_CLUSTERS: Final[dict[str, Nemesis]] = {
+    "kill-bus-follower": clusters.kill_bus_follower,
+    "kill-bus-leader": clusters.kill_bus_leader,
+    "kill-store-master": clusters.kill_store_master,
+    "kill-sentinel": clusters.kill_sentinel,
+    "lose-a-third": clusters.lose_a_third,
+}
+"""Where bus and store are three servers each."""

@@ -28,7 +28,7 @@ async def flush_redis(world: World, rng: random.Random, fault: FaultUnderWay) ->
 
 async def restore_redis(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
     """Somebody puts files back that are a while old."""
-    server, files = world.redis_server, world.redis_disk.seen / _FILES
+    server, files = world.redis_server, world.parts.disks["redis"].seen / _FILES
     copy = world.folder / "older"
     shutil.rmtree(copy, ignore_errors=True)
     server.freeze()
@@ -54,13 +54,13 @@ def _bytes(folder: Path) -> int:
 
 async def fill_redis_disk(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
     fault.what = "no room for Redis' file"
-    await _fill(world, rng, fault, world.redis_server, world.redis_disk)
+    await _fill(world, rng, fault, world.redis_server, world.parts.disks["redis"])
 
 
 async def fill_nats_disk(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
     """JetStream switches itself off for good: whoever watches its health starts it anew."""
     fault.what = "no room for the journal"
-    await _fill(world, rng, fault, world.nats_server, world.nats_disk)
+    await _fill(world, rng, fault, world.nats_server, world.parts.disks["nats"])
     world.nats_server.kill()
     await world.mend()
 
