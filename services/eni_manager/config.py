@@ -63,6 +63,13 @@ class EniManagerSettings(NodeObjectSettings):
     cloud_secret_key: SecretStr = SecretStr("")
     """The key, where no file is named; give it in the environment only."""
 
+    cloud_role: Annotated[str | None, Field(pattern=r"^[\w+=,.@-]{1,128}$")] = None
+    """The role of the instance that this runs on: its keys are asked of the metadata service,
+    and renewed; no key of yours is read then."""
+
+    cloud_metadata_url: str = "http://169.254.0.23"
+    """The instance metadata service, for `cloud_role`."""
+
     cloud_timeout_s: Seconds = 10.0
     """How long one call may take."""
 
@@ -195,6 +202,8 @@ class EniManagerSettings(NodeObjectSettings):
 
     def read_secrets(self) -> tuple[str, str]:
         """Id and key. Raises InvalidInput, which names the setting and never the value."""
+        if self.cloud_role is not None:
+            return "role", "role"  # until the role's own have come
         return (
             _secret("cloud_secret_id", self.cloud_secret_id_file, self.cloud_secret_id),
             _secret("cloud_secret_key", self.cloud_secret_key_file, self.cloud_secret_key),

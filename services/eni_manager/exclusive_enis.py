@@ -52,7 +52,9 @@ class ExclusiveEnis:
     async def grow(self, *, for_warmth: bool) -> BerthError | None:
         """Why not all that is wanted can be had. Pods that wait come before everybody's warm
         stock, so the caller asks for them first."""
-        growth = self._plan(self._tools.whole_marks if for_warmth else _PODS_ONLY)
+        growth = self._plan(
+            self._tools.whole_marks_of(self._book.node) if for_warmth else _PODS_ONLY
+        )
         with urgent(Urgency.WARMTH if for_warmth else Urgency.POD):
             made = await asyncio.gather(
                 *(self._add(subnet) for subnet in growth.subnets), return_exceptions=True
@@ -77,7 +79,7 @@ class ExclusiveEnis:
         spare = watermarks.excess(
             self.demand,
             coming=self._stock.coming(Purpose.EXCLUSIVE),
-            marks=self._tools.whole_marks,
+            marks=self._tools.whole_marks_of(self._book.node),
         )
         if spare:
             await self.take_back(spare)

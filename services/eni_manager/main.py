@@ -38,6 +38,7 @@ from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.adapters.tencent_keys import CloudKeys, FileKeys, RoleKeys
 from services.eni_manager.adapters.vacancy_endpoints import VacancyEndpoints
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
@@ -63,7 +64,7 @@ from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
 from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.cloud.port import CloudApi
 from shared.errors import BerthError
 from shared.messages.base import ServiceName
@@ -104,7 +105,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         await capacities.refresh()
         pace = _open_pace(settings, store)
         stack.push_async_callback(pace.aclose)
-        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls))
+        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls), clock)
         stack.push_async_callback(cloud.aclose)
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
@@ -274,7 +275,7 @@ def _tell_vacancies(
     return VacancyViews(book, tools)
 
 
-def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
+def _open_cloud(settings: EniManagerSettings, pace: Pace, clock: Clock) -> CloudApi:
     secret_id, secret_key = settings.read_secrets()
     address = urlsplit(settings.cloud_url) if settings.cloud_url else None
     access = TencentAccess(
@@ -285,7 +286,19 @@ def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
         endpoint=address.netloc if address else None,
         timeout_s=settings.cloud_timeout_s,
     )
-    return TencentCloud(access, pace)
+    return TencentCloud(access, pace, _keys(settings, clock))
+
+
+def _keys(settings: EniManagerSettings, clock: Clock) -> CloudKeys:
+    if settings.cloud_role is not None:
+        return RoleKeys(
+            settings.cloud_metadata_url,
+            settings.cloud_role,
+            clock,
+            timeout_s=settings.cloud_timeout_s,
+        )
+    files = [settings.cloud_secret_id_file, settings.cloud_secret_key_file]
+    return FileKeys([each for each in files if each is not None], settings.read_secrets)
 
 
 def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:

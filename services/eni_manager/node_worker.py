@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.departures import Departure
@@ -39,6 +40,8 @@ _FINISHED_IN_ORDER = (  # by kind: what gives room before what takes it
     IntentKind.ASSIGN,
 )
 
+_SUSPECTS_EVERY_S = 5.0  # what was not seen at the cloud is looked for again
+
 
 class NodeLeft(NotFound):
     """Raised when the node's book was closed."""
@@ -63,6 +66,7 @@ class NodeWorker:
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
         self._unaware = True  # the agent does not know all ENIs yet
+        self._told_lost: frozenset[IPv4Address] = frozenset()
         self._offering = asyncio.Lock()  # an agent refuses offers that overtake one another
         self.growing = Growing(
             book, tools, self.changes, self._observer, self.stock, self._demand
@@ -140,6 +144,12 @@ class NodeWorker:
             await self.stock.free_reclaimed()
             await self._offer_soon()
             raise Unavailable("cloud calls are switched off: the node keeps what it has")
+        if self._tools.capacities.is_unmanaged(self.book.node):
+            await self.stock.free_reclaimed()
+            await self._offer_soon()
+            raise Unavailable(
+                "an annotation of the Node switches ENIs off: the node keeps what it has"
+            )
         if self.book.node.has_joined:
             for kind in _FINISHED_IN_ORDER:
                 await self._finish(kind)
@@ -215,7 +225,10 @@ class NodeWorker:
         await self.changes.addresses.end_moves(
             [it for it in intents if it.kind is IntentKind.MOVE]
         )
-        self._observe_at_s = self._tools.clock.monotonic_s() + self._observe_every_s
+        every_s = self._observe_every_s
+        if self._observer.has_suspects:
+            every_s = min(every_s, _SUSPECTS_EVERY_S)
+        self._observe_at_s = self._tools.clock.monotonic_s() + every_s
         if not self.book.node.has_joined:
             await self.book.change_node(lambda node: replace(node, has_joined=True))
             self._tools.events.node("joined", self.book.node, self.book.node.zone)
@@ -269,13 +282,15 @@ class NodeWorker:
 
     async def _offer(self) -> None:
         async with self._offering:
-            if not self._unaware and not self.book.image.held(Hold.ASSIGNING):
+            lost = self._observer.lost
+            is_news = self._unaware or not lost <= self._told_lost
+            if not is_news and not self.book.image.held(Hold.ASSIGNING):
                 return
             if await self.stock.look_at_embargoes():
                 await self._observer.observe()
             heard = self._demand.heard
-            taken = await self.stock.offer()
-            self._unaware = False
+            taken = await self.stock.offer(lost=lost)
+            self._unaware, self._told_lost = False, lost
             shared = Counter(it.subnet for it in taken if it.purpose is Purpose.SHARED)
             whole = sum(it.purpose is Purpose.EXCLUSIVE for it in taken)
             self._demand.offered(shared, heard_before=heard)

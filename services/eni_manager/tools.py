@@ -78,6 +78,10 @@ class Tools:
         """With the pod maximum that the cluster was enabled with."""
         return self.capacities.marks(node, pods_max=self.record.pods_max)
 
+    def whole_marks_of(self, node: NodeRecord) -> Watermarks:
+        """As `marks`, of ENIs that one pod has as a whole."""
+        return self.capacities.whole_marks(node, otherwise=self.whole_marks)
+
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
         """Repeat while the cloud says "later". `check` comes before each call's turn, and
         again once it is signed."""

@@ -319,6 +319,28 @@ async def test_v3_4_2_an_eni_that_is_slow_to_come_is_not_made_twice(world: EniWo
         assert len(await cloud_enis(world)) == 1
 
 
+async def test_v3_4_1_an_address_that_is_no_more_at_the_cloud_is_given_to_no_pod(
+    world: EniWorld,
+) -> None:
+    async with world.manager():
+        agent = await world.agent("node-1", "ins-one")
+        agent.waiting = 2
+        await agent.want_until(idle=3)
+        agent.waiting = 0
+        await agent.want_until(idle=2)
+        gone = min(agent.idle)
+        await world.cloud.call(
+            "UnassignPrivateIpAddresses",
+            NetworkInterfaceId=agent.owned[gone],
+            PrivateIpAddresses=[{"PrivateIpAddress": str(gone)}],
+        )
+
+        await agent.want_so(lambda: gone not in agent.owned)
+
+        assert len(agent.idle) >= 1, "the others stay"
+        await settle(world, agent)
+
+
 async def test_v3_4_2_addresses_that_are_slow_to_come_are_not_assigned_twice(
     world: EniWorld,
 ) -> None:

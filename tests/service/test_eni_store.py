@@ -60,6 +60,30 @@ async def test_what_was_written_is_loaded_again(redis: Redis) -> None:
     assert image.intents == {INTENT.intent: INTENT}
 
 
+@pytest.mark.parametrize("loss", ["emptied", "older"])
+async def test_a_store_that_lost_its_terms_gives_none_of_them_again(
+    redis: Redis, loss: str
+) -> None:
+    """Else a replica would take the number for its own renewal, and agents for the past."""
+    store, other = store_of(redis, "one"), store_of(redis, "two")
+    first = await store.claim(0, ttl_s=5)
+    before = await redis.dump(eni_key(CLUSTER, "terms"))
+    second = await store.claim(1, ttl_s=5)
+    assert before is not None
+    assert first is not None
+    assert second is not None
+
+    await redis.flushall()
+    if loss == "older":
+        await redis.restore(eni_key(CLUSTER, "terms"), 0, before)
+    later = [await each.claim(number, ttl_s=5) for number, each in enumerate((store, other))]
+
+    numbers = [each.number for each in later if each is not None]
+    assert len(numbers) == 2
+    assert first.number < second.number < min(numbers)
+    assert len(set(numbers)) == 2
+
+
 async def test_one_write_puts_and_drops_together(redis: Redis) -> None:
     store = store_of(redis, "one")
     term = await store.claim(0, ttl_s=5)

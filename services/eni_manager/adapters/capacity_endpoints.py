@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from services.eni_manager.domain.capacities import check_quota
+from services.eni_manager.domain.capacities import ANNOTATED, check_quota
 from services.eni_manager.domain.ports import EniStore
 from services.eni_manager.followed_capacities import FollowedCapacities
 from shared.bus.server import Handler
@@ -59,5 +59,6 @@ class CapacityEndpoints:
             scopes=[
                 ScopedCapacity(scope=scope, capacity=CapacityFields.of(wish))
                 for scope, wish in sorted(current.scopes.items())
+                if not scope.startswith(ANNOTATED)  # their objects show them
             ],
         )

@@ -13,6 +13,12 @@ from shared.ids import NodeName
 from .records import NodeRecord
 
 CLUSTER_SCOPE: Final = "cluster"
+ANNOTATED: Final = "annotation/"
+
+
+def annotation_scope(node: NodeName) -> str:
+    """What the annotations of a node's Kubernetes objects say."""
+    return f"{ANNOTATED}{node}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,7 @@ class Capacities:
         return _merged(
             [
                 self.scopes.get(f"node/{node}", nothing),
+                self.scopes.get(annotation_scope(node), nothing),
                 own,
                 self.scopes.get(f"group/{group}", nothing) if group else nothing,
                 self.scopes.get(CLUSTER_SCOPE, nothing),
@@ -42,7 +49,14 @@ def _merged(said: Sequence[CapacityWish]) -> CapacityWish:
     low = _first([each.warm_min for each in said]) or 0
     high = _first([each.warm_max for each in said]) or 0
     every_s = next((it.release_every_s for it in said if it.release_every_s is not None), 0.0)
-    merged = CapacityWish(warm_min=low, warm_max=high, release_every_s=every_s)
+    merged = CapacityWish(
+        warm_min=low,
+        warm_max=high,
+        release_every_s=every_s,
+        whole_min=_first([each.whole_min for each in said]),
+        whole_max=_first([each.whole_max for each in said]),
+        is_unmanaged=any(each.is_unmanaged for each in said) or None,
+    )
     if low <= high:
         return merged
     # Two scopes that do not agree: the narrower one's word counts.

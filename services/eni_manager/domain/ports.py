@@ -227,7 +227,10 @@ class Agents(Protocol):
         order: Order,
         enis: Sequence[EniRecord],
         addresses: Sequence[AddressRecord],
-    ) -> OfferAnswer: ...
+        lost: Collection[IPv4Address] = (),
+    ) -> OfferAnswer:
+        """`lost`: what the cloud has on none of the node's ENIs any more."""
+        ...
 
     async def recall(
         self,

@@ -18,13 +18,14 @@ from shared.errors import BerthError, NotFound
 from shared.ids import NodeName
 from shared.kubernetes.answers import ObjectConflict
 from shared.kubernetes.client import KubernetesClient
-from shared.kubernetes.definitions import ENI, NODE
+from shared.kubernetes.definitions import API, ENI, NODE
 from shared.kubernetes.events import Told, event_object, events_path, reference
 from shared.kubernetes.mirroring import Change, ObjectWriter, plan
 from shared.kubernetes.watching import Object, ObjectWatch
 from shared.telemetry.metrics import NODE_OBJECTS_TAINTED
 
 from .images import FollowedImages
+from .node_annotations import asked_of
 from .node_ends import NodeEnds
 from .node_objects import CONDITION, TAINT, condition_patch, node_path, taint_patch
 from .shown import NOT_JOINED, Serving, conditions_by_type, enis_of, node_of, serving_of
@@ -67,6 +68,7 @@ class NodeKeeper:
         self._ends = ends
         self._clock = clock
         self._pace = pace
+        self._complained: set[tuple[NodeName, str]] = set()
 
     async def lead(self) -> None:
         """Rounds for as long as this replica leads; a Node that comes is looked at at once."""
@@ -99,8 +101,44 @@ class NodeKeeper:
             for name, image in images.items()
         }
         if self._watches.nodes.lists:
-            await self._keep_nodes(servings)
+            if self._watches.configs.lists:  # else what they say is not known
+                await self._follow_annotations(images)
+            try:
+                await self._keep_nodes(servings)
+            except BerthError as error:  # a right is missing: the rest is shown all the same
+                log.warning("nodes cannot be kept", extra={"error": str(error)})
         await self._writer.write(self._changes(images, servings))
+
+    async def _follow_annotations(self, images: Mapping[NodeName, NodeImage]) -> None:
+        nodes, configs = self._watches.nodes, self._watches.configs
+        for name in images:
+            node, config = nodes.find("", name), configs.find("", name)
+            asked = asked_of(_annotations(node), _annotations(config))
+            await self._tools.capacities.annotate(name, asked.wish)
+            about = node if config is None else config
+            for problem in asked.problems:
+                if about is not None and (name, problem) not in self._complained:
+                    await self._complain(about, problem)
+                    self._complained.add((name, problem))
+            self._complained -= {
+                each
+                for each in self._complained
+                if each[0] == name and each[1] not in asked.problems
+            }
+
+    async def _complain(self, about: Object, problem: str) -> None:
+        is_config = about.get("kind") == NODE.kind
+        named = reference(API if is_config else "v1", NODE.kind if is_config else "Node", about)
+        now = self._clock.now()
+        told = Told(
+            reason="AnnotationRefused",
+            message=problem,
+            is_warning=True,
+            at=now,
+            by=_BY,
+            key=f"{problem}/{about['metadata']['resourceVersion']}",
+        )
+        await self._create(event_object(told, named), named)
 
     def _keeps_warm(self, image: NodeImage) -> bool:
         return self._tools.marks(image.node).warm_min > 0
@@ -166,7 +204,14 @@ class NodeKeeper:
             by=_BY,
             key=f"{serving.reason}/{serving.message}/{before.get('lastTransitionTime')}",
         )
+        await self._create(event_object(told, about), about)
+
+    async def _create(self, event: Object, about: Object) -> None:
         try:
-            await self._kubernetes.create(events_path(about), event_object(told, about))
+            await self._kubernetes.create(events_path(about), event)
         except ObjectConflict:
             return  # told before
+
+
+def _annotations(found: Object | None) -> dict[str, str]:
+    return (found or {}).get("metadata", {}).get("annotations") or {}

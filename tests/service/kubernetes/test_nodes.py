@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from services.eni_manager.kubernetes.node_annotations import DISABLE, ROUTE_WARM
 from services.eni_manager.kubernetes.node_objects import CONDITION, TAINT
 from services.eni_manager.kubernetes.shown import conditions_by_type
 from shared.addresses import AddressState
@@ -61,6 +62,14 @@ class World:
         told = self.all(NODES)[node].get("status", {}).get("conditions", [])
         found: dict[str, Any] = {each["type"]: each for each in told}.get(CONDITION, {})
         return found
+
+    def annotate(self, kind: Kind, name: str, annotations: dict[str, str]) -> None:
+        """`kubectl annotate`: these, and no others."""
+
+        def change(found: Object) -> None:
+            found["metadata"]["annotations"] = annotations
+
+        self.server.store.change(kind, "", name, change)
 
     def told(self) -> dict[str, Object]:
         """Kubernetes events by reason."""
@@ -215,6 +224,7 @@ async def test_without_the_definitions_the_taint_is_kept_all_the_same(world: Wor
         assert TAINT not in world.taints("node-1")
 
 
+@pytest.mark.long
 async def test_a_deleted_node_ends_once_its_machine_does_not_run(world: World) -> None:
     world.join("node-1")
     async with world.enis.manager(), allocator(world.enis):
@@ -242,3 +252,102 @@ async def test_a_deleted_node_ends_once_its_machine_does_not_run(world: World) -
         await world.until(lambda: eni not in world.all(world.kind(ENI)))
         [lease] = (await world.enis.leases()).values()
         assert lease.state is AddressState.PARKED
+
+
+async def test_annotations_are_applied_live_and_a_wrong_pair_is_told(world: World) -> None:
+    world.join("node-1")
+    async with world.enis.manager():
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        await world.until(lambda: world.config("node-1") is not None)
+
+        world.annotate(world.kind(NODE), "node-1", {ROUTE_WARM[0]: "1", ROUTE_WARM[1]: "1"})
+        await agent.want_until(idle=1)
+
+        world.annotate(world.kind(NODE), "node-1", {ROUTE_WARM[0]: "4", ROUTE_WARM[1]: "2"})
+        await world.until(lambda: "AnnotationRefused" in world.told())
+        told = world.told()["AnnotationRefused"]
+        assert told["involvedObject"]["kind"] == NODE.kind
+        assert f"{ROUTE_WARM[0]}: 4 is not allowed" in told["message"]
+        await agent.want_until(idle=3)  # as without a word
+
+
+@pytest.mark.long
+async def test_a_node_that_is_to_be_left_alone_keeps_what_it_has(world: World) -> None:
+    world.join("node-1")
+    async with world.enis.manager():
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        await world.until(lambda: world.config("node-1") is not None)
+
+        world.annotate(NODES, "node-1", {DISABLE: "yes"})
+
+        async def is_said() -> bool:
+            return "switches ENIs off" in ((await agent.want()).problem or "")
+
+        await eventually(is_said)
+        agent.bind(3)
+        for _ in range(3):  # each wakes the node's rounds
+            await agent.want()
+        assert agent.idle == set()
+
+        world.annotate(NODES, "node-1", {})
+        await agent.want_until(idle=2)
+
+
+@pytest.mark.long
+async def test_what_others_write_to_a_node_at_the_same_time_is_kept(world: World) -> None:
+    """Each of ours names the version that it was made for: the API server refuses the rest."""
+    world.join("node-1")
+
+    async def others() -> None:
+        for number in range(200):
+
+            def beat(found: Object, number: int = number) -> None:
+                found["metadata"].setdefault("labels", {})["beat"] = str(number)
+                kept = [it for it in found["spec"]["taints"] if it["key"] != "lifecycle"]
+                found["spec"]["taints"] = [*kept, {"key": "lifecycle", "value": str(number)}]
+
+            world.server.store.change(NODES, "", "node-1", beat)
+            await asyncio.sleep(0.002)
+
+    async with world.enis.manager():
+        beats = asyncio.create_task(others(), name="others")
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        await beats
+        await world.until(lambda: TAINT not in world.taints("node-1"))
+        await world.until(lambda: world.condition("node-1").get("status") == "True")
+
+    found = world.all(NODES)["node-1"]
+    assert found["metadata"]["labels"]["beat"] == "199"
+    taints = {each["key"]: each.get("value") for each in found["spec"]["taints"]}
+    assert taints == {OTHER_TAINT["key"]: OTHER_TAINT["value"], "lifecycle": "199"}
+
+
+async def test_without_the_right_to_patch_nodes_the_rest_is_shown_and_the_right_named(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.faults.forbidden.add(("patch", NODES.plural))
+    world.join("node-1")
+    async with world.enis.manager():
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        [eni] = agent.secondary
+        await world.until(lambda: eni in world.all(world.kind(ENI)))
+
+    told = [getattr(each, "error", "") for each in caplog.records]
+    assert any('cannot patch resource "nodes"' in each for each in told)
+
+
+@pytest.mark.long
+async def test_of_two_eni_managers_one_writes(world: World) -> None:
+    async with world.enis.manager(), world.enis.manager():
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        [eni] = agent.secondary
+        await world.until(lambda: eni in world.all(world.kind(ENI)))
+        await world.until(lambda: world.config("node-1") is not None)
+
+        assert world.server.requests.count(("create", ENI.plural)) == 1
+        assert world.server.requests.count(("create", NODE.plural)) == 1
