@@ -45,7 +45,7 @@ _PAYLOAD_BYTES_MAX: Final = 1 << 20
 _CONNECTIONS_MAX: Final = 65_536
 _JOURNAL_BYTES_MAX: Final = 8 << 30
 _DOWN_MS: Final = 5_000
-_FAILOVER_MS: Final = 60_000
+_FAILOVER_MS: Final = 20_000
 
 Files = dict[str, str]
 

@@ -1,10 +1,12 @@
 """The annotations and resources users put on pods, and how each value is checked.
 
-Names and values are those of TKE's VPC-CNI mode; `parse_pod_network` is the only reader.
+Names and values are those of TKE's VPC-CNI mode; `parse_pod_network` is the only reader. Their
+prefix is the whole process's: from its environment, before anything else is read.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from shared.errors import InvalidInput
 from shared.ids import SubnetId
 from shared.network_names import parse_network_names
 
-PREFIX: Final = "tke.cloud.tencent.com/"
+PREFIX_VARIABLE: Final = "BERTH_ANNOTATION_PREFIX"
+PREFIX_DEFAULT: Final = "tke.cloud.tencent.com"
+PREFIX: Final = os.environ.get(PREFIX_VARIABLE, PREFIX_DEFAULT) + "/"
 NETWORKS: Final = PREFIX + "networks"
 DELETE_POLICY: Final = PREFIX + "vpc-ip-claim-delete-policy"
 EXPIRED_DURATION: Final = PREFIX + "claim-expired-duration"

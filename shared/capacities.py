@@ -21,3 +21,6 @@ class CapacityWish:
     warm_min: int | None = None
     warm_max: int | None = None
     release_every_s: float | None = None  # one idle address above the maximum; 0: all at once
+    whole_min: int | None = None  # of ENIs that wait for a pod of their own
+    whole_max: int | None = None
+    is_unmanaged: bool | None = None  # nothing is called for the node

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.annotations import PREFIX, PREFIX_VARIABLE
 from shared.errors import Refused
 from shared.ids import ClusterName
 
@@ -51,6 +52,12 @@ class ServiceSettings(BaseSettings):
 
     cluster: ClusterName = ClusterName("default")
     """The cluster's name: the root of every subject and key."""
+
+    annotation_prefix: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
+    ] = PREFIX.removesuffix("/")
+    """What the names of annotations, resources and taints begin with, before the slash. From
+    the environment (BERTH_ANNOTATION_PREFIX), the same for every part of a cluster."""
 
     nats_url: str = "nats://127.0.0.1:4222"
     """The bus; several servers are separated by commas. tls:// asks for TLS."""
@@ -88,6 +95,13 @@ class ServiceSettings(BaseSettings):
 
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "json"
     """One JSON object a line for machines, or columns for people."""
+
+    @field_validator("annotation_prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        if f"{value}/" != PREFIX:
+            raise ValueError(f"set it in the environment, as {PREFIX_VARIABLE}")
+        return value
 
     @classmethod
     def settings_customise_sources(

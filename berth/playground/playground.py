@@ -61,6 +61,7 @@ class StartOptions:
     cooling_s: float | None = None  # how long agents rest a released address; None: their own
     park_after_s: float | None = None  # how long an ENI stays where its pod went; None: default
     cloud_in_flight_max_s: float | None = None  # that a killed eni_manager's calls are feared
+    api_server: services.ApiServerDoor | None = None  # none: pods are files in folders
     wireless: bool = False  # a cloud without a network: no node can run an agent
 
 
@@ -216,6 +217,7 @@ class Playground:
             cluster=options.cluster,
             nats_url=f"nats://{LOOPBACK}:{nats_port}",
             redis_port=redis_port,
+            api_server=options.api_server,
         )
 
     async def _start_cloud(

@@ -23,7 +23,19 @@ from shared.ids import ClusterName
 
 RELAYED_BUS: Final = f"{LOOPBACK}:4222"  # where an instance's relay listens
 CNI_CONFIGURATION: Final = "10-berth.conflist"
+_MIRROR_INTERVAL_S: Final = 0.5  # what is shown of a playground is to be seen soon
 _ADD_TIMEOUT_S: Final = 25.0  # the pods' runtime kills a plugin after 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerDoor:
+    """A Kubernetes API server that tells of pods and nodes, in place of folders."""
+
+    address: str  # ADDRESS:PORT, on the host and, by a relay, in every instance
+    kubeconfig: Path  # names that address
+    namespace: str  # where Berth keeps its own objects there
+    webhook_listen: str  # of the first allocator: ADDRESS:PORT
+    webhook_service: str  # by which the API server finds it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +46,7 @@ class Surroundings:
     cluster: ClusterName
     nats_url: str
     redis_port: int
+    api_server: ApiServerDoor | None = None
 
     @property
     def logs(self) -> Path:
@@ -68,6 +81,15 @@ class Surroundings:
     def on_bus(self, key: BusKey) -> dict[str, object]:
         return {"BERTH_NATS_URL": self.nats_url, "BERTH_NATS_KEY_FILE": key.seed_file}
 
+    def on_api_server(self, service: str) -> dict[str, object]:
+        if self.api_server is None:
+            return {}
+        prefix = f"BERTH_{service}"
+        return {
+            f"{prefix}_KUBERNETES_CONFIG": self.api_server.kubeconfig,
+            f"{prefix}_KUBERNETES_NAMESPACE": self.api_server.namespace,
+        }
+
     def on_store(self, user: str, password: StorePassword) -> dict[str, object]:
         return {
             "BERTH_REDIS_URL": f"redis://{user}@{LOOPBACK}:{self.redis_port}/0",
@@ -87,14 +109,17 @@ def simulator(
     """The cloud, with a door in every instance through which its agent reaches the bus."""
     arguments = ["--listen", f"{LOOPBACK}:{port}", "--topology", str(topology_file)]
     arguments += ["--ready-file", str(ready_file), *(["--wireless"] if wireless else [])]
-    door = {"listen": RELAYED_BUS, "target": around.nats_url.removeprefix("nats://")}
+    doors = [{"listen": RELAYED_BUS, "target": around.nats_url.removeprefix("nats://")}]
+    if around.api_server is not None:
+        address = around.api_server.address
+        doors.append({"listen": address, "target": address})
     spec = around.service(
         "simulator",
         "services.vpc_simulator.main",
         arguments,
         {
             "BERTH_SIMULATOR_SECRET_FILE": account.admin_file,
-            "BERTH_VPC_SIMULATOR_RELAYS": json.dumps([door]),
+            "BERTH_VPC_SIMULATOR_RELAYS": json.dumps(doors),
         },
     )
     return replace(spec, is_ready=both(spec.is_ready, file_ready(ready_file)))
@@ -118,12 +143,26 @@ def allocator(
         "services.allocator.main",
         settings=around.on_bus(key)
         | around.on_store("allocator", password)
-        | {
-            "BERTH_ALLOCATOR_POD_SOURCE": "folders",
-            "BERTH_ALLOCATOR_POD_FOLDERS": pod_folders,
-        }
+        | _pods(around, number, pod_folders)
         | parking,
     )
+
+
+def _pods(around: Surroundings, number: int, folders: str) -> dict[str, object]:
+    if around.api_server is None:
+        return {
+            "BERTH_ALLOCATOR_POD_SOURCE": "folders",
+            "BERTH_ALLOCATOR_POD_FOLDERS": folders,
+        }
+    settings = around.on_api_server("ALLOCATOR") | {
+        "BERTH_ALLOCATOR_POD_SOURCE": "kubernetes",
+        "BERTH_ALLOCATOR_MIRROR_INTERVAL_S": _MIRROR_INTERVAL_S,
+    }
+    if number == 1:
+        settings["BERTH_ALLOCATOR_WEBHOOK_LISTEN"] = around.api_server.webhook_listen
+        settings["BERTH_ALLOCATOR_WEBHOOK_SERVICE"] = around.api_server.webhook_service
+        settings["BERTH_ALLOCATOR_WEBHOOK_RENEW_INTERVAL_S"] = _MIRROR_INTERVAL_S
+    return settings
 
 
 def eni_manager(
@@ -150,8 +189,18 @@ def eni_manager(
             "BERTH_ENI_MANAGER_CLOUD_SECRET_ID_FILE": account.secret_id_file,
             "BERTH_ENI_MANAGER_CLOUD_SECRET_KEY_FILE": account.secret_key_file,
         }
+        | _nodes(around)
         | late,
     )
+
+
+def _nodes(around: Surroundings) -> dict[str, object]:
+    if around.api_server is None:
+        return {}
+    return around.on_api_server("ENI_MANAGER") | {
+        "BERTH_ENI_MANAGER_KUBERNETES": True,
+        "BERTH_ENI_MANAGER_MIRROR_INTERVAL_S": _MIRROR_INTERVAL_S,
+    }
 
 
 def node_agent(
@@ -175,12 +224,21 @@ def node_agent(
             "BERTH_RUN_DIR": str(node.run_dir),
             "BERTH_STATE_DIR": str(node.state_dir),
             "BERTH_NODE_AGENT_INSTANCE": node.instance,
-            "BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir),
             "BERTH_NODE_AGENT_CNI_CONF_DIR": str(node.cni_conf_dir),
             "BERTH_NODE_AGENT_CNI_BIN_DIR": str(node.cni_bin_dir),
             "BERTH_NODE_AGENT_ADD_TIMEOUT_S": str(_ADD_TIMEOUT_S),
         }
+        | _pods_of(around, node)
         | ({} if cooling_s is None else {"BERTH_NODE_AGENT_COOLING_S": str(cooling_s)}),
         log_file=around.logs / f"agent-{node.name}.log",
         is_ready=agent_ready(bus, node.name, node.cni_conf_dir / CNI_CONFIGURATION),
     )
+
+
+def _pods_of(around: Surroundings, node: NodeState) -> dict[str, str]:
+    if around.api_server is None:
+        return {"BERTH_NODE_AGENT_POD_FOLDER": str(node.pod_dir)}
+    return {
+        "BERTH_NODE_AGENT_POD_SOURCE": "kubernetes",
+        "BERTH_NODE_AGENT_KUBERNETES_CONFIG": str(around.api_server.kubeconfig),
+    }

@@ -13,6 +13,7 @@ from services.eni_manager.domain.ports import (
     Agents,
     Allocators,
     Embargoes,
+    EniWants,
     Events,
     Headroom,
     Leases,
@@ -24,6 +25,7 @@ from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
 from services.eni_manager.subnets import SubnetBook
 from services.eni_manager.tools import Limits, Tools
+from services.eni_manager.vpc_enis import VpcEnis
 from shared.clock import Clock
 from shared.cloud.port import INSTANCES_PER_DESCRIBE_MAX, CloudApi
 from shared.cloud.words import Eni, Instance
@@ -49,6 +51,7 @@ class Doors:
     headroom: Headroom
     embargoes: Embargoes
     capacities: FollowedCapacities
+    wants: EniWants
 
 
 def build_tools(
@@ -81,6 +84,7 @@ def build_tools(
         events=doors.events,
         capacities=doors.capacities,
         record=doors.record,
+        vpc_enis=VpcEnis(doors.wants, clock, rests_s=settings.vpc_quota_interval_s),
         whole_marks=Watermarks(
             warm_min=settings.warm_enis_min, warm_max=settings.warm_enis_max
         ),

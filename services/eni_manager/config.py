@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from services.eni_manager.domain.orphans import SweepMode
+from services.eni_manager.kubernetes.settings import NodeObjectSettings
 from shared.capacities import CapacityWish
 from shared.errors import InvalidInput
-from shared.settings import Seconds, StoreSettings
+from shared.settings import Seconds
 
 # Calls per second of one account, as the API documents them.
 DOCUMENTED_RATES_PER_S: Final = {
@@ -39,7 +40,7 @@ DOCUMENTED_RATES_PER_S: Final = {
 Count = Annotated[int, Field(ge=0, le=512)]
 
 
-class EniManagerSettings(StoreSettings):
+class EniManagerSettings(NodeObjectSettings):
     """What is not set has a default that suits a small cluster."""
 
     section: ClassVar[str] = "eni_manager"
@@ -61,6 +62,13 @@ class EniManagerSettings(StoreSettings):
 
     cloud_secret_key: SecretStr = SecretStr("")
     """The key, where no file is named; give it in the environment only."""
+
+    cloud_role: Annotated[str | None, Field(pattern=r"^[\w+=,.@-]{1,128}$")] = None
+    """The role of the instance that this runs on: its keys are asked of the metadata service,
+    and renewed; no key of yours is read then."""
+
+    cloud_metadata_url: str = "http://169.254.0.23"
+    """The instance metadata service, for `cloud_role`."""
 
     cloud_timeout_s: Seconds = 10.0
     """How long one call may take."""
@@ -105,6 +113,9 @@ class EniManagerSettings(StoreSettings):
 
     quota_interval_s: Seconds = 600.0
     """An instance's quota is asked for this often, and at once after a call that it forbids."""
+
+    vpc_quota_interval_s: Seconds = 10.0
+    """Once the VPC has as many ENIs as its quota allows, another is asked for this often."""
 
     security_groups: tuple[str, ...] = ()
     """On the ENIs we make, kept so by difference; none: those of the instance's own ENI."""
@@ -191,6 +202,8 @@ class EniManagerSettings(StoreSettings):
 
     def read_secrets(self) -> tuple[str, str]:
         """Id and key. Raises InvalidInput, which names the setting and never the value."""
+        if self.cloud_role is not None:
+            return "role", "role"  # until the role's own have come
         return (
             _secret("cloud_secret_id", self.cloud_secret_id_file, self.cloud_secret_id),
             _secret("cloud_secret_key", self.cloud_secret_key_file, self.cloud_secret_key),

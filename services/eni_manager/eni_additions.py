@@ -17,7 +17,14 @@ from services.eni_manager.fresh_addresses import fresh_addresses
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.sighting import VISIBLE_AFTER_S, Sighting
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudNotFound, CloudTaken
+from shared.cloud.errors import (
+    RETRIED,
+    CloudAway,
+    CloudError,
+    CloudNotFound,
+    CloudTaken,
+    CloudVpcFull,
+)
 from shared.cloud.words import Eni, EniState, NewEni
 from shared.errors import BerthError, SubnetFull
 from shared.ids import EniId, SubnetId
@@ -73,7 +80,10 @@ class EniAdditions:
             raise
         except CloudError as error:
             # Refused for good: nothing was made.
-            self._tools.subnets.refused(intent.subnet, error)
+            if isinstance(error, CloudVpcFull):
+                self._tools.vpc_enis.refused(error)
+            else:
+                self._tools.subnets.refused(intent.subnet, error)
             await self._drop(intent, intent.subnet)
             raise
         self._tools.subnets.worked(intent.subnet)

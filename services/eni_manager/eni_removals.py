@@ -74,6 +74,7 @@ class EniRemovals:
         image = self._book.image
         record = image.enis.get(eni)
         await self._book.write(drop=[*image.on(eni), *([record] if record else []), intent])
+        self._tools.vpc_enis.made_room()
         if record is not None:
             self._tools.events.eni("deleted", eni, self._book.node.node, record.subnet)
 

@@ -52,7 +52,9 @@ class ExclusiveEnis:
     async def grow(self, *, for_warmth: bool) -> BerthError | None:
         """Why not all that is wanted can be had. Pods that wait come before everybody's warm
         stock, so the caller asks for them first."""
-        growth = self._plan(self._tools.whole_marks if for_warmth else _PODS_ONLY)
+        growth = self._plan(
+            self._tools.whole_marks_of(self._book.node) if for_warmth else _PODS_ONLY
+        )
         with urgent(Urgency.WARMTH if for_warmth else Urgency.POD):
             made = await asyncio.gather(
                 *(self._add(subnet) for subnet in growth.subnets), return_exceptions=True
@@ -66,14 +68,18 @@ class ExclusiveEnis:
         if growth.shortage is None and failed:
             return failed[0] if isinstance(failed[0], BerthError) else None
         # Warmth that finds no room is no problem of the node's.
-        return growth.shortage if self.demand.waiting else None
+        if growth.shortage is None or not self.demand.waiting:
+            return None
+        if self._growing.lacks_eni(for_pods=True):
+            return self._tools.vpc_enis.shortage(self._book.node.node)
+        return growth.shortage
 
     async def shrink(self) -> None:
         """Take idle ones back: down to the maximum, never while a pod waits for one."""
         spare = watermarks.excess(
             self.demand,
             coming=self._stock.coming(Purpose.EXCLUSIVE),
-            marks=self._tools.whole_marks,
+            marks=self._tools.whole_marks_of(self._book.node),
         )
         if spare:
             await self.take_back(spare)
@@ -101,7 +107,7 @@ class ExclusiveEnis:
         return plan_whole(
             wanted,
             node.node,
-            slots=self._growing.eni_slots(),
+            slots=self._growing.new_eni_slots(for_pods=self.demand.waiting > 0),
             enis_max=node.enis_max or 0,
             subnets=self._growing.usable_subnets(),
         )

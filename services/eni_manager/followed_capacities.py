@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from services.eni_manager.domain.capacities import Capacities
+from services.eni_manager.domain.capacities import Capacities, annotation_scope
 from services.eni_manager.domain.ports import CapacityStore
 from services.eni_manager.domain.records import NodeRecord
 from services.eni_manager.domain.releases import ReleasePace
 from services.eni_manager.domain.watermarks import Watermarks
 from shared.capacities import CapacityWish, CloudCalls
 from shared.errors import InvalidInput
+from shared.ids import NodeName
 
 
 class FollowedCapacities:
@@ -33,6 +34,24 @@ class FollowedCapacities:
         return Watermarks(
             warm_min=wish.warm_min or 0, warm_max=wish.warm_max or 0, pods_max=pods_max
         )
+
+    def whole_marks(self, node: NodeRecord, *, otherwise: Watermarks) -> Watermarks:
+        """Of ENIs that one pod has as a whole."""
+        wish = self._of(node)
+        if wish.whole_min is None or wish.whole_max is None:
+            return otherwise
+        return Watermarks(warm_min=wish.whole_min, warm_max=wish.whole_max)
+
+    def is_unmanaged(self, node: NodeRecord) -> bool:
+        """Somebody wants nothing to be called for the node."""
+        return bool(self._of(node).is_unmanaged)
+
+    async def annotate(self, node: NodeName, wish: CapacityWish) -> None:
+        """What the node's annotations say now; nothing is written when they say the same."""
+        scope = annotation_scope(node)
+        if self.current.scopes.get(scope, CapacityWish()) != wish:
+            await self._store.put(scope, wish)
+            await self.refresh()
 
     def release(self, node: NodeRecord) -> ReleasePace:
         return ReleasePace(every_s=self._of(node).release_every_s or 0.0)

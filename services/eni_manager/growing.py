@@ -28,7 +28,7 @@ from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import Observer
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
-from shared.cloud.errors import RETRIED, CloudLimit
+from shared.cloud.errors import RETRIED, CloudLimit, CloudVpcFull
 from shared.cloud.words import Subnet
 from shared.errors import BerthError, QuotaReached, Refused, SubnetFull
 from shared.ids import Zone
@@ -71,6 +71,15 @@ class Growing:
         ours = self._book.image.ours()
         return max(0, (self._book.node.enis_max or 0) - len(ours) - self._observer.strangers)
 
+    def new_eni_slots(self, *, for_pods: bool) -> int:
+        """Those for which an ENI can be made: none while the VPC has as many as it may."""
+        takes_another = self._tools.vpc_enis.takes_another(for_pods=for_pods)
+        return self.eni_slots() if takes_another else 0
+
+    def lacks_eni(self, *, for_pods: bool) -> bool:
+        """The VPC's quota is what stands in the way of another ENI."""
+        return self.eni_slots() > 0 and not self.new_eni_slots(for_pods=for_pods)
+
     async def grow(self, offer: Callable[[], Awaitable[None]]) -> BerthError | None:
         """Until nothing is lacking, or nothing more can be had: then why. `offer` follows
         each step, so that nobody waits for the slowest."""
@@ -110,7 +119,11 @@ class Growing:
         log.info("plan did not hold", extra={"error": str(failures[0])})
         if any(isinstance(error, SubnetFull) for error in failures):
             await self._tools.subnets.refresh_soon()
-        limits = [error for error in failures if isinstance(error, CloudLimit)]
+        limits = [
+            error
+            for error in failures
+            if isinstance(error, CloudLimit) and not isinstance(error, CloudVpcFull)
+        ]
         if limits:
             now_s = self._tools.clock.monotonic_s()
             self._limit = self._limit.failed(now_s, str(limits[0]))
@@ -147,6 +160,9 @@ class Growing:
         beyond = watermarks.beyond_maximum(
             self._demand.demand, coming=coming, held=held, marks=marks
         )
+        for_pods = self._demand.demand.has_waiting
+        if isinstance(growth.shortage, QuotaReached) and self.lacks_eni(for_pods=for_pods):
+            return Growth(steps=growth.steps, shortage=self._tools.vpc_enis.shortage(node.node))
         if growth.shortage is not None or not beyond:
             return growth
         return Growth(steps=growth.steps, shortage=maximum_reached(beyond, node.node, marks))
@@ -193,7 +209,7 @@ class Growing:
             node=self._book.node.node,
             zone=zone,
             enis=self.rooms(),
-            eni_slots=self.eni_slots(),
+            eni_slots=self.new_eni_slots(for_pods=self._demand.demand.has_waiting),
             addresses_max=self._book.node.addresses_max or 0,
         )
 

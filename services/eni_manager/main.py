@@ -10,6 +10,8 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from services.eni_manager.adapters.rate_limits import RedisPace
 from services.eni_manager.adapters.redis_capacities import RedisCapacities
 from services.eni_manager.adapters.redis_cluster import RedisCluster
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
+from services.eni_manager.adapters.redis_eni_wants import RedisEniWants
 from services.eni_manager.adapters.redis_enis import RedisEniStore, shard_of
 from services.eni_manager.adapters.redis_foreign import RedisForeignBook
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
@@ -35,6 +38,7 @@ from services.eni_manager.adapters.redis_vacancies import RedisVacancies
 from services.eni_manager.adapters.switched_pace import SwitchedPace
 from services.eni_manager.adapters.tencent import TencentCloud
 from services.eni_manager.adapters.tencent_access import TencentAccess
+from services.eni_manager.adapters.tencent_keys import CloudKeys, FileKeys, RoleKeys
 from services.eni_manager.adapters.vacancy_endpoints import VacancyEndpoints
 from services.eni_manager.building import Doors, build_tools
 from services.eni_manager.cluster_views import ClusterViews
@@ -46,6 +50,8 @@ from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.foreign_watch import ForeignWatch
 from services.eni_manager.holding import Holding
 from services.eni_manager.inspector import Inspector
+from services.eni_manager.kubernetes import part
+from services.eni_manager.kubernetes.part import Surroundings
 from services.eni_manager.mover import Mover
 from services.eni_manager.reclaimer import Reclaimer
 from services.eni_manager.reconciler import Pacing, Reconciler
@@ -58,12 +64,12 @@ from shared.bus.client import BusClient
 from shared.bus.connection import BUS_CONDITION, connect_bus
 from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.cloud.port import CloudApi
 from shared.errors import BerthError
 from shared.messages.base import ServiceName
 from shared.runtime.lifecycle import service_main
-from shared.runtime.loops import Loops
+from shared.runtime.loops import LONGEST_WAIT_S, Loops
 from shared.store.connection import STORE_CONDITION, check_store, close_store, open_store
 from shared.telemetry.health import HealthServer, Readiness
 
@@ -99,7 +105,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         await capacities.refresh()
         pace = _open_pace(settings, store)
         stack.push_async_callback(pace.aclose)
-        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls))
+        cloud = _open_cloud(settings, SwitchedPace(pace, lambda: capacities.calls), clock)
         stack.push_async_callback(cloud.aclose)
 
         bus = BusClient(nats, cluster=settings.cluster, clock=clock, rng=rng)
@@ -116,11 +122,13 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             headroom=RedisHeadroom(store, cluster=settings.cluster),
             embargoes=RedisEmbargoes(store, cluster=settings.cluster, clock=clock),
             capacities=capacities,
+            wants=RedisEniWants(store, cluster=settings.cluster),
         )
         tools = build_tools(settings, doors, clock, rng)
         stack.push_async_callback(tools.instances.aclose)
         stack.push_async_callback(tools.enis_on.aclose)
-        enis = RedisEniStore(store, cluster=settings.cluster, owner=_owner(rng), clock=clock)
+        replica = _owner(rng)
+        enis = RedisEniStore(store, cluster=settings.cluster, owner=replica, clock=clock)
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
             reconciler,
@@ -138,7 +146,7 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         loops = await stack.enter_async_context(Loops(rng))
         _start_loops(loops, settings, tools, enis, reconciler, store, readiness)
         cluster = _watch_subnets(loops, settings, tools, enis, reconciler, store)
-        vacancies = _tell_vacancies(loops, settings, tools, reconciler, store)
+        views = _tell_vacancies(loops, settings, tools, reconciler, store)
         server = RequestServer(
             nats, cluster=settings.cluster, clock=clock, in_flight_max=settings.in_flight_max
         )
@@ -148,9 +156,20 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
             "ENIs and addresses at the cloud",
             EniManagerEndpoints(service, clock).handlers()
             | cluster.handlers()
-            | CapacityEndpoints(capacities).handlers()
-            | vacancies.handlers(),
+            | CapacityEndpoints(capacities, enis).handlers()
+            | VacancyEndpoints(views).handlers(),
         )
+        around = Surroundings(
+            store=enis,
+            views=views,
+            tools=tools,
+            bus=bus,
+            clock=clock,
+            rng=rng,
+            replica=replica,
+            retry=timedelta(seconds=max(settings.round_interval_s, LONGEST_WAIT_S)),
+        )
+        await part.start(settings, around, loops, stack)
         log.info("serving", extra={"health_port": health.port})
         await stop.wait()
         log.info("stopping")
@@ -210,9 +229,12 @@ def _start_loops(
         reconciler.leading_right,
     )
     loops.every("capacities", tools.capacities.refresh, interval_s=settings.cluster_interval_s)
+    loops.every("wants", tools.vpc_enis.refresh, interval_s=settings.cluster_interval_s)
     loops.every("sweep", sweeper.round, interval_s=settings.sweep_interval_s, wake=sweep_now)
     loops.keep("follower", tools.follower.run)
-    loops.keep("shards", reconciler.run)
+    for number in range(settings.shards):
+        loops.keep(f"shard {number}", partial(reconciler.keep, number))
+    loops.every("shards", reconciler.tidy, interval_s=reconciler.renew_every_s)
 
 
 def _watch_subnets(
@@ -244,16 +266,16 @@ def _tell_vacancies(
     tools: Tools,
     reconciler: Reconciler,
     store: Redis,
-) -> VacancyEndpoints:
+) -> VacancyViews:
     book = RedisVacancies(store, cluster=settings.cluster)
     teller = VacancyTeller(
         reconciler, book, tools, lambda node: shard_of(node, settings.shards)
     )
     loops.every("vacancies", teller.round, interval_s=settings.vacancies_interval_s)
-    return VacancyEndpoints(VacancyViews(book, tools))
+    return VacancyViews(book, tools)
 
 
-def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
+def _open_cloud(settings: EniManagerSettings, pace: Pace, clock: Clock) -> CloudApi:
     secret_id, secret_key = settings.read_secrets()
     address = urlsplit(settings.cloud_url) if settings.cloud_url else None
     access = TencentAccess(
@@ -264,7 +286,19 @@ def _open_cloud(settings: EniManagerSettings, pace: Pace) -> CloudApi:
         endpoint=address.netloc if address else None,
         timeout_s=settings.cloud_timeout_s,
     )
-    return TencentCloud(access, pace)
+    return TencentCloud(access, pace, _keys(settings, clock))
+
+
+def _keys(settings: EniManagerSettings, clock: Clock) -> CloudKeys:
+    if settings.cloud_role is not None:
+        return RoleKeys(
+            settings.cloud_metadata_url,
+            settings.cloud_role,
+            clock,
+            timeout_s=settings.cloud_timeout_s,
+        )
+    files = [settings.cloud_secret_id_file, settings.cloud_secret_key_file]
+    return FileKeys([each for each in files if each is not None], settings.read_secrets)
 
 
 def _open_pace(settings: EniManagerSettings, store: Redis) -> RedisPace:

@@ -200,12 +200,14 @@ class Mover:
         for each in growing.rooms():
             if each.subnet == move.subnet and await worker.releasing.recall(1, each.eni):
                 return each.eni
-        if not growing.eni_slots():
+        if not growing.new_eni_slots(for_pods=True):
             if await worker.room.hold([move.subnet], 1):
                 raise Unavailable(
                     f"node {move.to_node} is full: a retained address makes way for"
                     f" {move.address} of {move.identity}, which comes after that"
                 )
+            if growing.lacks_eni(for_pods=True):
+                raise self._tools.vpc_enis.shortage(move.to_node)
             raise no_place(move, zone, subnet.zone)
         made = await worker.changes.additions.add([move.subnet], 0)
         return made.eni

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.departures import Departure
@@ -26,7 +28,7 @@ from services.eni_manager.room import Room
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.capacities import CloudCalls
-from shared.cloud.errors import RETRIED
+from shared.cloud.errors import RETRIED, CloudError
 from shared.errors import BerthError, NotFound, QuotaReached, Refused, TryLater, Unavailable
 from shared.ids import EniId
 
@@ -37,6 +39,8 @@ _FINISHED_IN_ORDER = (  # by kind: what gives room before what takes it
     IntentKind.ADD_ENI,
     IntentKind.ASSIGN,
 )
+
+_SUSPECTS_EVERY_S = 5.0  # what was not seen at the cloud is looked for again
 
 
 class NodeLeft(NotFound):
@@ -62,6 +66,7 @@ class NodeWorker:
         self._observe_at_s = 0.0
         self._demand = DemandView(book.node.demand)
         self._unaware = True  # the agent does not know all ENIs yet
+        self._told_lost: frozenset[IPv4Address] = frozenset()
         self._offering = asyncio.Lock()  # an agent refuses offers that overtake one another
         self.growing = Growing(
             book, tools, self.changes, self._observer, self.stock, self._demand
@@ -128,7 +133,7 @@ class NodeWorker:
             except TermEnded:
                 raise  # nobody here may write that down
             except BerthError as error:
-                await self._set_problem(str(error), is_refusal=isinstance(error, Refused))
+                await self._set_problem([error], is_refusal=isinstance(error, Refused))
                 if isinstance(error, RETRIED):
                     raise  # the supervisor repeats soon; a refusal waits for the next round
             finally:
@@ -139,6 +144,12 @@ class NodeWorker:
             await self.stock.free_reclaimed()
             await self._offer_soon()
             raise Unavailable("cloud calls are switched off: the node keeps what it has")
+        if self._tools.capacities.is_unmanaged(self.book.node):
+            await self.stock.free_reclaimed()
+            await self._offer_soon()
+            raise Unavailable(
+                "an annotation of the Node switches ENIs off: the node keeps what it has"
+            )
         if self.book.node.has_joined:
             for kind in _FINISHED_IN_ORDER:
                 await self._finish(kind)
@@ -150,7 +161,9 @@ class NodeWorker:
         await self.stock.free_reclaimed()
         await self._answer_agent()
         await self._release()
-        await self._set_problem(await self._grow())
+        shortages = await self._grow()
+        kept_back = self.stock.reason_kept_back() if shortages else None
+        await self._set_problem(shortages, also=kept_back)
 
     def capacity(self) -> Capacity | None:
         return self.growing.capacity()
@@ -158,7 +171,7 @@ class NodeWorker:
     def _urgency(self) -> Urgency:
         return Urgency.POD if self.whole.demand.waiting else self._demand.urgency()
 
-    async def _grow(self) -> str | None:
+    async def _grow(self) -> list[BerthError]:
         """Pods before warmth; why not all that is wanted can be had."""
         shortages = [await self._grow_whole(for_warmth=False)]
         shared = await self.growing.grow(self._offer_soon)
@@ -168,10 +181,15 @@ class NodeWorker:
         if shared is None:  # else warmth would take what pods wait for
             shortages.append(await self._grow_whole(for_warmth=True))
         shortages += [*self.growing.nominated_shortages, shared]
-        told = dict.fromkeys(str(each) for each in shortages if each)
-        if told and (reason := self.stock.reason_kept_back()):
-            told[reason] = None
-        return "; ".join(told) or None
+        await self._tell_wants(shortages)
+        return [each for each in shortages if each]
+
+    async def _tell_wants(self, shortages: Sequence[BerthError | None]) -> None:
+        """Other nodes may have an ENI to spare, where the VPC takes no more."""
+        waits = self._demand.demand.has_waiting or self.whole.demand.waiting > 0
+        is_short = any(isinstance(each, QuotaReached) for each in shortages)
+        lacks_eni = is_short and self.growing.lacks_eni(for_pods=True)
+        await self._tools.vpc_enis.settle(self.book.node.node, is_waiting=waits and lacks_eni)
 
     async def _grow_whole(self, *, for_warmth: bool) -> BerthError | None:
         if self._demand.is_doubtful:
@@ -207,7 +225,10 @@ class NodeWorker:
         await self.changes.addresses.end_moves(
             [it for it in intents if it.kind is IntentKind.MOVE]
         )
-        self._observe_at_s = self._tools.clock.monotonic_s() + self._observe_every_s
+        every_s = self._observe_every_s
+        if self._observer.has_suspects:
+            every_s = min(every_s, _SUSPECTS_EVERY_S)
+        self._observe_at_s = self._tools.clock.monotonic_s() + every_s
         if not self.book.node.has_joined:
             await self.book.change_node(lambda node: replace(node, has_joined=True))
             self._tools.events.node("joined", self.book.node, self.book.node.zone)
@@ -249,6 +270,7 @@ class NodeWorker:
                 with urgent(Urgency.CLEAN_UP):
                     await self.whole.shrink()
             await self.releasing.release()
+            await self.releasing.give_way()
             await self._draining.drain()
         except TryLater as error:
             self._let_be(error)
@@ -260,13 +282,15 @@ class NodeWorker:
 
     async def _offer(self) -> None:
         async with self._offering:
-            if not self._unaware and not self.book.image.held(Hold.ASSIGNING):
+            lost = self._observer.lost
+            is_news = self._unaware or not lost <= self._told_lost
+            if not is_news and not self.book.image.held(Hold.ASSIGNING):
                 return
             if await self.stock.look_at_embargoes():
                 await self._observer.observe()
             heard = self._demand.heard
-            taken = await self.stock.offer()
-            self._unaware = False
+            taken = await self.stock.offer(lost=lost)
+            self._unaware, self._told_lost = False, lost
             shared = Counter(it.subnet for it in taken if it.purpose is Purpose.SHARED)
             whole = sum(it.purpose is Purpose.EXCLUSIVE for it in taken)
             self._demand.offered(shared, heard_before=heard)
@@ -285,10 +309,25 @@ class NodeWorker:
             log.warning("node is below the cluster's maximum", extra={"warning": warning})
             self._tools.events.node("warned", self.book.node, warning)
 
-    async def _set_problem(self, problem: str | None, *, is_refusal: bool = False) -> None:
+    async def _set_problem(
+        self,
+        errors: Sequence[BerthError],
+        *,
+        also: str | None = None,
+        is_refusal: bool = False,
+    ) -> None:
+        told = dict.fromkeys(map(str, errors))
+        if also is not None:
+            told[also] = None
+        problem = "; ".join(told) or None
         if problem == self.book.node.problem:
             return
-        await self.book.change_node(lambda node: replace(node, problem=problem))
+        code, request = problem_code(errors)
+        await self.book.change_node(
+            lambda node: replace(
+                node, problem=problem, problem_code=code, problem_request=request
+            )
+        )
         if is_refusal:
             log.warning(
                 "node cannot be served",
@@ -296,3 +335,11 @@ class NodeWorker:
             )
         if problem is not None and (is_refusal or not self.book.node.has_joined):
             self._tools.events.node("refused", self.book.node, problem)
+
+
+def problem_code(errors: Sequence[BerthError]) -> tuple[str | None, str | None]:
+    """The cloud's code and request id where there are any, else our own code."""
+    for each in errors:
+        if isinstance(each, CloudError):
+            return each.cloud_code, each.request_id or None
+    return (errors[0].code.value, None) if errors else (None, None)

@@ -7,6 +7,7 @@ that no book knows is taken up by its tags; strangers are left alone but take up
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -54,6 +55,8 @@ class Observer:
     def __init__(self, book: NodeBook, tools: Tools) -> None:
         self._book = book
         self._tools = tools
+        self._unseen: frozenset[IPv4Address] = frozenset()  # by the last look
+        self.lost: frozenset[IPv4Address] = frozenset()
         self._quota: EniQuota | None = None
         self._quota_instance: InstanceId | None = None  # whose it is
         self._quota_until_s = 0.0
@@ -196,6 +199,7 @@ class Observer:
         # The inventory first, the leases after it: an address that its agent hands to a lease
         # in between is seen by one of them.
         inventory = await self._inventory()
+        self._look_for_lost(inventory, seen.keys())
         doubtful = [
             address
             for address in seen
@@ -213,6 +217,25 @@ class Observer:
         await self._book.write(
             put=findings.kept, drop=[image.addresses[each] for each in findings.gone]
         )
+
+    @property
+    def has_suspects(self) -> bool:
+        """An address was not seen, and is to be looked for again soon."""
+        return bool(self._unseen - self.lost)
+
+    def _look_for_lost(
+        self, inventory: Collection[IPv4Address] | None, seen: Collection[IPv4Address]
+    ) -> None:
+        """What the agent calls its own, and two looks in a row did not see at the cloud: one
+        may have crossed a change."""
+        unseen = frozenset() if inventory is None else frozenset(inventory) - frozenset(seen)
+        lost, self._unseen = unseen & self._unseen, unseen
+        for address in sorted(lost - self.lost):
+            log.warning(
+                "address is on no ENI of its node any more",
+                extra={"address": str(address), "node": self._book.node.node},
+            )
+        self.lost = lost
 
     async def _leased(self, addresses: list[IPv4Address]) -> set[IPv4Address] | None:
         try:

@@ -60,14 +60,21 @@ class Reconciler:
         self._shard_of = shard_of
         self._shards: dict[int, _Shard] = {}
 
-    async def run(self) -> None:
-        """Claim, renew, let go; kept by the service's supervisor."""
+    async def keep(self, number: int) -> None:
+        """Claim a shard and renew it; each by itself, under the service's supervisor: one
+        whose nodes take long to be read delays no other's renewal."""
         while True:
-            for number in range(self._pacing.shards):
-                await self._claim(number)
-            self._let_go()
-            self._measure()
-            await asyncio.sleep(self._pacing.term_ttl_s / _RENEWALS_PER_TERM)
+            await self._claim(number)
+            await asyncio.sleep(self.renew_every_s)
+
+    async def tidy(self) -> None:
+        """What is due as often as a renewal."""
+        self._let_go()
+        self._measure()
+
+    @property
+    def renew_every_s(self) -> float:
+        return self._pacing.term_ttl_s / _RENEWALS_PER_TERM
 
     async def stop(self) -> None:
         """Stop the workers, then give the shards up: another replica takes over at once."""

@@ -52,6 +52,25 @@ class Releasing:
                 await self._remove_empty()
             await self._changes.removals.finish_all()
 
+    async def give_way(self) -> None:
+        """Pods of another node wait for an ENI, and the VPC has as many as it may: the emptiest
+        one here goes, where nobody uses or waits for what is on it."""
+        demand, vpc_enis, node = self._demand.demand, self._tools.vpc_enis, self._book.node.node
+        if not vpc_enis.is_wanted or self._demand.is_doubtful or demand.has_waiting:
+            return
+        loads = self._loads()
+        emptiest = min(loads, key=lambda it: (it.count, it.eni), default=None)
+        if emptiest is None or emptiest.count > demand.idle or not await vpc_enis.take(node):
+            return
+        with urgent(Urgency.POD):
+            if emptiest.count:
+                await self.recall(emptiest.count, emptiest.eni)
+            await self._stock.offer(without=emptiest.eni)
+            if not self._book.image.on(emptiest.eni):
+                await self._changes.removals.begin(emptiest.eni)
+                await self._changes.removals.finish_all()
+                vpc_enis.gave(node)
+
     async def _give_back(self) -> None:
         spare = watermarks.excess(
             self._demand.demand,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -57,9 +57,12 @@ class Stock:
             and each.address not in self._kept_back
         )
 
-    async def offer(self, *, without: EniId | None = None) -> list[EniRecord]:
+    async def offer(
+        self, *, without: EniId | None = None, lost: Collection[IPv4Address] = ()
+    ) -> list[EniRecord]:
         """Offer everything the agent has not taken; the ENI of each address it took. An ENI
-        that is about to be removed is named no more. Raises Unavailable."""
+        that is about to be removed is named no more; what was lost is named. Raises
+        Unavailable."""
         image = self._book.image
         offered = [
             each for each in image.held(Hold.ASSIGNING) if each.address not in self._kept_back
@@ -69,6 +72,7 @@ class Stock:
             self._book.next_order(),
             [it for it in image.enis.values() if it.eni not in image.leaving() | {without}],
             offered,
+            lost,
         )
         taken = [each for each in offered if each.address in answer.accepted]
         refused = [each for each in offered if each.address in answer.refused]

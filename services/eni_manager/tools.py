@@ -25,6 +25,7 @@ from services.eni_manager.followed_cluster import FollowedCluster
 from services.eni_manager.follower import EniFollower
 from services.eni_manager.gathering import Gathering
 from services.eni_manager.subnets import SubnetBook
+from services.eni_manager.vpc_enis import VpcEnis
 from shared.clock import Clock
 from shared.cloud.errors import RETRIED
 from shared.cloud.port import CloudApi
@@ -66,6 +67,7 @@ class Tools:
     events: Events
     capacities: FollowedCapacities
     record: FollowedCluster
+    vpc_enis: VpcEnis
     whole_marks: Watermarks  # of ENIs that one pod has as a whole
     security_groups: tuple[str, ...]
     limits: Limits
@@ -75,6 +77,10 @@ class Tools:
     def marks(self, node: NodeRecord) -> Watermarks:
         """With the pod maximum that the cluster was enabled with."""
         return self.capacities.marks(node, pods_max=self.record.pods_max)
+
+    def whole_marks_of(self, node: NodeRecord) -> Watermarks:
+        """As `marks`, of ENIs that one pod has as a whole."""
+        return self.capacities.whole_marks(node, otherwise=self.whole_marks)
 
     async def call(self, check: Callable[[], None], send: Callable[[], Awaitable[T]]) -> T:
         """Repeat while the cloud says "later". `check` comes before each call's turn, and

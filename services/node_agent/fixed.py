@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from shared.annotations import NOMINATED_IP, NetworkMode
 from shared.clock import Clock
@@ -51,6 +52,8 @@ from .links import NodeLinks
 from .registration import DEAD_LIFE, Registration, Row
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _FIRST_WAIT_S: Final = 0.02
 _LONGEST_WAIT_S: Final = 0.5
@@ -252,23 +255,35 @@ class FixedLeases:
                     self._registration.lose(row)
                 elif error.code not in _INDEFINITE:
                     row.settle(sequence)
-                    self._check_nominated(key, row, sequence, error)
+                    await self._keep(partial(self._check_nominated, key, row, sequence, error))
                     if error.code not in _SOON or not self._is_awaited(key):
-                        self._refused(key, row, sequence)
+                        await self._keep(partial(self._refused, key, row, sequence))
                         raise
                     sequence = row.open()
-                    if error.code is ErrorCode.STOCK_EMPTY and self._try_candidate(key):
+                    if error.code is ErrorCode.STOCK_EMPTY and await self._keep(
+                        partial(self._try_candidate, key)
+                    ):
                         continue
             else:
                 row.settle(sequence)
                 self._learn_eni(acquired)
                 if acquired.note is not None:
                     log.warning("not as the pod asked", extra={"note": acquired.note})
-                return self._bound(self._ledger.claims[key], acquired)
+                return await self._keep(partial(self._bound, key, acquired))
             await self._pause(next(waits))
             current = await self._row()
             if current is not row:
                 row, sequence = current, current.open()
+
+    async def _keep(self, write: Callable[[], T]) -> T:
+        """Until the book has room for it: nobody else would ask for this answer again."""
+        waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+        while True:
+            try:
+                return write()
+            except Unavailable as error:
+                log.warning("an answer cannot be kept yet", extra={"error": str(error)})
+                await self._pause(next(waits))
 
     def _note(self, key: AttachmentKey, error: BerthError) -> None:
         """Silence does not make a reason untrue."""
@@ -358,7 +373,8 @@ class FixedLeases:
         subnets = {eni.subnet for eni in self._ledger.enis.values() if eni.eni in usable}
         return PoolFields(size=claim.pods_max, subnets=tuple(sorted(subnets)))
 
-    def _bound(self, claim: Claim, acquired: Acquired) -> Claim:
+    def _bound(self, key: AttachmentKey, acquired: Acquired) -> Claim:
+        claim = self._ledger.claims[key]
         bound = replace(
             claim,
             identity=acquired.identity.to_identity() if acquired.identity else claim.identity,

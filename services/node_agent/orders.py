@@ -7,6 +7,7 @@ cannot undo what its successor did.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -79,6 +80,7 @@ class Orders:
         self._links.refresh()
         self._links.give_marks()
         self._evict_from_lost_enis()
+        self._strike_lost(order.lost)
         self._signals.give_all()
         return OfferAccepted(accepted=accepted, refused=tuple(refused))
 
@@ -159,6 +161,21 @@ class Orders:
                 log.warning("holder evicted", extra={"attachment": str(attachment.key)})
             if holding.state is not AddressState.BOUND_FIXED:
                 self._ledger.evict(holding.address)
+
+    def _strike_lost(self, lost: Iterable[IPv4Address]) -> None:
+        """The cloud took addresses off their ENI: no pod gets one. A pod that has one keeps it
+        to its end: to take it away would mend nothing."""
+        for address in lost:
+            holding = self._ledger.stock.get(address)
+            if holding is None:
+                continue
+            is_free = holding.state in (AddressState.STOCK, AddressState.COOLING)
+            log.warning(
+                "address is no more at the cloud",
+                extra={"address": str(address), "is_used": not is_free},
+            )
+            if is_free:
+                self._ledger.evict(address)
 
     def _wires(self) -> dict[IPv4Address, bool]:
         """Of each attachment's address: whether the kernel has its wire, up and whole."""

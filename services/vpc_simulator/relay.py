@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Self
 
 from shared.ids import InstanceId
@@ -25,6 +26,11 @@ _CHUNK_BYTES: Final = 64 * 1024
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 _Direction = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Way(StrEnum):
+    IN = "in"  # from who connected to the target
+    OUT = "out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +50,8 @@ class Relay:
         self._limits = limits
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._is_open = asyncio.Event()
-        self._is_open.set()
+        self._gates = {way: asyncio.Event() for way in Way}
+        self.heal()
         self.delay_s = 0.0
 
     @classmethod
@@ -61,19 +67,21 @@ class Relay:
 
     @property
     def is_partitioned(self) -> bool:
-        return not self._is_open.is_set()
+        return not all(gate.is_set() for gate in self._gates.values())
 
     @property
     def connections(self) -> int:
         return len(self._connections)
 
-    def partition(self) -> None:
-        """Nothing gets through, and nobody is told: as when a cable is out."""
-        self._is_open.clear()
+    def partition(self, *ways: Way) -> None:
+        """Nothing gets through, or not these ways, and nobody is told: a cable is out."""
+        for way in ways or Way:
+            self._gates[way].clear()
 
     def heal(self) -> None:
         """What was sent meanwhile arrives now."""
-        self._is_open.set()
+        for gate in self._gates.values():
+            gate.set()
 
     def delay(self, seconds: float) -> None:
         """Keep every piece back so long, in both directions; 0 ends it."""
@@ -103,7 +111,7 @@ class Relay:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]
         try:
-            await self._is_open.wait()
+            await self._gates[Way.IN].wait()
             async with asyncio.timeout(self._limits.connect_timeout_s):
                 far_reader, far_writer = await asyncio.open_connection(
                     *self._target, limit=self._limits.buffer_bytes
@@ -122,7 +130,10 @@ class Relay:
                 _reset(end)
 
     async def _pump_both(self, one: _Direction, other: _Direction) -> None:
-        pumps = [asyncio.ensure_future(self._pump(*each)) for each in (one, other)]
+        pumps = [
+            asyncio.ensure_future(self._pump(*each, gate))
+            for each, gate in zip((one, other), self._gates.values(), strict=True)
+        ]
         try:
             await asyncio.gather(*pumps)
         finally:
@@ -130,19 +141,21 @@ class Relay:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
         """One direction, until its sender has no more; the other one goes on."""
         while data := await reader.read(_CHUNK_BYTES):
-            await self._hold()
+            await self._hold(gate)
             writer.write(data)
             await writer.drain()
-        await self._hold()
+        await self._hold(gate)
         writer.write_eof()
 
-    async def _hold(self) -> None:
+    async def _hold(self, gate: asyncio.Event) -> None:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        await self._is_open.wait()
+        await gate.wait()
 
 
 def _reset(end: asyncio.StreamWriter) -> None:

@@ -87,6 +87,8 @@ class BusClient:
             async with asyncio.timeout(wait_s):
                 while True:
                     answer = await subscription.next_msg(timeout=wait_s)
+                    if not answer.data:  # the bus itself: nobody is there to answer
+                        return {}
                     told = json.loads(answer.data)
                     seen.add((str(told["name"]), str(told["id"])))
         except (TimeoutError, nats.errors.TimeoutError):

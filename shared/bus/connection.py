@@ -40,13 +40,17 @@ def inbox_prefix(client_name: str) -> str:
 class _LastingClient(Client):
     """Comes back also after a refusal: who admits clients may be away when the bus restarts.
 
-    nats-py closes a connected client for good then. The first connection is not concerned: its
-    refusal is raised.
+    nats-py closes a connected client for good then. Who connects for the first time asks for
+    `refusal`: a server that says something else before it has decided makes nats-py believe
+    that it is connected.
     """
+
+    refusal: str | None = None
 
     async def _process_err(self, err_msg: str) -> None:
         said = err_msg.lower()
         if "authorization" in said or "authentication" in said:
+            self.refusal = err_msg
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
         else:
             await super()._process_err(err_msg)
@@ -118,11 +122,16 @@ async def connect_bus(
                 reconnected_cb=watch.found,
                 error_cb=watch.failed,
             )
+            await client.flush()  # answered only to who was let in
     except (Refused, OSError, nats.errors.Error) as error:
         with suppress(Exception):
             await client.close()
         if isinstance(error, Refused):
             raise
+        if client.refusal is not None:
+            raise Refused(
+                f"nats_url {settings.nats_url}: the bus refuses this key: {client.refusal}"
+            ) from error
         reason = str(error) or str(watch.last_error or type(error).__name__)
         raise Unavailable(
             f"nats_url {settings.nats_url}: the bus does not answer: {reason}"

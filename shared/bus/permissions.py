@@ -102,7 +102,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     NODE_LIST.name: _READERS,
     NODE_LOOK.name: _OPERATOR,
     UNCLAIMED_LIST.name: _OPERATOR,
-    NODE_GONE.name: _OPERATOR,
+    NODE_GONE.name: frozenset({Role.ENI_MANAGER, Role.OPERATOR}),
     NODE_LEAVE.name: frozenset({Role.ALLOCATOR}),
     VACANCIES.name: frozenset({Role.ALLOCATOR}),
     SUBNET_LIST.name: _READERS | {Role.ALLOCATOR},

@@ -6,7 +6,8 @@ CloudError
 ├── CloudBusy        another change runs on the object: nothing was done, ask later
 ├── CloudNotFound    no such object; to a deletion this is success
 ├── CloudSubnetFull  the subnet has no free address: another subnet may
-├── CloudLimit       a quota is reached: of the instance, the ENI or the VPC
+├── CloudLimit       a quota is reached: of the instance or the ENI
+│   └── CloudVpcFull of the VPC: no ENI can be made in it, by any node
 ├── CloudTaken       somebody else has the address; the ENI is attached (already)
 ├── CloudDetached    an ENI on no instance: addresses cannot be migrated from, or to, there
 └── CloudDenied      anything else: credentials, mismatches, what is not supported
@@ -60,6 +61,10 @@ class CloudSubnetFull(CloudError, SubnetFull):
 
 
 class CloudLimit(CloudError, QuotaReached):
+    pass
+
+
+class CloudVpcFull(CloudLimit):
     pass
 
 

@@ -122,7 +122,8 @@ ENI: Final = Definition(
     what="One ENI that carries pods' addresses.",
     spec={"nodeName": _text("The node it is attached to.")},
     status={
-        "phase": _text("As the cloud calls it."),
+        "phase": _text("Attached, or Removing."),
+        "type": _text("tke-route-eni: pods share it; tke-direct-eni: one pod has it."),
         "subnetId": _text("The subnet it is in."),
         "macAddress": _text("What its link is found by."),
         "primaryIP": _text("Its own address."),
@@ -161,6 +162,15 @@ NODE: Final = Definition(
             },
         },
         "enisMax": _count("ENIs that fit beside the machine's own."),
+        "addressesPerENI": _count("Secondary addresses that fit on an ENI."),
+        "lastError": {
+            "type": "object",
+            "properties": {
+                "code": _text("The cloud's error code, or Berth's own."),
+                "requestId": _text("By which the cloud finds the call."),
+                "retryWithinSeconds": _count("It is tried again within this time."),
+            },
+        },
         "conditions": _CONDITIONS,
     },
     columns=(

@@ -122,6 +122,8 @@ class StockOffer(Order):
     type: Literal["berth.v1.stock_offer"] = "berth.v1.stock_offer"
     enis: Annotated[list[EniFields], Field(max_length=BATCH_MAX)]  # every ENI of the node
     addresses: Annotated[list[OfferedAddress], Field(max_length=BATCH_MAX)]
+    # The cloud has these on no ENI of the node any more: no pod is to be given one.
+    lost: Annotated[tuple[IPv4Address, ...], Field(max_length=BATCH_MAX)] = ()
 
 
 class OfferAccepted(Message):

@@ -20,7 +20,7 @@ from .backoff import backoff_s
 log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.2
-_LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 10.0  # of a loop whose rounds fail
 _CANCEL_AGAIN_S = 0.1
 
 
@@ -73,7 +73,7 @@ class Loops:
         await cancel(self._tasks)
 
     async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+        waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=LONGEST_WAIT_S)
         while True:
             try:
                 await run()

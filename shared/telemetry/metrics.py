@@ -93,6 +93,14 @@ SUBNET_FOREIGN_ADDRESSES: Final = Gauge(
     "Addresses of a container subnet that are not ours.",
     ["subnet"],
 )
+VPC_ENIS_WANTED: Final = Gauge(
+    "berth_eni_manager_vpc_enis_wanted_count",
+    "Nodes whose pods wait for an ENI, while the VPC has as many as its quota allows.",
+)
+ENIS_GAVE_WAY_TOTAL: Final = Counter(
+    "berth_eni_manager_enis_gave_way_total",
+    "Idle ENIs given up for pods of other nodes, since the VPC's quota was reached.",
+)
 ORPHANS: Final = Gauge(
     "berth_eni_manager_tagged_enis_count",
     "ENIs that carry our tags, by what they are to the books.",
@@ -183,6 +191,14 @@ MIRROR_WRITES_TOTAL: Final = Counter(
 )
 MIRROR_BEHIND: Final = Gauge(
     "berth_allocator_mirror_behind_count", "Objects that did not show what the store holds."
+)
+NODE_OBJECTS_WRITES_TOTAL: Final = Counter(
+    "berth_eni_manager_mirror_writes_total",
+    "Kubernetes objects written to show nodes and ENIs, by verb and outcome.",
+    ["verb", "outcome"],
+)
+NODE_OBJECTS_TAINTED: Final = Gauge(
+    "berth_eni_manager_tainted_nodes_count", "Kubernetes nodes that wait to be able to serve."
 )
 POD_EVENTS_TOTAL: Final = Counter(
     "berth_allocator_pod_events_total",

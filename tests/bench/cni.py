@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import links, set_up
+from shared.kernel.links import set_up
 from shared.kernel.netns import isolate
 from tests.bench.figures import Family, Figure, Measured, median, quantile
 from tests.bench.nodes import node
-from tests.bench.plugins import Missing, Plugin, Sandbox, baseline, new_sandbox, sandboxes
+from tests.bench.phases import phases_us
+from tests.bench.plugins import (
+    Missing,
+    Plugin,
+    Sandbox,
+    baseline,
+    new_sandbox,
+    sandboxes,
+    until_unlinked,
+)
 from tests.bench.processes import rss_mib
 
 ROUNDS: Final = 300
@@ -90,6 +99,7 @@ def measure() -> list[Measured]:
     with_parallel = detail | {
         "parallel": PARALLEL,
         "parallel_p50_ms": {name: round(median(each), 2) for name, each in parallel.items()},
+        "phases_us": phases_us(),
     }
     return [
         Measured(
@@ -184,7 +194,7 @@ def _round(side: Plugin) -> tuple[float, float]:
     sandbox = new_sandbox()
     try:
         took = side.call("ADD", sandbox), side.call("DEL", sandbox)
-        _until_unlinked(sandbox)
+        until_unlinked(sandbox)
     finally:
         sandbox.close()
     time.sleep(_QUIET_S)
@@ -216,17 +226,7 @@ def _burst(side: Plugin) -> float:
 def _clear(side: Plugin, made: list[Sandbox]) -> None:
     for sandbox in made:
         side.call("DEL", sandbox)
-        _until_unlinked(sandbox)
-
-
-def _until_unlinked(sandbox: Sandbox) -> None:
-    """Links that ours deletes behind its answer would be paid for by whoever comes next."""
-    deadline_s = time.monotonic() + 10
-    with Conversation(sandbox.descriptor) as inside:
-        while any(link.index != _LOOPBACK for link in links(inside)):
-            if time.monotonic() > deadline_s:
-                raise RuntimeError("a link outlived its DEL by 10 s")
-            time.sleep(0.001)
+        until_unlinked(sandbox)
 
 
 FAMILIES: Final = (

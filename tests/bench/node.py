@@ -1,9 +1,9 @@
-"""``python -m tests.bench.node FOLDER ADDRESSES [COOLING_S]``: a node in namespaces of its own.
+"""``python -m tests.bench.node FOLDER ADDRESSES COOLING_S AGENT``: a node in its namespaces.
 
-NATS, a stand-in for allocator and eni_manager on it, an ENI, and the real agent process, fed
-with stock. Prints the agent's process id once it serves, again for each agent that is started
-in the place of one that was killed; for each line it reads, what the agents have reported;
-ends when its standard input does.
+AGENT is the module that is the agent's process. NATS, a stand-in for allocator and eni_manager
+on it, an ENI, and the real agent process, fed with stock. Prints the agent's process id once it
+serves, again for each agent that is started in the place of one that was killed; for each line
+it reads, what the agents have reported; ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _build_links() -> None:
 
 
 def _start_agent(
-    folder: Path, nats_url: str, cooling_s: str, more: Mapping[str, str]
+    folder: Path, nats_url: str, cooling_s: str, module: str, more: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     environment = (
         base_environment()
@@ -153,14 +153,16 @@ def _start_agent(
     )
     with (folder / "agent.log").open("ab") as log:
         return subprocess.Popen(
-            python_module("services.node_agent.main"),
+            python_module(module),
             env=environment,
             stdout=log,
             stderr=log,
         )
 
 
-async def _run(folder: Path, addresses: int, cooling_s: str, nats_url: str) -> None:
+async def _run(
+    folder: Path, addresses: int, cooling_s: str, module: str, nats_url: str
+) -> None:
     clock = SystemClock()
     nats = await connect_bus(
         ServiceSettings(cluster=CLUSTER, nats_url=nats_url), client_name="bench-peer"
@@ -177,7 +179,7 @@ async def _run(folder: Path, addresses: int, cooling_s: str, nats_url: str) -> N
     async with kubernetes(folder, NODE) as more:
         try:
             while not ended.done():
-                agent = _start_agent(folder, nats_url, cooling_s, more)
+                agent = _start_agent(folder, nats_url, cooling_s, module, more)
                 await _agents_life(folder, peer, ended, agent)
         finally:
             await nats.close()
@@ -217,11 +219,11 @@ def _is_serving(path: Path) -> bool:
 
 def main() -> None:
     folder, addresses = Path(sys.argv[1]), int(sys.argv[2])
-    cooling_s = sys.argv[3] if len(sys.argv) > 3 else "130"
+    cooling_s, module = sys.argv[3:5]
     isolate()
     _build_links()
     with nats_server() as server:
-        asyncio.run(_run(folder, addresses, cooling_s, server.url))
+        asyncio.run(_run(folder, addresses, cooling_s, module, server.url))
 
 
 if __name__ == "__main__":

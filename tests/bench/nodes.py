@@ -20,6 +20,7 @@ from tests.bench.plugins import Plugin
 
 COOLING_S: Final = 130.0
 PODS_FILE: Final = "pods.json"
+AGENT: Final = "services.node_agent.main"  # the module that is its process
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +54,11 @@ class Node:
 
 @contextmanager
 def node(
-    addresses: int, *, cooling_s: float = COOLING_S, pods: Sequence[str] = ()
+    addresses: int,
+    *,
+    cooling_s: float = COOLING_S,
+    agent: str = AGENT,
+    pods: Sequence[str] = (),
 ) -> Iterator[Node]:
     """In a process of its own, with namespaces of its own; nothing of it is left.
 
@@ -64,7 +69,13 @@ def node(
     if pods:
         (folder / PODS_FILE).write_text(json.dumps(list(pods)))
     process = subprocess.Popen(
-        [*python_module("tests.bench.node"), str(folder), str(addresses), str(cooling_s)],
+        [
+            *python_module("tests.bench.node"),
+            str(folder),
+            str(addresses),
+            str(cooling_s),
+            agent,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=base_environment(),

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from shared.kernel.conversation import Conversation
+from shared.kernel.links import links
 from shared.kernel.netns import new_netns
 
 BASELINE_BIN: Final = Path("/usr/lib/cni")  # where Debian puts them
 _PACKAGE: Final = "containernetworking-plugins"
 _CALL_S: Final = 60.0
+_LOOPBACK: Final = 1
 
 
 class Missing(Exception):
@@ -103,6 +106,16 @@ def sandboxes(count: int) -> Iterator[list[Sandbox]]:
     finally:
         for sandbox in made:
             sandbox.close()
+
+
+def until_unlinked(sandbox: Sandbox) -> None:
+    """Links that ours deletes behind its answer would be paid for by whoever comes next."""
+    deadline_s = time.monotonic() + 10
+    with Conversation(sandbox.descriptor) as inside:
+        while any(link.index != _LOOPBACK for link in links(inside)):
+            if time.monotonic() > deadline_s:
+                raise RuntimeError("a link outlived its DEL by 10 s")
+            time.sleep(0.001)
 
 
 def baseline(data_dir: Path) -> Plugin:

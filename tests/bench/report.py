@@ -30,9 +30,10 @@ _TAIL: Final = """
   namespaces of its own, fed with stock over a real NATS by a stand-in for its peers. The other
   side is Debian's `containernetworking-plugins`. Sandboxes are fresh; a call is timed from exec
   to exit.
-- An ADD by phase, idle, in microseconds (medians of an agent that was told to measure them):
-  exec and exit of the plugin 1,200 to 1,400; accepted, received, parsed 190; spool looked at
-  50; address chosen 50; book 150; wire 850, of which the veth pair 330; book 100; result 40.
+- Where the time of an ADD goes is told by `phases_us` of `cni_add_p50`: rounds with an agent
+  that notes the moments (`tests/bench/timed_agent.py`), on the clock that it has in common with
+  the caller. "exec to accept" and "answer to exit" are the plugin's process; "stock and book"
+  chooses an address and writes it down; "netlink host" and "netlink sandbox" are the wire.
 - The allocator's figures run real allocator processes over NATS with JetStream and Valkey with
   `appendfsync always`, everything on one machine with the load.
 - `acquire_rate` is compared with an echo of the same bytes whose two responders share the
@@ -56,9 +57,10 @@ between two runs of the same code was up to a quarter.
   with one acknowledgement, reports gathered for 50 ms: `cni_add_p50` 0.36 to between 0.29 and
   0.31, `cni_add_p99` 0.67 to between 0.33 and 0.44, `cni_del_p50` 0.08 to 0.04, `cni_burst`
   3.1 to between 3.4 and 4.2, `cni_add_full` 1.48 to 1.21; processor time of the agent for an
-  ADD and its DEL 5.5 to 3.2 ms. What still grows with the pods is the kernel's: a rule for
-  each pod's source, walked with each link that is made, and the numbers it gives to the other
-  ends' namespaces.
+  ADD and its DEL 5.5 to 3.2 ms.
+- Marks of sources in place of a rule for each pod (ADR 0016): `cni_add_full` 1.21 to between
+  1.02 and 1.12. What still grows with the pods are the numbers that the kernel gives to the
+  other ends' namespaces, looked up in a row whenever it tells of a link.
 - Links of ended pods deleted 64 at a time: 10,000 ADDs and DELs, 16 in flight, at 204 per
   second, where one deletion after another made at most 40.
 - The journal asked in batches: a round of 3,000 acquires ran into its 10 s deadlines before.

@@ -16,17 +16,23 @@ import time
 from dataclasses import asdict
 from typing import Final
 
+from shared.kernel.conversation import Conversation
+from shared.kernel.links import set_up
+from shared.kernel.netns import isolate
+from shared.kernel.syscalls import can_administer
 from tests.chaos.checkers import worst
-from tests.chaos.nemeses import NEMESES
+from tests.chaos.nemeses import NEMESES, OF_CLUSTERS
 from tests.chaos.plan import plan
 from tests.chaos.run import Row, run
 from tests.chaos.workloads import WORKLOADS
 
 _SEEDS: Final = 2**32
 _SECONDS: Final = 6.0
+_LOOPBACK: Final = 1
+_ON_CLUSTERS: Final = 2  # workloads, where nothing is chosen
 _HEAD: Final = (
     f"{'workload':<10} {'nemesis':<20} {'ok':>6} {'fail':>5} {'info':>5} {'faults':>6}"
-    f" {'bit':>4} {'quiet after':>11} violations"
+    f" {'bit':>4} {'next answer':>11} {'quiet after':>11} violations"
 )
 
 
@@ -35,26 +41,31 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeats an earlier run's decisions")
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="of faults a pair")
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="all")
-    parser.add_argument("--nemesis", action="append", choices=NEMESES, help="all")
+    parser.add_argument(
+        "--nemesis", action="append", choices=[*NEMESES, *OF_CLUSTERS], help="all"
+    )
     parser.add_argument("--json", action="store_true", help="the rows, and no table")
     given = parser.parse_args()
+    _own_mounts()
     logging.disable(logging.CRITICAL)  # of agents that are cut off, killed, and start again
     seed = random.SystemRandom().randrange(_SEEDS) if given.seed is None else given.seed
-    chosen = given.workload or list(WORKLOADS)
-    if given.nemesis:
-        pairs = {workload: list(given.nemesis) for workload in chosen}
-    else:
-        pairs = plan(chosen, list(NEMESES), seed=seed)
+    worlds = _worlds(given.workload or list(WORKLOADS), given.nemesis, seed)
 
     began_s = time.monotonic()
     say = (lambda _: None) if given.json else _say
     say(f"seed {seed}\n{_HEAD}")
     rows: list[Row] = []
-    for workload, todo in pairs.items():
+    for workload, todo in worlds:
         while todo:
-            found = asyncio.run(run(workload, todo, seed=seed, seconds=given.seconds))
-            for row in found:
-                say(_line(row))
+            found = asyncio.run(
+                run(
+                    workload,
+                    todo,
+                    seed=seed,
+                    seconds=given.seconds,
+                    on_row=lambda row: say(_line(row)),
+                )
+            )
             rows += found
             todo = todo[len(found) :]
     say(_summary(rows, seed, time.monotonic() - began_s))
@@ -63,11 +74,35 @@ def main() -> int:
     return 1 if any(row.violations for row in rows) else 0
 
 
+def _worlds(
+    workloads: list[str], nemeses: list[str] | None, seed: int
+) -> list[tuple[str, list[str]]]:
+    """A workload and its nemeses each; those of clusters have a world of their own."""
+    found: list[tuple[str, list[str]]] = []
+    for known, met_by in ((NEMESES, workloads), (OF_CLUSTERS, workloads[:_ON_CLUSTERS])):
+        chosen = [each for each in known if nemeses is None or each in nemeses]
+        if nemeses is None:
+            found += plan(met_by, chosen, seed=seed).items()
+        elif chosen:
+            found += [(each, chosen) for each in workloads]
+    return [(workload, list(those)) for workload, those in found if those]
+
+
+def _own_mounts() -> None:
+    """Disks that run full are mounted: without the right to, in a user namespace."""
+    if can_administer():
+        return
+    isolate()
+    with Conversation() as conversation:
+        conversation.do([set_up(_LOOPBACK)])
+
+
 def _line(row: Row) -> str:
     told = "none" if not row.violations else f"{len(row.violations)}\n{worst(row.violations)}"
     return (
         f"{row.workload:<10} {row.nemesis:<20} {row.ok:>6} {row.fail:>5} {row.info:>5}"
-        f" {row.faults:>6} {row.bites:>4} {row.healed_s:>9.1f} s {told}"
+        f" {row.faults:>6} {row.bites:>4} {row.next_answer_s:>9.2f} s {row.healed_s:>9.1f} s"
+        f" {told}"
     )
 
 

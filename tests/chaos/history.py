@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 ADD_LIMIT_S = 12.0  # of which the runtime is told all but `ANSWER_SLACK_S`
 DEL_LIMIT_S = 10.0
@@ -103,6 +104,24 @@ class History:
     def bites(self) -> int:
         """Faults that touched something while something was asked."""
         return sum(each.touched > 0 and self.during(each) > 0 for each in self.faults)
+
+    def next_answer_s(self) -> float:
+        """The longest time from a fault's beginning to the next ADD that was asked after it and
+        succeeded; of fixed pods only, where there are any."""
+        given = [
+            each
+            for each in self.operations
+            if each.verb is Verb.ADD and each.outcome is Outcome.OK
+        ]
+        given = [each for each in given if each.is_fixed] or given
+        waits = [
+            min(
+                (it.ended_s - each.began_s for it in given if it.began_s >= each.began_s),
+                default=inf,
+            )
+            for each in self.faults
+        ]
+        return max(waits, default=inf)
 
     @contextmanager
     def breaking(self, nemesis: str) -> Iterator[FaultUnderWay]:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -24,7 +24,7 @@ from services.node_agent.adapters.pods import FolderPods
 from services.node_agent.composition import Agent, World, compose
 from services.node_agent.config import NodeAgentSettings
 from services.node_agent.domain.ports import Book, Kernel
-from services.node_agent.domain.requests import Add
+from services.node_agent.domain.requests import Add, Check
 from services.node_agent.domain.wiring import Route, Rule
 from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.main import Connected
@@ -32,7 +32,7 @@ from services.node_agent.registration import Self
 from shared.annotations import DELETE_POLICY, DeletePolicy, PodNetwork
 from shared.bus.connection import BUS_CONDITION
 from shared.clock import SystemClock
-from shared.errors import Unavailable
+from shared.errors import NotFound, Unavailable
 from shared.ids import AttachmentKey, ClusterName, InstanceId, NodeName, PodName, PodUid
 from shared.runtime.loops import Loops
 from shared.telemetry.health import Readiness
@@ -55,6 +55,7 @@ class Life:
         self.is_over = False
         self.writes_left: int | None = None  # of its book, until it dies by itself
         self.disk_is_full = False
+        self.writes_refused = 0
         self.ended = asyncio.Event()
 
     def end(self) -> None:
@@ -86,6 +87,7 @@ class Mortal:
         if not self._is_book or name == "load":
             return
         if life.disk_is_full and name.startswith("save"):
+            life.writes_refused += 1
             raise Unavailable("book: no space left on device")
         if life.writes_left is not None:
             life.writes_left -= 1
@@ -98,7 +100,13 @@ class ChaosNode:
     """A node with its kernel, its folders, its link to the bus, and an agent now and then."""
 
     def __init__(
-        self, cluster: ClusterName, name: str, instance: str, folder: Path, nats_port: int
+        self,
+        cluster: ClusterName,
+        name: str,
+        instance: str,
+        folder: Path,
+        nats_port: int,
+        other_urls: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.instance = instance
@@ -110,6 +118,7 @@ class ChaosNode:
         self._cluster = cluster
         self._folder = folder
         self._nats_port = nats_port
+        self._other_urls = other_urls  # of the bus' other servers
         self._agent: Agent | None = None
         self._life = Life()
         self._stack: AsyncExitStack | None = None
@@ -141,7 +150,7 @@ class ChaosNode:
             cluster=self._cluster,
             node=NodeName(self.name),
             instance=InstanceId(self.instance),
-            nats_url=link.url("nats"),
+            nats_url=",".join((link.url("nats"), *self._other_urls)),
             pod_folder=self.pods,
             run_dir=self._folder / "run",
             state_dir=self._folder / "state",
@@ -213,8 +222,9 @@ class ChaosNode:
         self._life.writes_left = number
         return self._life
 
-    def fill_disk(self, *, is_full: bool) -> None:
+    def fill_disk(self, *, is_full: bool) -> Life:
         self._life.disk_is_full = is_full
+        return self._life
 
     async def restart(self) -> None:
         """After whatever death."""
@@ -269,19 +279,20 @@ class ChaosNode:
         self, sandbox: str, pod: PodName | None, uid: str | None, limit_s: float
     ) -> tuple[IPv4Address, int | None]:
         """Address and generation. Raises BerthError, or Killed when the agent died of it."""
-        agent, key = self.agent, key_of(sandbox)
-        wired = await agent.service.add(
-            Add(
-                key=key,
-                pod=pod,
-                pod_uid=None if uid is None else PodUid(uid),
-                netns_fd=-1,
-                netns_path=str(self.sandbox(sandbox)),
-                mode=None,
-                is_pod_known=pod is not None,
-                deadline=datetime.now(UTC) + timedelta(seconds=limit_s),
+        agent, key, netns = self.agent, key_of(sandbox), self.sandbox(sandbox)
+        with netns.open("rb") as opened:
+            wired = await agent.service.add(
+                Add(
+                    key=key,
+                    pod=pod,
+                    pod_uid=None if uid is None else PodUid(uid),
+                    netns_fd=opened.fileno(),
+                    netns_path=str(netns),
+                    mode=None,
+                    is_pod_known=pod is not None,
+                    deadline=datetime.now(UTC) + timedelta(seconds=limit_s),
+                )
             )
-        )
         attachment = agent.ledger.attachments.get(key)
         return wired.address, None if attachment is None else attachment.generation
 
@@ -298,6 +309,18 @@ class ChaosNode:
 
     def life_ended(self) -> asyncio.Event:
         return self._life.ended
+
+    async def wrong_wires(self) -> list[str]:
+        """What of the pods' wires is missing in the kernel."""
+        found = []
+        for each in self.agent.ledger.attachments:
+            try:
+                await self.agent.service.check(
+                    Check(key=each.key, netns_fd=-1, address=each.address)
+                )
+            except NotFound as wrong:
+                found.append(f"{self.name}: {wrong}")
+        return found
 
     def break_wire(self, rng: random.Random) -> bool:
         """Take a route or rule of a pod away behind the agent's back."""

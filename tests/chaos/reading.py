@@ -52,6 +52,7 @@ async def read_books(world: World) -> Books:
             for image in images
             for intent in image.intents.values()
         ),
+        wires=tuple([wrong for node in up for wrong in await node.wrong_wires()]),
         broken_rules=tuple(map(str, _listed(state["broken_rules"]))),
         nodes=frozenset(node.name for node in up),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +17,9 @@ from tests.chaos import checkers
 from tests.chaos.books import Books
 from tests.chaos.checkers import Violation
 from tests.chaos.history import History, Outcome
-from tests.chaos.nemeses import NEMESES
+from tests.chaos.nemeses import NEMESES, OF_CLUSTERS
 from tests.chaos.reading import read_books
+from tests.chaos.runtime import Running
 from tests.chaos.workloads import SETTINGS, WORKLOADS, Stage
 from tests.chaos.world import World, world
 
@@ -43,30 +44,39 @@ class Row:
     info: int
     faults: int
     bites: int
+    next_answer_s: float  # the longest, from a fault to the answer of an ADD asked since
     healed_s: float
     violations: tuple[Violation, ...]
 
 
-async def run(workload: str, nemeses: Sequence[str], *, seed: int, seconds: float) -> list[Row]:
+async def run(
+    workload: str,
+    nemeses: Sequence[str],
+    *,
+    seed: int,
+    seconds: float,
+    on_row: Callable[[Row], None],
+) -> list[Row]:
     """One world; a row for each nemesis, in turn."""
     rows = []
-    async with world(SETTINGS.get(workload)) as found:
-        history = History()
+    is_clustered = any(each in OF_CLUSTERS for each in nemeses)
+    async with world(SETTINGS.get(workload), is_clustered=is_clustered) as found:
+        left: list[Running] = []
         for nemesis in nemeses:
-            rows.append(
-                await _row(found, history, workload, nemesis, seed=seed, seconds=seconds)
-            )
+            stage = Stage(found, workload, f"{seed}/{workload}/{nemesis}")
+            await stage.clear(left)
+            rows.append(await _row(stage, workload, nemesis, seed=seed, seconds=seconds))
+            on_row(rows[-1])
+            left = stage.left
             if rows[-1].violations:
                 break  # what is wrong in these books would be told again and again
     return rows
 
 
-async def _row(
-    found: World, history: History, workload: str, nemesis: str, *, seed: int, seconds: float
-) -> Row:
-    began_s = time.monotonic()
+async def _row(stage: Stage, workload: str, nemesis: str, *, seed: int, seconds: float) -> Row:
+    found = stage.world
+    history, began_s = found.history, time.monotonic()
     name = f"{seed}/{workload}/{nemesis}"
-    stage = Stage(found, history, workload, name)
     going_on = asyncio.create_task(_going_on(stage, workload), name=name)
     mending = asyncio.create_task(found.keep_mending(), name="mend")
     try:
@@ -92,6 +102,7 @@ async def _row(
         info=here.count(Outcome.INFO),
         faults=len(here.faults),
         bites=here.bites(),
+        next_answer_s=here.next_answer_s(),
         healed_s=time.monotonic() - healed_s,
         violations=(*checkers.of_history(history), *left, *checkers.proved_nothing(here)),
     )
@@ -108,7 +119,7 @@ async def _break(
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         with history.breaking(nemesis) as fault:
-            await NEMESES[nemesis](found, rng, fault)
+            await (NEMESES | OF_CLUSTERS)[nemesis](found, rng, fault)
         await asyncio.sleep(rng.uniform(*_BETWEEN_S))
 
 

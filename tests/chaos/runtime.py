@@ -22,7 +22,6 @@ from tests.chaos.history import (
     ADD_LIMIT_S,
     ANSWER_SLACK_S,
     DEL_LIMIT_S,
-    History,
     Operation,
     Outcome,
     Verb,
@@ -50,7 +49,6 @@ class Runtime:
     def __init__(
         self,
         world: World,
-        history: History,
         workload: str,
         rng: random.Random,
         *,
@@ -58,7 +56,7 @@ class Runtime:
     ) -> None:
         self.world = world
         self.rng = rng
-        self._history = history
+        self._history = world.history
         self._workload = workload
         self._expires_after_s = expires_after_s
         self.is_stopping = False
@@ -91,14 +89,6 @@ class Runtime:
             await asyncio.sleep(self.rng.uniform(0.1, 0.4))
         return None
 
-    async def terminate(self, node: ChaosNode) -> None:
-        """The instance ends at once, its pods with it, their objects soon after."""
-        began_s = time.monotonic()
-        await self.world.terminate(node)
-        self._record(Verb.END, began_s, Outcome.OK, node=node.name)
-        for file in node.pods.iterdir():
-            file.unlink()
-
     async def release(self, pod: PodName) -> None:
         """An operator ends the lease of a pod that is away."""
         began_s = time.monotonic()
@@ -121,30 +111,14 @@ class Runtime:
             maybe = asked and not isinstance(refused, Refused)
             outcome = Outcome.INFO if maybe else Outcome.FAIL
             error = _said(refused)
-        self._record(
-            Verb.RELEASE, began_s, outcome, pod=str(pod), error=error, limit_s=2 * _ASK_S
-        )
-
-    def _record(
-        self,
-        verb: Verb,
-        began_s: float,
-        outcome: Outcome,
-        *,
-        node: str = "",
-        pod: str = "",
-        error: str | None = None,
-        limit_s: float = ADD_LIMIT_S,
-    ) -> None:
         self._history.add(
             Operation(
-                verb=verb,
+                verb=Verb.RELEASE,
                 workload=self._workload,
-                node=node,
-                pod=pod,
+                pod=str(pod),
                 began_s=began_s,
                 ended_s=time.monotonic(),
-                limit_s=limit_s,
+                limit_s=2 * _ASK_S,
                 outcome=outcome,
                 error=error,
             )

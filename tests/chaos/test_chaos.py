@@ -23,6 +23,13 @@ from berth.programs import base_environment, python_module
             id="nodes_come_and_go",
             marks=[pytest.mark.long, pytest.mark.timeout(400)],
         ),
+        pytest.param(
+            "stateful",
+            ("lose-a-third",),
+            4.0,
+            id="a_third_of_everything",
+            marks=[pytest.mark.long, pytest.mark.timeout(400)],
+        ),
     ],
 )
 def test_no_promise_is_broken_while_parts_die(

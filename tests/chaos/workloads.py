@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from shared.ids import PodName
-from tests.chaos.history import History
 from tests.chaos.nodes import ChaosNode
 from tests.chaos.runtime import Running, Runtime
 from tests.chaos.world import World
@@ -26,27 +25,43 @@ _NODES_UP_MIN: Final = 2
 class Stage:
     """Where a workload runs, and how long."""
 
-    def __init__(self, world: World, history: History, name: str, seed: str) -> None:
+    def __init__(self, world: World, name: str, seed: str) -> None:
         self.world = world
-        self._history = history
         self._name = name
         self._seed = seed
-        self._runtimes: list[Runtime] = []
+        self._runtimes: dict[str, Runtime] = {}
         self.expires_after_s: float | None = None
         self.is_over = False
+        self.left: list[Running] = []  # what runs at the end, and stays
 
     def runtime(self, actor: str) -> Runtime:
-        rng = random.Random(f"{self._seed}/{actor}")
-        found = Runtime(
-            self.world, self._history, self._name, rng, expires_after_s=self.expires_after_s
-        )
+        """Of this actor: the same one each time, so that no id is drawn twice."""
+        if actor not in self._runtimes:
+            rng = random.Random(f"{self._seed}/{actor}")
+            self._runtimes[actor] = Runtime(
+                self.world, self._name, rng, expires_after_s=self.expires_after_s
+            )
+        found = self._runtimes[actor]
         found.is_stopping = self.is_over
-        self._runtimes.append(found)
         return found
+
+    async def ended(self, runtime: Runtime, running: Running) -> bool:
+        """Delete the pod, unless the workload is over: then it stays."""
+        if self.is_over:
+            self.left.append(running)
+            return False
+        await runtime.stop(running)
+        return True
+
+    async def clear(self, left: list[Running]) -> None:
+        """Delete what an earlier workload left."""
+        runtime = self.runtime("clear")
+        for each in left:
+            await runtime.stop(each)
 
     def end(self) -> None:
         self.is_over = True
-        for each in self._runtimes:
+        for each in self._runtimes.values():
             each.is_stopping = True
 
 
@@ -79,8 +94,8 @@ async def immediate_churn(stage: Stage) -> None:
         while not stage.is_over:
             running = await runtime.start(_place(runtime))
             await _pause(runtime)
-            if running is not None and not stage.is_over:
-                await runtime.stop(running)
+            if running is not None:
+                await stage.ended(runtime, running)
 
     await _together(*(actor(number) for number in range(_ACTORS)))
 
@@ -93,8 +108,8 @@ async def stateful_set(stage: Stage) -> None:
         while not stage.is_over:
             running = await runtime.until_started(_place(runtime), name)
             await _pause(runtime)
-            if running is not None and not stage.is_over:
-                await runtime.stop(running)
+            if running is not None:
+                await stage.ended(runtime, running)
 
     await _together(*(pod(ordinal) for ordinal in range(_ACTORS)))
 
@@ -114,9 +129,9 @@ async def scaling(stage: Stage) -> None:
         size = runtime.rng.randrange(2 * _ACTORS)
         await _together(*(start(each) for each in range(size) if each not in running))
         for ordinal in sorted((each for each in running if each >= size), reverse=True):
-            if not stage.is_over:
-                await runtime.stop(running.pop(ordinal))
+            await stage.ended(runtime, running.pop(ordinal))
         await _pause(runtime)
+    stage.left += running.values()
 
 
 async def node_turnover(stage: Stage) -> None:
@@ -132,7 +147,7 @@ async def node_turnover(stage: Stage) -> None:
             await runtime.world.join(*spare)
             up = runtime.world.up()
             if len(up) > _NODES_UP_MIN:
-                await runtime.terminate(runtime.rng.choice(up[:-1]))
+                await runtime.world.terminate(runtime.rng.choice(up[:-1]))
 
     await _together(turn(), immediate_churn(stage), stateful_set(stage))
 
@@ -146,8 +161,8 @@ async def expiry(stage: Stage) -> None:
         while not stage.is_over:
             running = await runtime.until_started(_place(runtime), name)
             await _pause(runtime)
-            if running is not None and not stage.is_over:
-                await runtime.stop(running)
+            if running is not None:
+                await stage.ended(runtime, running)
             if runtime.rng.random() < 0.5:
                 await asyncio.sleep(runtime.rng.uniform(0.5, 2.0) * EXPIRES_AFTER_S)
 
@@ -162,10 +177,9 @@ async def releases(stage: Stage) -> None:
         while not stage.is_over:
             running = await runtime.until_started(_place(runtime), name)
             await _pause(runtime)
-            if running is not None and not stage.is_over:
-                await runtime.stop(running)
-                if runtime.rng.random() < 0.6:
-                    await runtime.release(name)
+            went = running is not None and await stage.ended(runtime, running)
+            if went and runtime.rng.random() < 0.6:
+                await runtime.release(name)
 
     await _together(*(pod(ordinal) for ordinal in range(_ACTORS)))
 

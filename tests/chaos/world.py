@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -25,10 +26,13 @@ from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.errors import BerthError
 from shared.ids import ClusterName, SubnetId
+from shared.store.permissions import StoreUser
+from tests.chaos.history import History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode, stopped_at_end
+from tests.chaos.parts import Parts, clusters_of_three, one_of_each
 from tests.chaos.processes import Service
 from tests.chaos.relays import Link
-from tests.support.servers import NatsServer, RedisServer, Server, nats_server, redis_server
+from tests.support.servers import NatsServer, RedisServer, Server
 from tests.support.simulated_cloud import (
     REGION,
     SECRET_ID,
@@ -72,20 +76,14 @@ def topology(document: dict[str, object]) -> None:
 
 class World:
     def __init__(
-        self,
-        folder: Path,
-        nats_server: NatsServer,
-        redis_server: RedisServer,
-        cloud: SimulatedCloud,
-        client: Client,
-        redis: Redis,
+        self, folder: Path, parts: Parts, cloud: SimulatedCloud, client: Client, redis: Redis
     ) -> None:
         self.folder = folder
-        self.nats_server = nats_server
-        self.redis_server = redis_server
+        self.parts = parts
         self.cloud = cloud
         self.nats = client
         self.redis = redis
+        self.history = History()
         self.bus = BusClient(client, cluster=CLUSTER, clock=SystemClock(), rng=random.Random(1))
         self.services: dict[str, Service] = {}
         self.links: dict[tuple[str, str], Link] = {}  # (service, "nats" | "redis")
@@ -103,7 +101,16 @@ class World:
         return [self.nodes[name] for name in sorted(self.nodes) if not self.nodes[name].is_gone]
 
     def servers(self) -> list[Server]:
-        return [self.nats_server, self.redis_server]
+        return list(self.parts.servers.values())
+
+    @property
+    def nats_server(self) -> NatsServer:
+        """The only one, or the first of three."""
+        return next(iter(self.parts.bus.values()))
+
+    @property
+    def redis_server(self) -> RedisServer:
+        return next(iter(self.parts.store.values()))
 
     def spare(self) -> tuple[str, str] | None:
         """Name and instance of a node that never was one."""
@@ -113,8 +120,14 @@ class World:
         return None
 
     async def join(self, name: str, instance: str) -> ChaosNode:
+        first, *others = self.parts.bus.values()
         node = ChaosNode(
-            CLUSTER, name, instance, self.folder / "nodes" / name, self.nats_server.port
+            CLUSTER,
+            name,
+            instance,
+            self.folder / "nodes" / name,
+            first.port,
+            [each.url for each in others],
         )
         await self._stack.enter_async_context(stopped_at_end(node))
         await node.start()
@@ -123,10 +136,23 @@ class World:
 
     async def terminate(self, node: ChaosNode) -> None:
         """The instance is gone, and with it the agent."""
+        began_s = time.monotonic()
         node.is_gone = True
         await node.kill()
         status, told = await self.cloud.admin("POST", f"instances/{node.instance}/terminate")
         assert status == 200, told
+        self.history.add(
+            Operation(
+                verb=Verb.END,
+                workload="",
+                node=node.name,
+                began_s=began_s,
+                ended_s=time.monotonic(),
+                outcome=Outcome.OK,
+            )
+        )
+        for file in node.pods.iterdir():  # the Pod objects go soon after
+            file.unlink()
 
     # health
 
@@ -178,6 +204,7 @@ class World:
             for number in range(1, _REPLICAS + 1):
                 name = f"{kind}-{number}"
                 settings = await self._settings(name, folder)
+                settings |= self.parts.environment(StoreUser(kind))
                 service = Service(
                     name,
                     python_module(module),
@@ -250,21 +277,26 @@ class World:
 
 
 @asynccontextmanager
-async def world(changes: Mapping[str, str] | None = None) -> AsyncIterator[World]:
+async def world(
+    changes: Mapping[str, str] | None = None, *, is_clustered: bool = False
+) -> AsyncIterator[World]:
     """A cluster that serves; nothing of it is left when the block ends."""
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     async with AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="berth-", dir=memory))
         )
-        bus = stack.enter_context(nats_server())
-        store = stack.enter_context(redis_server())
+        if is_clustered:
+            parts = await stack.enter_async_context(clusters_of_three(folder, CLUSTER))
+        else:
+            parts = stack.enter_context(one_of_each(folder))
         cloud = await stack.enter_async_context(simulated_cloud(folder, topology))
-        client = await nats.connect(bus.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
+        urls = [each.url for each in parts.bus.values()]
+        client = await nats.connect(urls, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
         stack.push_async_callback(client.close)
-        redis = Redis.from_url(store.url)
+        redis = parts.open_store(CLUSTER)
         stack.push_async_callback(redis.aclose)
-        found = World(folder, bus, store, cloud, client, redis)
+        found = World(folder, parts, cloud, client, redis)
         await stack.enter_async_context(found._stack)
         await found.start_services(folder, changes or {})
         await found.enable()

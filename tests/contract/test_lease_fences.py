@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
@@ -123,6 +124,49 @@ async def test_a_late_release_is_refused(store: Store, one: NodeVoice, late: str
         await store.retain(fence, lease.identity, str(attachment("s1")), lease.generation)
 
     assert await store.find(lease.identity) == lease
+
+
+async def test_a_late_copy_of_a_question_is_dead_once_its_attachment_was_released(
+    store: Store, one: NodeVoice
+) -> None:
+    """Another pod's question, still unsettled, keeps the mark below both."""
+    unsettled = one.fence()
+    asked = one.claim(
+        "web-0",
+        candidate="10.0.0.9",
+        fence=one.fence(lowest_unsettled=unsettled.sequence),
+    )
+    lease = (await store.acquire(asked)).lease
+    assert lease is not None
+    release = one.fence(lowest_unsettled=unsettled.sequence)
+    await store.retain(release, lease.identity, str(asked.attachment), lease.generation)
+
+    with pytest.raises(Stale):
+        await store.acquire(asked)
+    again = one.fence(lowest_unsettled=unsettled.sequence)
+    back = await store.acquire(replace(asked, fence=again))
+    other = await store.acquire(
+        one.claim("web-1", candidate="10.0.0.8", sandbox="s2", fence=unsettled)
+    )
+
+    assert back.status is AcquireStatus.BOUND
+    assert other.status is AcquireStatus.BOUND
+
+
+async def test_a_new_life_is_not_bound_by_what_the_last_one_released(
+    store: Store, one: NodeVoice
+) -> None:
+    for _ in range(3):  # far along
+        one.fence()
+    lease = await bound(store, one)
+    await store.retain(
+        one.fence(lowest_unsettled=1), lease.identity, str(attachment("s1")), lease.generation
+    )
+    next_life = await voice(store, ONE, nonce="again")
+
+    step = await store.acquire(next_life.claim("web-0"))
+
+    assert step.status is AcquireStatus.BOUND
 
 
 async def test_a_release_that_overtakes_its_acquire_ends_nothing(

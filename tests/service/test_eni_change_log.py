@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from shared.capacities import CloudCalls
+from shared.messages.capacities import CAPACITY_SET, CapacitySetRequest
 from tests.support.cloud_gate import cloud_gate
 from tests.support.eni_books import cloud_enis, disagreements, images
 from tests.support.eni_world import EniWorld, eni_world, eventually
@@ -110,6 +113,16 @@ async def test_v3_2_6_nodes_that_join_and_shrink_at_once_all_come_to_their_end(
         await settle(world, one, two)
 
 
+async def test_v3_3_1_tasks_that_the_cloud_does_not_know_delay_nobody(world: EniWorld) -> None:
+    await fault(world, "DescribeVpcTaskResult", "refuse", count=1000, code="ResourceNotFound")
+    async with world.manager():
+        agent = await with_two_enis(world)
+        agent.waiting = 0
+
+        await agent.want_until(idle=2)
+        await settle(world, agent)
+
+
 async def test_v3_3_1_an_eni_whose_creation_fails_is_made_again(world: EniWorld) -> None:
     await fault(world, "CreateNetworkInterface", "task_failed")
     agent = await world.agent("node-1", "ins-one")
@@ -172,6 +185,25 @@ async def test_v3_3_4_an_eni_in_use_is_not_unbound(world: EniWorld) -> None:
         assert carried <= (await cloud_enis(world)).keys()
 
 
+async def test_v3_3_4_an_eni_whose_primary_address_a_pod_has_is_not_released(
+    world: EniWorld,
+) -> None:
+    """Not even while more pods wait than the other ENI has places for."""
+    async with world.manager():
+        agent = await world.agent("node-1", "ins-one")
+        agent.whole_waiting = 1
+        await agent.want_so(lambda: len(agent.whole) == 1)
+        used = agent.bind_whole()
+        agent.waiting = 5
+        await agent.want_until(idle=3)
+        for _ in range(5):
+            await agent.want()
+
+        assert agent.whole == {used}
+        instance, _ = (await cloud_enis(world))[agent.owned[used]]
+        assert instance == "ins-one"
+
+
 async def test_v3_3_4_an_old_node_gets_what_another_gives_back_to_a_short_subnet(
     nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -194,6 +226,71 @@ async def test_v3_3_4_an_old_node_gets_what_another_gives_back_to_a_short_subnet
             one.waiting = 0
 
             await asyncio.gather(one.want_until(idle=0), two.want_until(idle=1))
+
+
+async def test_v3_3_5_what_is_known_of_an_eni_is_looked_at_again(world: EniWorld) -> None:
+    """Somebody takes one off its instance: no book keeps it, and nobody else gets it."""
+    async with world.manager():
+        agent = await world.agent("node-1", "ins-one")
+        await agent.want_until(idle=1)
+        [taken] = agent.secondary
+        await world.cloud.call(
+            "DetachNetworkInterface", NetworkInterfaceId=taken, InstanceId="ins-one"
+        )
+
+        await agent.want_so(lambda: taken not in agent.enis)
+        for address in [it for it, eni in agent.owned.items() if eni == taken]:
+            del agent.owned[address]  # as an agent does whose link is gone too
+
+        async def is_swept() -> bool:
+            await agent.want()
+            return taken not in await cloud_enis(world)
+
+        await eventually(is_swept)
+        await agent.want_until(idle=1)
+        await settle(world, agent)
+
+
+async def test_v3_3_7_switched_off_for_an_upgrade_nothing_is_unbound(world: EniWorld) -> None:
+    async with world.manager():
+        agent = await with_two_enis(world)
+        await set_calls(world, CloudCalls.NONE)
+        agent.waiting = 0
+        await agent.want()
+    before = await cloud_enis(world)
+    async with world.manager():
+        for _ in range(5):
+            await agent.want()
+        assert await cloud_enis(world) == before
+
+        await set_calls(world, CloudCalls.ALL)
+
+        await agent.want_until(idle=2)
+        await settle(world, agent)
+
+
+async def set_calls(world: EniWorld, calls: CloudCalls) -> None:
+    await world.bus.call(
+        CAPACITY_SET,
+        CapacitySetRequest(
+            deadline=datetime.now(UTC) + timedelta(seconds=5),
+            scope="cluster",
+            calls=calls,
+            by="tests",
+        ),
+    )
+
+
+async def test_v3_3_9_a_creation_that_is_not_answered_is_not_made_twice(
+    world: EniWorld,
+) -> None:
+    await fault(world, "CreateNetworkInterface", "timeout_after", hold_ms=10)
+    async with world.manager():
+        agent = await world.agent("node-1", "ins-one")
+        await agent.want_until(idle=1)
+
+        assert len(await cloud_enis(world)) == 1
+        await settle(world, agent)
 
 
 async def test_v3_3_9_a_quota_that_is_lower_than_told_leaves_no_eni_behind(
@@ -220,6 +317,68 @@ async def test_v3_4_2_an_eni_that_is_slow_to_come_is_not_made_twice(world: EniWo
         await agent.want_until(idle=1)
 
         assert len(await cloud_enis(world)) == 1
+
+
+async def test_v3_4_1_an_address_that_is_no_more_at_the_cloud_is_given_to_no_pod(
+    world: EniWorld,
+) -> None:
+    async with world.manager():
+        agent = await world.agent("node-1", "ins-one")
+        agent.waiting = 2
+        await agent.want_until(idle=3)
+        agent.waiting = 0
+        await agent.want_until(idle=2)
+        gone = min(agent.idle)
+        await world.cloud.call(
+            "UnassignPrivateIpAddresses",
+            NetworkInterfaceId=agent.owned[gone],
+            PrivateIpAddresses=[{"PrivateIpAddress": str(gone)}],
+        )
+
+        await agent.want_so(lambda: gone not in agent.owned)
+
+        assert len(agent.idle) >= 1, "the others stay"
+        await settle(world, agent)
+
+
+async def test_v3_4_2_addresses_that_are_slow_to_come_are_not_assigned_twice(
+    world: EniWorld,
+) -> None:
+    async with world.manager():
+        agent = await world.agent("node-1", "ins-one")
+        await agent.want_until(idle=1)
+        await fault(world, "AssignPrivateIpAddresses", "stuck", hold_ms=1000)
+        agent.bind(1)
+
+        await agent.want_until(idle=1)
+
+        [(_, addresses)] = (await cloud_enis(world)).values()
+        assert len(addresses) == 2
+
+
+@pytest.mark.long
+async def test_v3_4_4_what_leaves_a_stopped_instance_leaves_it_once(world: EniWorld) -> None:
+    async with cloud_gate(world.cloud.url) as (gate, url):
+        world.settings["cloud_url"] = url
+        process = await world.process()
+        agent = await with_two_enis(world)
+        gate.arm(None, -1, process)
+        await world.cloud.admin("POST", "instances/ins-one/stop")
+        agent.waiting = 0
+
+        await agent.want_until(idle=2)
+
+        async def is_one_left() -> bool:
+            await agent.want()
+            return len(await cloud_enis(world)) == 1
+
+        await eventually(is_one_left)
+        await settle(world, agent)
+        removed = ("DetachNetworkInterface", "DeleteNetworkInterface")
+        assert [gate.calls.count(each) for each in removed] == [1, 1]
+        await world.cloud.admin("POST", "instances/ins-one/start")
+        agent.bind(2)
+        await agent.want_until(idle=1)
 
 
 async def test_v3_4_7_nothing_of_a_released_eni_stays_in_the_books(world: EniWorld) -> None:

@@ -65,6 +65,29 @@ async def test_an_endpoint_that_does_not_answer_is_told_and_agents_keep_their_st
         assert set(agent.owned) == had
 
 
+async def test_a_node_of_another_vpc_is_told_which_and_gets_nothing(world: EniWorld) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    async with cloud_gate(world.cloud.url) as (gate, url), world.manager(cloud_url=url):
+        gate.answers["DescribeInstances"] = {
+            "TotalCount": 1,
+            "InstanceSet": [
+                {
+                    "InstanceId": "ins-one",
+                    "InstanceState": "RUNNING",
+                    "Placement": {"Zone": "zone-1"},
+                    "VirtualPrivateCloud": {"VpcId": "vpc-two", "SubnetId": "subnet-x"},
+                }
+            ],
+        }
+
+        async def is_told() -> bool:
+            said = (await agent.want()).problem or ""
+            return "the node is in vpc-two, the container subnets are in vpc-one" in said
+
+        await eventually(is_told)
+        assert agent.owned == {}
+
+
 async def test_a_quota_lowered_below_what_is_in_use_takes_nothing_away(
     world: EniWorld,
 ) -> None:

@@ -133,3 +133,20 @@ async def test_what_is_set_is_shown(world: EniWorld) -> None:
     assert scoped.scope == "group/gpu"
     assert scoped.capacity == CapacityFields(warm_min=2, release_every_s=120)
     assert (shown.defaults.warm_min, shown.calls) == (3, CloudCalls.ALL)
+
+
+async def test_watermarks_beyond_the_quota_are_refused_for_a_node_and_told_by_others(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    await agent.want_until(idle=3)
+
+    with pytest.raises(InvalidInput, match=r"warm_min: 6 .* 0 to 5, the quota of .* ins-one"):
+        await set_capacity(world, "node/node-1", warm_min=6, warm_max=9)
+    await set_capacity(world, "cluster", warm_min=6, warm_max=9)
+
+    async def is_told() -> bool:
+        return "lacks 1 addresses: all of its 1 ENIs with 5" in await problem(agent)
+
+    await eventually(is_told)
+    assert len(agent.idle) == 5, "what the quota allows is there"

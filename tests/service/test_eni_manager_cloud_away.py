@@ -11,7 +11,10 @@ import pytest
 
 from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.main import serve
+from shared.capacities import CloudCalls
 from shared.errors import Unavailable
+from tests.service.test_eni_manager_capacities import set_capacity
+from tests.support.cloud_gate import cloud_gate
 from tests.support.clusters import enabled_cluster
 from tests.support.eni_world import EniWorld, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer, free_port
@@ -127,3 +130,39 @@ async def test_without_bus_or_store_it_does_not_start(world: EniWorld, setting: 
 
     with pytest.raises(Unavailable, match=f"{setting} .* does not answer"):
         await serve(settings, asyncio.Event())
+
+
+async def test_while_calls_are_switched_off_not_even_a_question_reaches_the_cloud(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    quick: dict[str, object] = {
+        f"{name}_interval_s": 0.05
+        for name in ("round", "observe", "subnets", "sweep", "foreign")
+    }
+    async with (
+        eni_world(
+            nats_server,
+            redis_server,
+            tmp_path,
+            **quick,  # type: ignore[arg-type] # names that mypy cannot see
+        ) as world,
+        cloud_gate(world.cloud.url) as (gate, url),
+        world.manager(cloud_url=url),
+    ):
+        agent = await world.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        await set_capacity(world, calls=CloudCalls.NONE)
+
+        async def is_quiet() -> bool:
+            before = gate.heard
+            for _ in range(5):
+                await agent.want()
+            await asyncio.sleep(0.3)  # several rounds of every loop: nothing tells of a silence
+            return gate.heard == before
+
+        await eventually(is_quiet)
+        agent.bind(3)
+        assert await is_quiet()
+        assert len(agent.owned) == 3, "what is there goes on"
+        await set_capacity(world, calls=CloudCalls.ALL)
+        await agent.want_until(idle=2)

@@ -13,6 +13,7 @@ from tencentcloud.common.exception import TencentCloudSDKException
 from shared.addresses import AddressState
 from shared.ids import Identity
 from shared.messages.base import IdentityFields
+from shared.messages.clusters import NODE_INSTANCE, InstanceCondition, NodeInstanceRequest
 from shared.messages.moves import ADDRESS_RECLAIM, ReclaimRequest
 from shared.store.keys import lease_key
 from tests.support.eni_books import cloud_enis, images
@@ -128,6 +129,20 @@ async def test_an_address_held_for_a_node_that_left_comes_to_the_next_node(
         assert address not in two.owned, "it is the lease's"
 
 
+async def test_the_instance_of_a_node_that_left_stays_known(world: EniWorld) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    async with world.manager():
+        await agent.want_until(idle=3)
+        await terminate(world, agent)
+        await wait_until_it_left(world, "node-1")
+
+        deadline = datetime.now(UTC) + timedelta(seconds=5)
+        request = NodeInstanceRequest(deadline=deadline, node="node-1")
+        found = await world.bus.call(NODE_INSTANCE, request)
+
+        assert (found.instance, found.condition) == ("ins-one", InstanceCondition.GONE)
+
+
 async def test_the_lease_of_a_node_that_left_can_end(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     async with world.manager():
@@ -221,7 +236,7 @@ async def test_an_eni_with_our_tags_that_no_book_knows_is_deleted_and_others_sta
         assert [await exists(world, each) for each in others] == [True, True]
 
 
-async def test_a_dry_run_deletes_nothing(
+async def test_v3_4_7_a_dry_run_of_the_sweep_deletes_nothing(
     world: EniWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.settings["sweep"] = "dry_run"

@@ -60,6 +60,30 @@ async def test_what_was_written_is_loaded_again(redis: Redis) -> None:
     assert image.intents == {INTENT.intent: INTENT}
 
 
+@pytest.mark.parametrize("loss", ["emptied", "older"])
+async def test_a_store_that_lost_its_terms_gives_none_of_them_again(
+    redis: Redis, loss: str
+) -> None:
+    """Else a replica would take the number for its own renewal, and agents for the past."""
+    store, other = store_of(redis, "one"), store_of(redis, "two")
+    first = await store.claim(0, ttl_s=5)
+    before = await redis.dump(eni_key(CLUSTER, "terms"))
+    second = await store.claim(1, ttl_s=5)
+    assert before is not None
+    assert first is not None
+    assert second is not None
+
+    await redis.flushall()
+    if loss == "older":
+        await redis.restore(eni_key(CLUSTER, "terms"), 0, before)
+    later = [await each.claim(number, ttl_s=5) for number, each in enumerate((store, other))]
+
+    numbers = [each.number for each in later if each is not None]
+    assert len(numbers) == 2
+    assert first.number < second.number < min(numbers)
+    assert len(set(numbers)) == 2
+
+
 async def test_one_write_puts_and_drops_together(redis: Redis) -> None:
     store = store_of(redis, "one")
     term = await store.claim(0, ttl_s=5)
@@ -279,3 +303,28 @@ async def test_without_a_store_nobody_gets_a_turn() -> None:
         await pace(redis, 5).turn("Act")
 
     await redis.aclose()
+
+
+async def test_the_instances_of_the_nodes_that_left_last_stay_known(redis: Redis) -> None:
+    store = RedisEniStore(
+        redis, cluster=CLUSTER, owner="one", clock=SystemClock(), left_kept_max=2
+    )
+    nodes = [
+        replace(NODE, node=NodeName(f"node-{at}"), instance=InstanceId(f"ins-{at}"))
+        for at in range(4)
+    ]
+
+    for each in nodes:
+        await store.remember_left(each)
+
+    known = [await store.instance_of_left(each.node) for each in nodes]
+    assert known == [None, None, "ins-2", "ins-3"]
+
+
+async def test_a_node_that_left_again_is_known_by_its_last_instance(redis: Redis) -> None:
+    store = store_of(redis, "one")
+
+    await store.remember_left(NODE)
+    await store.remember_left(replace(NODE, instance=InstanceId("ins-two")))
+
+    assert await store.instance_of_left(NODE.node) == "ins-two"

@@ -111,6 +111,7 @@ async def test_who_is_up_to_date_hears_of_changes_only(world: EniWorld) -> None:
         assert reader.known["node-2"].idle < 3
 
 
+@pytest.mark.long
 async def test_all_nodes_are_told_page_by_page(world: EniWorld) -> None:
     async with world.manager():
         names = [f"node-{at}" for at in range(1, 6)]
@@ -126,6 +127,7 @@ async def test_all_nodes_are_told_page_by_page(world: EniWorld) -> None:
         await eventually(are_known)
 
 
+@pytest.mark.long
 async def test_a_node_that_left_is_forgotten_by_those_who_knew_it(world: EniWorld) -> None:
     async with world.manager():
         stays = await world.agent("node-1", "ins-one")
@@ -146,6 +148,7 @@ async def test_a_node_that_left_is_forgotten_by_those_who_knew_it(world: EniWorl
         assert "node-1" in reader.known
 
 
+@pytest.mark.long
 async def test_a_node_that_left_while_nobody_told_is_taken_back_by_the_next_owner(
     world: EniWorld,
 ) -> None:
@@ -182,6 +185,7 @@ async def test_after_a_store_that_was_lost_everything_is_told_anew(world: EniWor
         assert found.zone == "zone-1"
 
 
+@pytest.mark.long
 async def test_another_replica_tells_the_same(world: EniWorld) -> None:
     async with world.manager(), world.manager():
         for at in range(1, 5):  # of both shards

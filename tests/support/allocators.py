@@ -53,7 +53,7 @@ from shared.messages.moves import (
     ReclaimRequest,
 )
 from shared.messages.nodes import NODE_REGISTER, RegisterRequest
-from tests.support.servers import NatsServer, RedisServer
+from tests.support.servers import HasUrl, RedisServer
 
 CLUSTER = ClusterName("test")
 SUBNET = "subnet-a"
@@ -61,7 +61,7 @@ CLOCK = SystemClock()
 PATIENCE = timedelta(seconds=10)
 
 
-def settings(nats: NatsServer, redis: RedisServer, **changes: object) -> AllocatorSettings:
+def settings(nats: HasUrl, redis: RedisServer, **changes: object) -> AllocatorSettings:
     return AllocatorSettings.model_validate(
         {
             "cluster": CLUSTER,
@@ -262,7 +262,7 @@ def identity(pod: str) -> Identity:
 
 
 @asynccontextmanager
-async def bus_client(nats: NatsServer) -> AsyncIterator[tuple[BusClient, RequestServer]]:
+async def bus_client(nats: HasUrl) -> AsyncIterator[tuple[BusClient, RequestServer]]:
     """A client of the bus, and a server on the same connection."""
     connection = await connect_bus(
         AllocatorSettings(cluster=CLUSTER, nats_url=nats.url), client_name="test"

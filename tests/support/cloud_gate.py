@@ -34,6 +34,7 @@ class CloudGate:
         self._late = asyncio.Event()
         self.answers: dict[str, dict[str, object]] = {}  # in place of the cloud's, by action
         self.calls: list[str] = []  # changing ones since it was armed, by action
+        self.heard = 0  # calls of every kind
         self.stopped = asyncio.Event()
         self.late_answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -48,6 +49,7 @@ class CloudGate:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         action = request.headers["X-TC-Action"]
+        self.heard += 1
         if action in self.answers:
             body_text = json.dumps({"Response": {"RequestId": "gate", **self.answers[action]}})
             return web.Response(body=body_text.encode(), content_type="application/json")

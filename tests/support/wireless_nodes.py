@@ -7,6 +7,7 @@ only once the cloud has attached it.
 
 from __future__ import annotations
 
+import os
 import random
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -80,18 +81,22 @@ class WirelessNode:
 
     async def add(self, pod: str, deadline: datetime) -> Wired:
         """What the runtime's ADD asks, for a pod that nobody knows: `Immediate`."""
-        return await self.agent.service.add(
-            Add(
-                key=AttachmentKey(NETWORK, pod, "eth0"),
-                pod=None,
-                pod_uid=None,
-                netns_fd=-1,
-                netns_path=f"/proc/0/{pod}",
-                mode=None,
-                is_pod_known=False,
-                deadline=deadline,
+        no_netns = os.open(os.devnull, os.O_RDONLY)
+        try:
+            return await self.agent.service.add(
+                Add(
+                    key=AttachmentKey(NETWORK, pod, "eth0"),
+                    pod=None,
+                    pod_uid=None,
+                    netns_fd=no_netns,
+                    netns_path=f"/proc/0/{pod}",
+                    mode=None,
+                    is_pod_known=False,
+                    deadline=deadline,
+                )
             )
-        )
+        finally:
+            os.close(no_netns)
 
     async def registered(self, timeout_s: float) -> None:
         """Until an allocator has given this agent its incarnation."""

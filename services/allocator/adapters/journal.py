@@ -74,6 +74,8 @@ class JetStreamJournal(JournalBooks):
 
     def use_epoch(self, epoch: JournalEpoch | None) -> None:
         self._epoch = epoch
+        if epoch is not None:
+            self._written = epoch.revision
         self._known.clear()
 
     async def write(self, leases: Sequence[Lease]) -> None:
@@ -158,7 +160,7 @@ class JetStreamJournal(JournalBooks):
 
     async def fold_left_behind(self) -> None:
         """Fold what a writer that is no more has left: pages that were there a round ago."""
-        found = {each.subject: each async for each in self._reads.all_below(self._all_pages)}
+        found = {each.subject: each async for each in self._all_of(self._all_pages)}
         seen, self._seen = self._seen, {each.sequence for each in found.values() if each.data}
         for page in found.values():
             if page.sequence in seen and page.data:

@@ -1,7 +1,8 @@
 """The journal as it is read: the epoch record, every lease, the highest generation.
 
 Reads that a decision hangs on go to the stream's leader, because a replica may be behind; the
-many messages of a rebuild are read directly once no replica is.
+many messages of a rebuild come from replicas that prove to be as far as the leader was, and as
+the newest epoch record that this allocator knows of.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from shared.messages.subjects import (
     journal_epoch_subject,
     journal_page_subject,
     journal_root,
-    journal_stream,
 )
 from shared.store.lease_records import is_newer
 
@@ -48,8 +48,11 @@ class JournalBooks:
         self._cluster = cluster
         self._prefix = f"{journal_root(cluster)}.lease."
         self._all_pages = journal_page_subject(cluster, "*", "*")
-        self._reads = JournalReads(nats, journal_stream(cluster), timeout_s=TIMEOUT_S)
         self._stream = JournalStream(nats, cluster, timeout_s=TIMEOUT_S, replicas=replicas)
+        self._reads = JournalReads(
+            nats, self._stream, anchor=journal_epoch_subject(cluster), timeout_s=TIMEOUT_S
+        )
+        self._written = 0  # the sequence of the newest epoch record that is known to be there
 
     async def ensure_stream(self) -> None:
         """Make the stream unless it is there: at start, and when it was deleted since."""
@@ -116,6 +119,7 @@ class JournalBooks:
             raise Unavailable(f"the journal: {error}") from error
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise Unavailable(f"the journal did not answer: {error}") from error
+        self._written = int(stored.seq)
         return JournalEpoch(
             number=number,
             is_open=is_open,
@@ -133,7 +137,6 @@ class JournalBooks:
         bears that of all commits before it; pages are looked at. A commit of an older release
         bears none: then every lease is looked at.
         """
-        await self._stream.wait_for_replicas()
         record = await self.epoch()
         highest = record.highest if record is not None else Generation(0)
         async for entry in self._paged():
@@ -148,11 +151,10 @@ class JournalBooks:
         return highest
 
     async def leases(self) -> AsyncIterator[Lease]:
-        """Every lease: in the order of the stream, then what only pages know of."""
-        await self._stream.wait_for_replicas()
+        """Every lease: what has a place of its own, then what only pages know of."""
         # Pages first: what is folded meanwhile is then seen twice, never missed.
         paged = newest_of([each async for each in self._paged()])
-        async for stored in self._reads.all_below(f"{self._prefix}*"):
+        async for stored in self._all_of(f"{self._prefix}*"):
             token, body = stored.subject.removeprefix(self._prefix), stored.data
             newer = paged.pop(token, None)
             if newer is not None and (not body or newer.rank > rank_of(body)):
@@ -171,7 +173,7 @@ class JournalBooks:
     async def _newer(self) -> AsyncIterator[list[Stored]]:
         """Leases' own places with a newer record, a few at a time."""
         found: list[Stored] = []
-        async for stored in self._reads.all_below(f"{self._prefix}*"):
+        async for stored in self._all_of(f"{self._prefix}*"):
             if is_newer(stored.data):
                 found.append(stored)
             if len(found) == _NEWER_MAX:
@@ -181,14 +183,16 @@ class JournalBooks:
 
     async def _paged(self) -> AsyncIterator[Entry]:
         """What stands on pages of all writers and is not folded yet."""
-        async for page in self._reads.all_below(self._all_pages):
+        async for page in self._all_of(self._all_pages):
             for entry in entries_of(page.data):
                 yield entry
 
+    def _all_of(self, pattern: str) -> AsyncIterator[Stored]:
+        return self._reads.all_of(pattern, at_least=self._written)
+
     async def _highest_lease(self) -> Generation:
-        await self._stream.wait_for_replicas()
         highest = Generation(0)
-        async for stored in self._reads.all_below(f"{self._prefix}*"):
+        async for stored in self._all_of(f"{self._prefix}*"):
             if stored.data:
                 highest = max(highest, generation_of(stored.data))
         return highest

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import uuid
+from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
@@ -28,8 +29,8 @@ _STREAM_NOT_FOUND: Final = 10059
 _FULL_CODES: Final = frozenset({10077, 10047, 10028, 10023, 10002})
 _INCOMPLETE: Final = 10176  # a batch of which a message could not be put aside
 _FULL_AT: Final = 0.95  # of the limit: what is under way still fits into the rest
-_REPLICAS_S: Final = 5.0
-_REPLICAS_POLL_S: Final = 0.05
+_LED_S: Final = 5.0
+_LED_POLL_S: Final = 0.05
 
 # What must hold of the stream, whoever made it.
 _REQUIRED: Final[dict[str, Any]] = {
@@ -40,6 +41,15 @@ _REQUIRED: Final[dict[str, Any]] = {
     "allow_direct": True,
     "allow_msg_ttl": True,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Some:
+    """A page of the subjects that match."""
+
+    names: tuple[str, ...]
+    total: int
+    last: int  # sequence of the stream
 
 
 class JournalStream:
@@ -67,9 +77,7 @@ class JournalStream:
         error = made.get("error")
         if error and error.get("err_code") != _STREAM_EXISTS:
             raise problem_of(f"journal stream {self.name}", error)
-        if not error:
-            return
-        found = (await self.info())["config"]
+        found = (await self._led())["config"]
         wrong = {name for name, value in _REQUIRED.items() if found.get(name, 0) != value}
         if not wrong:
             return
@@ -86,6 +94,21 @@ class JournalStream:
         if error := found.get("error"):
             raise problem_of(f"journal stream {self.name}", error)
         return found
+
+    async def _led(self) -> dict[str, Any]:
+        """The same, once it has a leader: until then a read is answered by nobody."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LED_S
+        while True:
+            found = await self.ask(f"STREAM.INFO.{self.name}", {})
+            error, cluster = found.get("error"), found.get("cluster", {})
+            if error is None and (not cluster or cluster.get("leader")):
+                return found
+            if loop.time() > deadline:
+                raise problem_of(
+                    f"journal stream {self.name}", error or {"description": "has no leader"}
+                )
+            await asyncio.sleep(_LED_POLL_S)
 
     async def is_there(self) -> bool:
         found = await self.ask(f"STREAM.INFO.{self.name}", {})
@@ -125,22 +148,27 @@ class JournalStream:
         if refusal := json.loads(answer.data).get("error"):
             raise problem_of("the journal", refusal)
 
-    async def wait_for_replicas(self) -> None:
-        """Until no replica is behind: one that is might answer a direct read with the past."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _REPLICAS_S
+    async def subjects(self, pattern: str) -> tuple[list[str], int]:
+        """Those that match and have a message, and the last sequence that the leader held
+        before it told the first of them."""
         while True:
-            replicas = (await self.info()).get("cluster", {}).get("replicas") or []
-            behind = [
-                each["name"]
-                for each in replicas
-                if not each.get("offline") and (not each.get("current") or each.get("lag", 0))
-            ]
-            if not behind:
-                return
-            if loop.time() > deadline:
-                raise Unavailable(f"journal stream {self.name}: {behind} are behind")
-            await asyncio.sleep(_REPLICAS_POLL_S)
+            page = await self._some(pattern, 0)
+            found, last, total = list(page.names), page.last, page.total
+            while page.names and len(found) < total and page.total == total:
+                page = await self._some(pattern, len(found))
+                found += page.names
+            if page.total == total:
+                return found, last
+            # Some came or went between two pages: one may have been passed over.
+
+    async def _some(self, pattern: str, offset: int) -> _Some:
+        wanted = {"subjects_filter": pattern, "offset": offset}
+        found = await self.ask(f"STREAM.INFO.{self.name}", wanted)
+        if error := found.get("error"):
+            raise problem_of(f"journal stream {self.name}", error)
+        state = found["state"]
+        names = tuple(state.get("subjects") or ())
+        return _Some(names, found.get("total", len(names)), state["last_seq"])
 
     async def ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -25,6 +25,7 @@ class Mark:
     incarnation: Incarnation
     nonce: str
     low: int = 1
+    ended: dict[str, int] = field(default_factory=dict)  # attachment, its release
     last_report: int = 0
 
 
@@ -127,12 +128,14 @@ class MemoryBooks:
         if self._number is None or not is_open:
             raise EpochLost(f"epoch {self._number} is not open here")
 
-    def _check(self, fence: FencedBy) -> Mark:
+    def _check(self, fence: FencedBy, attachment: str | None = None) -> Mark:
         self._check_epoch()
         mark = self._books.marks.get(fence.node)
         if mark is None or fence.incarnation > mark.incarnation:
             raise refusal("unregistered", fence)
         if fence.incarnation < mark.incarnation or fence.sequence < mark.low:
+            raise refusal("stale", fence)
+        if attachment is not None and fence.sequence < mark.ended.get(attachment, 0):
             raise refusal("stale", fence)
         mark.low = max(mark.low, fence.lowest_unsettled)
         return mark

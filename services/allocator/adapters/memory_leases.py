@@ -49,7 +49,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         return self._books.marks[node].incarnation
 
     async def acquire(self, claim: Claim) -> Step[AcquireStatus]:
-        self._check(claim.fence)
+        self._check(claim.fence, str(claim.attachment))
         if claim.pool is None:
             return self._acquire(claim)
         choice = choose_slot(claim, self._books.fixed)
@@ -147,16 +147,18 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         *,
         policy: LeasePolicy = LeasePolicy.NEVER,
     ) -> Step[RetainStatus]:
-        self._check(fence)
+        releases = self._check(fence).ended
         lease = self._books.fixed.get(identity)
         if lease is None:
             return Step(status=RetainStatus.UNKNOWN, lease=None, is_journaled=True)
         is_its_own = lease.attachment == attachment
         if lease.state is AddressState.RETAINED and is_its_own:
+            releases[attachment] = max(fence.sequence, releases.get(attachment, 0))
             return self._as_is(RetainStatus.RETAINED, lease)
         is_holder = lease.state is AddressState.BOUND_FIXED and is_its_own
         if not is_holder or lease.release_generation != generation:
             return self._as_is(RetainStatus.SUPERSEDED, lease)
+        releases[attachment] = fence.sequence
         is_settled = lease.is_expiry_set or lease.policy is LeasePolicy.IMMEDIATE
         ended = replace(
             lease,

@@ -8,30 +8,13 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.annotations import NetworkMode
-from shared.settings import Seconds, StoreSettings
+from shared.kubernetes.settings import KubernetesAccess
+from shared.settings import Seconds
 
 
-class KubernetesSettings(StoreSettings):
-    kubernetes_config: Path | None = None
-    """A kubeconfig; none: the service account of this pod."""
-
-    kubernetes_timeout_s: Seconds = 10.0
-    """How long the API server may take to answer."""
-
-    kubernetes_namespace: Annotated[str, Field(min_length=1, max_length=63)] = "kube-system"
-    """Where we run: the webhook's certificates and the leader's lease are kept there."""
-
+class KubernetesSettings(KubernetesAccess):
     kubernetes_in_flight_max: Annotated[int, Field(ge=1, le=256)] = 16
     """Questions to the API server at once."""
-
-    mirror_writes_per_s: Annotated[float, Field(gt=0, le=1000)] = 20.0
-    """Objects written at most, to show leases."""
-
-    mirror_interval_s: Seconds = 10.0
-    """How often leases are compared with the objects that show them."""
-
-    leader_term_s: Seconds = 15.0
-    """How long another replica waits before it shows leases in a silent one's place."""
 
     webhook_listen: str | None = None
     """ADDRESS:PORT of the webhooks and the scheduler extender; none: they are not served."""

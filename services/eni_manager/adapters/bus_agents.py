@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Any
@@ -52,6 +52,7 @@ class BusAgents:
         order: Order,
         enis: Sequence[EniRecord],
         addresses: Sequence[AddressRecord],
+        lost: Collection[IPv4Address] = (),
     ) -> OfferAnswer:
         request = StockOffer(
             deadline=self._deadline(STOCK_OFFER),
@@ -60,6 +61,7 @@ class BusAgents:
             sequence=order.sequence,
             enis=[eni_fields(each) for each in enis],
             addresses=[OfferedAddress(address=it.address, eni=it.eni) for it in addresses],
+            lost=tuple(sorted(lost)),
         )
         answer = await self._bus.call(STOCK_OFFER, request, node)
         return OfferAnswer(

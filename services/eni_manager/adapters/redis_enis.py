@@ -50,8 +50,17 @@ def shard_of(node: NodeName, shards: int) -> int:
 class RedisEniStore:
     """Implements EniStore."""
 
-    def __init__(self, store: Redis, *, cluster: ClusterName, owner: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Redis,
+        *,
+        cluster: ClusterName,
+        owner: str,
+        clock: Clock,
+        left_kept_max: int = _LEFT_KEPT_MAX,
+    ) -> None:
         self._store = store
+        self._left_kept_max = left_kept_max
         self._cluster = cluster
         self._owner = owner  # one life of one process
         self._clock = clock
@@ -126,7 +135,7 @@ class RedisEniStore:
         now_s = self._clock.now().timestamp()
         await _answered(self._store.hset(instances, node.node, node.instance))
         await _answered(self._store.zadd(order, {node.node: now_s}))
-        oldest = await _answered(self._store.zrange(order, 0, -_LEFT_KEPT_MAX - 1))
+        oldest = await _answered(self._store.zrange(order, 0, -self._left_kept_max - 1))
         if oldest:
             await _answered(self._store.hdel(instances, *oldest))
             await _answered(self._store.zrem(order, *oldest))

@@ -27,6 +27,7 @@ from services.eni_manager.adapters.tencent_access import (
     refuse_other_types,
 )
 from services.eni_manager.adapters.tencent_errors import error_of_code
+from services.eni_manager.adapters.tencent_keys import CloudKeys, FixedKeys
 from services.eni_manager.domain.errands import check_right
 from shared.cloud.errors import RETRIED, CloudAway, CloudError, CloudThrottled
 from shared.telemetry.metrics import (
@@ -44,8 +45,11 @@ _EXEMPLAR_CHARACTERS_MAX: Final = 100  # OpenMetrics allows 128, the label's nam
 class TencentCalls:
     """One pair of clients, connections kept alive."""
 
-    def __init__(self, access: TencentAccess, pace: Pace) -> None:
+    def __init__(
+        self, access: TencentAccess, pace: Pace, keys: CloudKeys | None = None
+    ) -> None:
         credential = Credential(access.secret_id, access.secret_key)
+        self._credential, self._keys = credential, keys or FixedKeys()
         self.vpc = VpcClient(credential, access.region, profile(access))
         self.cvm = CommonClient("cvm", _CVM_VERSION, credential, access.region, profile(access))
         for client in (self.vpc, self.cvm):
@@ -70,6 +74,7 @@ class TencentCalls:
         outcome = "unsent"
         try:
             async with asyncio.timeout(self._timeout_s):
+                await self._keys.renew(self._credential)
                 answer = await send(request)
             outcome = "ok"
             return answer

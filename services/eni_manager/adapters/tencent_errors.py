@@ -15,6 +15,7 @@ from shared.cloud.errors import (
     CloudSubnetFull,
     CloudTaken,
     CloudThrottled,
+    CloudVpcFull,
 )
 
 _KINDS: Final[dict[str, type[CloudError]]] = {
@@ -34,6 +35,7 @@ _KINDS: Final[dict[str, type[CloudError]]] = {
     "UnsupportedOperation.AttachmentNotFound": CloudNotFound,
     "ResourceInsufficient": CloudSubnetFull,
     "LimitExceeded": CloudLimit,
+    "LimitExceeded.NetworkInterfaceLimitExceeded": CloudVpcFull,
     "InvalidParameterValue.LimitExceeded": CloudLimit,
     "ResourceInUse": CloudTaken,
     "UnsupportedOperation.AttachmentAlreadyExists": CloudTaken,

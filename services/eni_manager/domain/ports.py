@@ -147,6 +147,20 @@ class Embargoes(Protocol):
         ...
 
 
+class EniWants(Protocol):
+    """Nodes whose pods wait for an ENI, while the VPC has as many as it may."""
+
+    async def add(self, node: NodeName) -> None: ...
+
+    async def end(self, node: NodeName) -> None: ...
+
+    async def take(self) -> bool:
+        """One of them, whichever: who takes it meets it."""
+        ...
+
+    async def count(self) -> int: ...
+
+
 class CapacityStore(Protocol):
     """What operators have set, kept where every replica reads it."""
 
@@ -202,7 +216,10 @@ class Agents(Protocol):
         order: Order,
         enis: Sequence[EniRecord],
         addresses: Sequence[AddressRecord],
-    ) -> OfferAnswer: ...
+        lost: Collection[IPv4Address] = (),
+    ) -> OfferAnswer:
+        """`lost`: what the cloud has on none of the node's ENIs any more."""
+        ...
 
     async def recall(
         self,

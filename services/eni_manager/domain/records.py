@@ -105,6 +105,8 @@ class NodeRecord:
     addresses_max: int | None = None  # secondary ones per ENI
     has_joined: bool = False
     problem: str | None = None
+    problem_code: str | None = None  # the cloud's, else ours
+    problem_request: str | None = None  # by which the cloud finds the call that failed
     warning: str | None = None  # served, but not as the cluster was enabled
     settled: tuple[str, ...] = ()  # recalls whose answers the agent may forget
     group: str | None = None  # of nodes, by its agent's word

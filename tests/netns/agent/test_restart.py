@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from services.node_agent.domain.wiring import PROTOCOL
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import VethEnd, add_veth, links
 from shared.kernel.netns import pin, unpin
-from shared.kernel.routes import routes, rules
+from shared.kernel.routes import Rule, add_rule, delete_rule, routes, rules
 from tests.netns.agent.conftest import Boot
 from tests.support.agent_world import NODE_ADDRESS, OUTSIDE, STOCK, exchange, key, offer
 
@@ -92,6 +93,22 @@ async def test_what_carries_our_mark_and_has_no_reason_goes_and_strangers_stay(
 
     assert "eni0123456789a" not in _names(world.node)
     assert "eni0123456789b" in _names(world.node)
+
+
+async def test_the_rules_of_an_agent_that_had_one_for_each_pod_go(boot: Boot) -> None:
+    world = await boot()
+    await world.agent.orders.offer(offer(*STOCK))
+    wired, pod = await world.add("c1")
+    source = IPv4Network(wired.address)
+    old = Rule(priority=1536, table=4003, source=source, protocol=PROTOCOL)
+    with Conversation(world.node) as conversation:
+        (new,) = [rule for rule in rules(conversation) if rule.priority == 1536]
+        conversation.do([delete_rule(new), add_rule(old)])
+
+        world = await boot()
+
+        assert [rule for rule in rules(conversation) if rule.priority == 1536] == [new]
+    assert exchange(pod, world.vpc, OUTSIDE) == str(wired.address)
 
 
 class _PowerCut(BaseException):

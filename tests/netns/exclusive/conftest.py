@@ -22,32 +22,17 @@ from services.vpc_simulator.ports import EniPort
 from shared.annotations import NetworkMode
 from shared.ids import EniId
 from shared.kernel.netns import in_netns, new_netns, pin, unpin
-from shared.messages.base import EniFields
 from shared.messages.nodes import OfferAccepted, OfferedAddress, StockOffer
 from shared.runtime.loops import Loops
 from tests.support.agent_world import NODE, Peers, key, make_agent, settings, soon
 from tests.support.probes import ping
-from tests.support.vpcs import SUBNETS, Vpc, eni, with_addresses
+from tests.support.vpcs import Vpc, eni, fields_of, with_addresses
 
 SHARED = IPv4Address("10.0.1.50")
 OTHER_SHARED = IPv4Address("10.0.1.51")
 SERVICES = IPv4Network("172.16.0.0/16")
 _PINGS = 5
 OUTSIDE = IPv4Address("198.51.100.1")
-
-
-def fields_of(port: EniPort, *, is_exclusive: bool = False) -> EniFields:
-    cidr, gateway = SUBNETS[port.subnet]
-    return EniFields(
-        eni=port.eni,
-        subnet=port.subnet,
-        mac=port.mac,
-        primary_address=port.primary_address,
-        subnet_cidr=cidr,
-        gateway=gateway,
-        is_primary=port.device_index == 0,
-        is_exclusive=is_exclusive,
-    )
 
 
 @dataclass

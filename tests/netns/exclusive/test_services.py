@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 import pytest
 
 from services.node_agent.domain.wiring import NFT_TABLE
 from shared.kernel import nftables as nft
-from tests.netns.exclusive.conftest import OUTSIDE, Boot, ExclusiveWorld
+from tests.netns.exclusive.conftest import OUTSIDE, ExclusiveWorld
 from tests.support.kube_proxy import Service, ask, serve
 from tests.support.vpcs import eni
 
@@ -87,27 +87,11 @@ async def test_a_cluster_ip_works_from_and_to_pods_with_an_eni_of_their_own(
     }
 
 
-@pytest.mark.long
-async def test_with_masquerade_a_cluster_ip_works_too(boot: Boot) -> None:
-    world = await boot(masquerade=True, non_masquerade_cidrs=(IPv4Network("10.0.0.0/16"),))
-    await world.offer(*world.whole)
-    who = await parties(world)
-
-    for backend in ("own ENI", "shared", "remote"):
-        serve(world.node, cluster_ip(who[backend]))
-        for client in ("own ENI", "second own ENI", "second shared", "node"):
-            assert asks(who[client], who[backend]) is not None, f"{client} to {backend}"
-
-
-@pytest.mark.parametrize("masquerade", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["shared", "own ENI"])
 async def test_a_port_of_the_node_reaches_a_local_pod_and_is_answered_by_the_node(
-    boot: Boot, masquerade: bool, kind: str
+    world: ExclusiveWorld, kind: str
 ) -> None:
     """nodePort with externalTrafficPolicy Local, and hostPort: neither is masqueraded."""
-    changes = {"non_masquerade_cidrs": (IPv4Network("10.0.0.0/16"),)} if masquerade else {}
-    world = await boot(masquerade=masquerade, **changes)
-    await world.offer(*world.whole)
     who = await parties(world)
     pod = who[kind]
     serve(

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from services.vpc_simulator.fabric.namespace_fabric import NamespaceFabric
 from services.vpc_simulator.fabric.offers import METADATA_AT, RelayWanted
-from services.vpc_simulator.relay import Endpoint, Relay, RelayLimits
+from services.vpc_simulator.relay import Endpoint, Relay, RelayLimits, Way
 from shared.ids import InstanceId
 from shared.kernel.netns import open_netns, socket_in
 
@@ -247,3 +247,18 @@ async def test_a_removed_instance_takes_its_connections_with_it(
         await caller.hear(1)
     assert fabric.relays(INSTANCE) == ()
     assert INSTANCE not in fabric.namespaces.instances
+
+
+async def test_one_way_may_be_cut_alone(relay: Relay, callers: Callers) -> None:
+    caller = await callers.connect()
+    await caller.say(b"before")
+    assert await caller.hear(6) == b"before"
+
+    relay.partition(Way.OUT)
+    await caller.say(b"after")
+    assert relay.is_partitioned
+    with pytest.raises(TimeoutError):
+        await caller.hear(5, timeout_s=0.3)
+
+    relay.heal()
+    assert await caller.hear(5) == b"after"

@@ -336,6 +336,23 @@ async def test_an_eni_that_the_cloud_took_away_carries_nobody_any_more(
     assert {rule.priority for rule in node.kernel.rules} == {512, 1024}
 
 
+async def test_what_the_cloud_has_no_more_is_no_stock_and_a_pod_that_has_one_keeps_it(
+    boot: Boot, tmp_path: Path
+) -> None:
+    node = await boot()
+    await node.offer(*POOL)
+    wired = await node.add("c1", write_pod(tmp_path, "web-0", "uid-1"), "uid-1")
+    idle = min(set(POOL) - {wired.address})
+    order = offer(sequence=2).model_copy(update={"lost": (idle, wired.address)})
+
+    await node.calls.call(STOCK_OFFER, order, NODE)
+
+    left = {each.address for each in node.agent.ledger.stock}
+    assert left == set(POOL) - {idle}
+    node = await boot()
+    assert {each.address for each in node.agent.ledger.stock} == left
+
+
 async def test_after_a_reboot_stock_is_served_again(
     boot: Boot, stand_in: StandIn, tmp_path: Path
 ) -> None:
@@ -414,3 +431,24 @@ async def test_a_pod_of_a_random_name_asks_for_a_slot_and_gives_back_that(
     assert asked.workload == WorkloadFields(kind="ReplicaSet", name="web-7f")
     assert asked.pool == leases.PoolFields(size=3, subnets=("subnet-pods",))
     assert stand_in.releases[0].identity == slot
+
+
+async def test_an_answer_that_the_book_had_no_room_for_is_kept_once_it_has(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*STOCK[:3])
+    stand_in.refusal = Unavailable("busy")
+    pod = write_pod(tmp_path, "db-0", "u1", policy="Never")
+    adding = asyncio.create_task(node.add("c1", pod, "u1", 2.0))
+    await stand_in.until(lambda: bool(stand_in.acquires))
+    claims, away = tmp_path / "state" / "claims", tmp_path / "away"
+
+    claims.rename(away)  # as with a full disk, nothing can be written
+    stand_in.refusal = None
+    with pytest.raises(Unavailable):
+        await adding
+    away.rename(claims)
+    await node.agent.service.delete(key("c1"))
+
+    await stand_in.until(lambda: bool(stand_in.releases))
+    assert stand_in.releases[0].identity.name == "db-0"

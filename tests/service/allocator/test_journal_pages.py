@@ -10,12 +10,13 @@ from nats.aio.client import Client
 
 from services.allocator.adapters.journal import JetStreamJournal
 from services.allocator.adapters.journal_reads import JournalReads, Stored
+from services.allocator.adapters.journal_stream import JournalStream
 from services.allocator.config import AllocatorSettings
 from services.allocator.domain.ports import JournalEpoch
 from shared.bus.connection import connect_bus
-from shared.errors import EpochLost
+from shared.errors import EpochLost, Unavailable
 from shared.ids import generation
-from shared.messages.subjects import journal_page_subject, journal_stream
+from shared.messages.subjects import journal_epoch_subject, journal_page_subject
 from tests.service.allocator.test_journal import NOW, step
 from tests.support.allocators import CLUSTER
 from tests.support.servers import NatsServer
@@ -33,9 +34,14 @@ class Pages:
         journal.use_epoch(self.epoch)
         return journal
 
-    async def stored(self) -> list[Stored]:
-        reads = JournalReads(self.bus, journal_stream(CLUSTER), timeout_s=5)
-        pages = reads.all_below(journal_page_subject(CLUSTER, "*", "*"))
+    async def stored(self, *, at_least: int = 0, timeout_s: float = 5) -> list[Stored]:
+        reads = JournalReads(
+            self.bus,
+            JournalStream(self.bus, CLUSTER, timeout_s=5),
+            anchor=journal_epoch_subject(CLUSTER),
+            timeout_s=timeout_s,
+        )
+        pages = reads.all_of(journal_page_subject(CLUSTER, "*", "*"), at_least=at_least)
         return [page async for page in pages if page.data]
 
 
@@ -140,3 +146,13 @@ async def test_more_pages_than_may_be_open_are_folded_on_the_way(pages: Pages) -
 
     assert len(await pages.stored()) <= 256
     assert await held(one) == {"web-0": 301}
+
+
+async def test_what_is_read_is_not_older_than_what_is_known_to_be_there(pages: Pages) -> None:
+    one = pages.writer("one")
+    await one.write([step(1)])
+    [page] = await pages.stored()
+
+    assert await pages.stored(at_least=page.sequence) == [page]
+    with pytest.raises(Unavailable, match="behind"):
+        await pages.stored(at_least=page.sequence + 1, timeout_s=0.2)

@@ -96,6 +96,16 @@ async def test_a_server_that_comes_late_is_still_found(bus: Client) -> None:
     assert await waiting == Answered(text="why?")
 
 
+async def test_replicas_that_serve_are_counted_and_none_are_none(bus: Client) -> None:
+    assert await caller(bus).find_replicas() == {}
+
+    for _ in range(2):
+        await server(bus).serve_all("allocator", "test", {ASK: answer_at_once})
+
+    found = await caller(bus).find_replicas()
+    assert found == {"berth-allocator": 2}
+
+
 async def test_a_deadline_that_has_passed_sends_nothing(bus: Client) -> None:
     heard = await answer_in_turn(bus, Answered(text="too late"))
 

@@ -226,6 +226,7 @@ async def test_a_pod_that_is_none_of_ours_goes_anywhere(world: World) -> None:
     assert told["FailedNodes"] == {}
 
 
+@pytest.mark.long
 async def test_every_node_passes_once_what_is_known_is_too_old(world: World) -> None:
     await world.filtered_until(["node-1", "node-3", "node-4"])
 

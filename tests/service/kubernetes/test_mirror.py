@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.allocator.config import AllocatorSettings
+from shared.errors import HolderAlive, TryLater
 from shared.kubernetes.definitions import ADDRESS, CLAIM, Definition, manifests
 from shared.kubernetes.mirroring import FINALIZER
 from tests.support.allocators import (
@@ -265,3 +266,77 @@ async def test_nothing_is_shown_where_the_definitions_are_missing_and_leases_go_
             bound = await agent.acquire("web-0", candidate=ADDRESS_OF_WEB)
 
     assert str(bound.address) == ADDRESS_OF_WEB
+
+
+@pytest.mark.long
+async def test_a_namespace_that_is_deleted_gives_its_addresses_back_once_its_pods_went(
+    world: World,
+) -> None:
+    await world.retained()
+    bound = await world.agent.acquire("web-1", candidate="10.0.0.10")
+    await world.until(lambda: world.phase(CLAIM, "web-1") == "Bound")
+
+    for name in ("web-0", "web-1"):  # the namespace's controller deletes what is in it
+        world.server.store.delete(world.kind(CLAIM), "default", name, grace_s=None)
+    await world.until(lambda: set(world.all(CLAIM)) == {"web-1"})
+    await world.agent.release("web-1", bound.generation)
+
+    await world.until(lambda: not world.all(CLAIM) and not world.all(ADDRESS))
+
+
+async def test_leases_that_changed_while_the_api_server_was_away_are_shown_afterwards(
+    world: World,
+) -> None:
+    await world.retained()
+    world.server.faults.is_down = True
+    await world.server.cut_watches()
+
+    again = await world.agent.acquire("web-0", sandbox="s2", uid="uid-2")
+    await world.agent.acquire("web-1", candidate="10.0.0.10")
+    assert str(again.address) == ADDRESS_OF_WEB, "leases need no API server"
+    world.server.store.compact()  # minutes have gone by
+    world.server.faults.is_down = False
+
+    await world.until(lambda: world.phase(CLAIM, "web-1") == "Bound")
+    await world.until(lambda: world.phase(CLAIM, "web-0") == "Bound")
+
+
+async def test_a_right_that_is_missing_is_named_with_its_verb_and_resource(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.faults.forbidden.add(("create", CLAIM.plural))
+    await world.agent.acquire("web-0", candidate=ADDRESS_OF_WEB)
+    await world.until(lambda: ADDRESS_OF_WEB in world.all(ADDRESS))  # what it may is done
+
+    told = [getattr(each, "error", "") for each in caplog.records]
+    assert any('cannot create resource "vpcipclaims"' in each for each in told)
+    world.server.faults.forbidden.clear()
+    await world.until(lambda: world.phase(CLAIM, "web-0") == "Bound")
+
+
+async def test_a_pod_deleted_by_force_gives_way_on_another_node_though_its_node_is_away(
+    world: World, nats_server: NatsServer
+) -> None:
+    old = {"metadata": {"name": "web-0"}, "spec": {"nodeName": "node-1"}}
+    made = world.server.store.create(PODS, "default", old)
+    await world.agent.acquire("web-0", candidate=ADDRESS_OF_WEB, uid=made["metadata"]["uid"])
+    async with bus_client(nats_server) as (client, _):
+        elsewhere = Agent(client, "node-2")
+        await registered(elsewhere)
+        with pytest.raises(HolderAlive):  # its agent says nothing, its Pod is there
+            await elsewhere.acquire("web-0", uid="uid-2", sandbox="s2")
+
+        world.server.store.delete(PODS, "default", "web-0", grace_s=0)
+        new = world.server.store.create(
+            PODS, "default", {**old, "spec": {"nodeName": "node-2"}}
+        )
+        uid = new["metadata"]["uid"]
+        async with asyncio.timeout(_WAIT_S):
+            while True:
+                try:
+                    got = await elsewhere.acquire("web-0", uid=uid, sandbox="s3")
+                except TryLater:
+                    continue
+                break
+
+    assert str(got.address) == ADDRESS_OF_WEB

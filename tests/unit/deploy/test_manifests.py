@@ -17,8 +17,9 @@ from services.allocator.config import AllocatorSettings
 from services.allocator.kubernetes.part import LEADER
 from services.allocator.kubernetes.trust import SECRET
 from services.eni_manager.config import EniManagerSettings
+from services.eni_manager.kubernetes.part import LEADER as NODES_LEADER
 from services.node_agent.config import NodeAgentSettings
-from shared.kubernetes.definitions import ADDRESS, CLAIM
+from shared.kubernetes.definitions import DEFINITIONS
 from shared.settings import ServiceSettings, load_settings
 from tests.support.deployed import OVERLAYS, Deployed, Workload, deployed
 from tests.support.kubernetes.kinds import Object
@@ -177,9 +178,9 @@ def test_rights_are_of_the_objects_that_the_code_writes(overlay: Deployed) -> No
         (verb, resource) for r in rules for verb in r["verbs"] for resource in r["resources"]
     }
 
-    assert {SECRET, LEADER, "berth"} <= by_name
+    assert {SECRET, LEADER, NODES_LEADER, "berth"} <= by_name
     assert all("*" not in [*r["verbs"], *r["resources"], *r["apiGroups"]] for r in rules)
-    for kind in (CLAIM, ADDRESS):
+    for kind in DEFINITIONS:
         assert ("patch", f"{kind.plural}/status") in granted
     assert not {verb for verb, resource in granted if resource == "secrets"} & {"list", "watch"}
     assert not {verb for verb, resource in granted if resource == "pods"} - {

@@ -16,6 +16,7 @@ from shared.cloud.errors import (
     CloudSubnetFull,
     CloudTaken,
     CloudThrottled,
+    CloudVpcFull,
 )
 
 
@@ -34,7 +35,7 @@ from shared.cloud.errors import (
         ("InvalidInstanceId.NotFound", CloudNotFound),
         ("ResourceInsufficient.Subnet", CloudSubnetFull),
         ("LimitExceeded", CloudLimit),
-        ("LimitExceeded.NetworkInterfaceLimitExceeded", CloudLimit),
+        ("LimitExceeded.NetworkInterfaceLimitExceeded", CloudVpcFull),
         ("ResourceInUse", CloudTaken),
         ("UnsupportedOperation.ZoneMismatch", CloudDenied),
         ("UnsupportedOperation", CloudDenied),

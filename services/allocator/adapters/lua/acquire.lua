@@ -22,7 +22,7 @@
 --   stale | unregistered | epoch_lost
 
 if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost' } end
-local refusal = fenced(KEYS[2], ARGV[2], ARGV[3], ARGV[4])
+local refusal = fenced(KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[6])
 if refusal then return { refusal } end
 
 local token, attachment, uid, node = ARGV[5], ARGV[6], ARGV[7], ARGV[8]

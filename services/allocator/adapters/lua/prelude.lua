@@ -112,14 +112,29 @@ local function release_generation(record)
   return text_of(record.b or record.g)
 end
 
--- nil when this request may be heard, else why not. Raises the node's low-water mark.
-local function fenced(mark, incarnation, sequence, lowest)
-  local known = redis.call('HMGET', mark, 'incarnation', 'low')
+-- nil when this request may be heard, else why not. Raises the node's low-water mark. What was
+-- asked for an attachment before its release is dead above that mark, too, which the question of
+-- another pod may hold back.
+local function fenced(mark, incarnation, sequence, lowest, attachment)
+  local known = redis.call('HMGET', mark, 'incarnation', 'low', 'ended:' .. (attachment or ''))
   if not known[1] or tonumber(incarnation) > tonumber(known[1]) then return 'unregistered' end
   if tonumber(incarnation) < tonumber(known[1]) then return 'stale' end
   if tonumber(sequence) < tonumber(known[2]) then return 'stale' end
+  if known[3] and tonumber(sequence) < tonumber(known[3]) then return 'stale' end
   if tonumber(lowest) > tonumber(known[2]) then redis.call('HSET', mark, 'low', lowest) end
   return nil
+end
+
+-- Remember an attachment's release for as long as the low-water mark lies below it.
+local function end_attachment(mark, attachment, sequence)
+  local low = tonumber(redis.call('HGET', mark, 'low'))
+  local fields, name = redis.call('HGETALL', mark), 'ended:' .. attachment
+  for index = 1, #fields, 2 do
+    local field, value = fields[index], tonumber(fields[index + 1])
+    if field == name then sequence = math.max(tonumber(sequence), value) end
+    if string.sub(field, 1, 6) == 'ended:' and value <= low then redis.call('HDEL', mark, field) end
+  end
+  if tonumber(sequence) > low then redis.call('HSET', mark, name, sequence) end
 end
 
 -- The moment, in ms, at which a lease ends that its pod does not come back for; nil: never.

@@ -9,6 +9,7 @@ if not is_epoch(KEYS[1], ARGV[1]) then return { 'epoch_lost' } end
 local known = redis.call('HMGET', KEYS[2], 'incarnation', 'nonce')
 if known[2] == ARGV[4] then return { 'registered', tonumber(known[1]) } end
 local incarnation = math.max(tonumber(known[1] or 0), tonumber(ARGV[3])) + 1
+redis.call('DEL', KEYS[2]) -- what it remembers is of the earlier life
 redis.call('HSET', KEYS[2], 'incarnation', incarnation, 'nonce', ARGV[4], 'low', 1, 'report', 0)
 redis.call('SADD', KEYS[3], ARGV[2])
 return { 'registered', incarnation }

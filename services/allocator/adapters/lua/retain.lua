@@ -17,6 +17,7 @@ local stored = redis.call('HGET', KEYS[3], ARGV[5])
 if not stored then return { 'unknown', '', '0' } end
 local record = read_record(stored)
 if record.s == 'retained' and record.c == ARGV[6] then
+  end_attachment(KEYS[2], ARGV[6], ARGV[3])
   local unjournaled = redis.call('HEXISTS', KEYS[4], ARGV[5]) == 1 and '1' or '0'
   return { 'retained', stored, unjournaled }
 end
@@ -24,6 +25,7 @@ local is_holder = record.s == 'bound_fixed' and record.c == ARGV[6]
 if not is_holder or release_generation(record) ~= ARGV[7] then
   return { 'superseded', stored, '0' }
 end
+end_attachment(KEYS[2], ARGV[6], ARGV[3])
 record.s, record.g, record.t = 'retained', next_generation(KEYS[1], ARGV[1]), now_ms()
 record.b = nil
 if not record.p and record.po ~= 'immediate' then record.po = ARGV[8] ~= '' and ARGV[8] or nil end

@@ -1,6 +1,6 @@
 -- Take or renew the right to work on a shard of nodes. A term ends by the server's clock.
 --
--- Its number is at least the moment at which it begins: a counter alone would begin again in a
+-- Its number is at least the moment (µs) at which it begins: a counter alone would begin again in a
 -- store that was emptied or put back, and agents refuse the orders of terms below the last.
 --
 -- KEYS[1] hash   shard    owner, term, ends_ms
@@ -19,7 +19,8 @@ end
 local term = held[2]
 if not holds then
   local following = tonumber(redis.call('GET', KEYS[2]) or 0) + 1
-  term = string.format('%.0f', math.max(following, now_ms))
+  local now_us = time[1] * 1000000 + time[2] -- below 2^53 until the year 2255
+  term = string.format('%.0f', math.max(following, now_us))
   redis.call('SET', KEYS[2], term)
 end
 local ends_ms = string.format('%.0f', now_ms + ARGV[2])

@@ -1,32 +1,16 @@
-"""What breaks: one function each. It breaks something for a while and leaves it healed.
-
-Each says what it broke and counts what it touched; who touches nothing has proved nothing.
-"""
+"""Processes that die, stand still, or are rolled out anew."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import Final
 
 from tests.chaos.history import FaultUnderWay
+from tests.chaos.nemeses.spans import DOWN_S, FROZEN_S, for_a_while
 from tests.chaos.nodes import ChaosNode
 from tests.chaos.processes import Service
 from tests.chaos.world import World
 from tests.support.servers import Server
-
-Nemesis = Callable[[World, random.Random, FaultUnderWay], Awaitable[None]]
-
-FROZEN_S: Final = (0.8, 2.5)  # shorter than the eni_manager fears a call that was signed
-DOWN_S: Final = (0.2, 1.5)
-
-
-async def _for_a_while(rng: random.Random, span_s: tuple[float, float]) -> None:
-    await asyncio.sleep(rng.uniform(*span_s))
-
-
-# processes
 
 
 async def _kill_service(
@@ -36,7 +20,7 @@ async def _kill_service(
     fault.what = f"kill -9 {service.name}"
     service.is_held_down = True
     fault.touch(service.kill())
-    await _for_a_while(rng, DOWN_S)
+    await for_a_while(rng, DOWN_S)
     service.is_held_down = False
 
 
@@ -55,7 +39,7 @@ async def _freeze_service(
     fault.what = f"SIGSTOP {service.name}"
     fault.touch(service.freeze())
     try:
-        await _for_a_while(rng, FROZEN_S)
+        await for_a_while(rng, FROZEN_S)
     finally:
         service.thaw()
 
@@ -95,10 +79,23 @@ async def kill_agent(world: World, rng: random.Random, fault: FaultUnderWay) -> 
         pass  # nothing was written on that node: it dies at rest
     fault.touch()
     await node.kill()
-    await _for_a_while(rng, DOWN_S)
+    await for_a_while(rng, DOWN_S)
     node.is_held_down = False
     if not node.is_gone:
         await node.restart()
+
+
+async def restart_agent(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
+    """In order, as its roll-out does."""
+    node = _any_node(world, rng)
+    fault.what = f"the agent of {node.name} is restarted"
+    fault.touch()
+    node.is_held_down = True
+    await node.stop()
+    await for_a_while(rng, DOWN_S)
+    node.is_held_down = False
+    if not node.is_gone:
+        await node.start()
 
 
 async def _restart_server(
@@ -107,7 +104,7 @@ async def _restart_server(
     world.held_down.add(server)
     fault.touch(server.is_running)
     server.kill()
-    await _for_a_while(rng, DOWN_S)
+    await for_a_while(rng, DOWN_S)
     world.held_down.discard(server)
     await world.mend()
 
@@ -129,7 +126,7 @@ async def _freeze_server(
     fault.touch(server.is_running)
     server.freeze()
     try:
-        await _for_a_while(rng, FROZEN_S)
+        await for_a_while(rng, FROZEN_S)
     finally:
         server.thaw()
 
@@ -140,27 +137,3 @@ async def freeze_nats(world: World, rng: random.Random, fault: FaultUnderWay) ->
 
 async def freeze_redis(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
     await _freeze_server(rng, fault, world.redis_server, "Redis")
-
-
-async def flush_redis(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
-    """Somebody empties the store."""
-    fault.what = "FLUSHALL"
-    fault.touch(await world.redis.dbsize())
-    await world.redis.flushall()
-    await _for_a_while(rng, DOWN_S)
-
-
-NEMESES: Final[dict[str, Nemesis]] = {
-    "kill-allocator": kill_allocator,
-    "kill-eni-manager": kill_eni_manager,
-    "kill-agent": kill_agent,
-    "kill-nats": kill_nats,
-    "kill-redis": kill_redis,
-    "freeze-allocator": freeze_allocator,
-    "freeze-eni-manager": freeze_eni_manager,
-    "freeze-nats": freeze_nats,
-    "freeze-redis": freeze_redis,
-    "roll-out": restart_services,
-    "flush-redis": flush_redis,
-}
-"""By the names that the table shows."""

@@ -1,0 +1,1 @@
+"""Nodes and ENIs in Kubernetes: objects that show them, the node's taint, condition, events."""

@@ -1,0 +1,15 @@
+"""How long what is broken stays broken."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+FROZEN_S: Final = (0.8, 2.5)  # shorter than the eni_manager fears a call that was signed
+DOWN_S: Final = (0.2, 1.5)
+CUT_OFF_S: Final = (1.5, 4.0)
+
+
+async def for_a_while(rng: random.Random, span_s: tuple[float, float]) -> None:
+    await asyncio.sleep(rng.uniform(*span_s))

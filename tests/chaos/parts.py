@@ -1,0 +1,87 @@
+"""The servers of a world: one of each with a disk that may run full, or clusters of three."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from redis.asyncio import Redis
+
+from shared.ids import ClusterName
+from shared.settings import StoreSettings
+from shared.store.connection import open_store
+from shared.store.permissions import StoreUser
+from tests.support.bus_clusters import BusCluster, bus_cluster
+from tests.support.sentinels import WatchedStore, watched_store
+from tests.support.servers import NatsServer, RedisServer, Server, nats_server, redis_server
+from tests.support.small_disk import SmallDisk, small_disk
+
+_DISK_BYTES: Final = 64 << 20
+_REPLICAS: Final = "3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """By name. `bus_cluster` and `watched` where there are three of each."""
+
+    bus: dict[str, NatsServer]
+    store: dict[str, RedisServer]
+    sentinels: dict[str, RedisServer] = field(default_factory=dict)
+    disks: dict[str, SmallDisk] = field(default_factory=dict)
+    bus_cluster: BusCluster | None = None
+    watched: WatchedStore | None = None
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        return {**self.bus, **self.store, **self.sentinels}
+
+    def environment(self, user: StoreUser) -> dict[str, str]:
+        """How a service reaches clusters; one of each is reached through relays."""
+        if self.bus_cluster is None or self.watched is None:
+            return {}
+        told = self.watched.settings_of(user)
+        return {
+            "BERTH_NATS_URL": self.bus_cluster.url,
+            **{f"BERTH_{name.upper()}": str(value) for name, value in told.items()},
+            "BERTH_ALLOCATOR_JOURNAL_REPLICAS": _REPLICAS,
+        }
+
+    def open_store(self, cluster: ClusterName) -> Redis:
+        """For a reader of all books, wherever the master is."""
+        if self.watched is None:
+            [server] = self.store.values()
+            return Redis.from_url(server.url)
+        told = self.watched.settings_of(StoreUser.ENI_MANAGER)
+        return open_store(StoreSettings.model_validate({"cluster": cluster} | told))
+
+
+@contextmanager
+def one_of_each(folder: Path) -> Iterator[Parts]:
+    with (
+        small_disk(folder / "nats", size_bytes=_DISK_BYTES) as bus_disk,
+        small_disk(folder / "redis", size_bytes=_DISK_BYTES) as store_disk,
+        nats_server(disk=bus_disk) as bus,
+        redis_server(disk=store_disk) as store,
+    ):
+        yield Parts(
+            bus={"nats": bus},
+            store={"redis": store},
+            disks={"nats": bus_disk, "redis": store_disk},
+        )
+
+
+@asynccontextmanager
+async def clusters_of_three(folder: Path, cluster: ClusterName) -> AsyncIterator[Parts]:
+    """NATS of three, the journal on each; a store and its replica under three sentinels."""
+    with bus_cluster() as bus, watched_store(cluster, folder) as store:
+        await bus.ready()
+        yield Parts(
+            bus=bus.servers,
+            store={"master": store.master, "replica": store.replica},
+            sentinels={f"sentinel-{n}": each for n, each in enumerate(store.sentinels)},
+            bus_cluster=bus,
+            watched=store,
+        )
