@@ -52,6 +52,8 @@ class Holding:
             raise Unavailable(
                 f"node {parking.node} has not joined yet: its agent was not heard"
             )
+        if not self._tools.capacities.gives_back:
+            raise Unavailable("addresses are not given back: calls are switched off")
         async with worker.lock:
             with urgent(Urgency.POD):
                 await self._hold(worker, parking)

@@ -45,7 +45,7 @@ class Room:
         """Whether retained leases of these subnets leave the node now: they are held elsewhere
         until their pods come back."""
         now_s, most = self._tools.clock.monotonic_s(), min(count, self._resting(), _COUNT_MAX)
-        if now_s < self._holds_from_s or most <= 0:
+        if now_s < self._holds_from_s or most <= 0 or not self._tools.capacities.gives_back:
             return False
         self._holds_from_s = now_s + _HOLD_EVERY_S
         allocators = self._tools.allocators

@@ -307,6 +307,15 @@ class Ledger:
         self.gone.add(address)
         self.unreported.discard(address)
 
+    def strike_lost(self, address: IPv4Address) -> bool:
+        """The cloud has it no more: whether it was free, and is struck off. A pod that has it
+        keeps it to its end: to take it away would mend nothing."""
+        held = self.stock.get(address)
+        is_free = held is not None and held.state in (AddressState.STOCK, AddressState.COOLING)
+        if is_free:
+            self.evict(address)
+        return is_free
+
     def know_pod(self, pod: KnownPod) -> None:
         if self.pods.get(pod.uid) != pod:
             self._book.save_pod(pod)

@@ -51,11 +51,10 @@ class Mending:
 
     def _strike(self, lost: OfferedAddress) -> bool:
         """One that is at the cloud after all is nobody's then, and offered again."""
-        held = self._ledger.idle(lost.address)
-        if held is None or held.eni != lost.eni:
+        held = self._ledger.stock.get(lost.address)
+        if held is None or held.eni != lost.eni or not self._ledger.strike_lost(lost.address):
             return False
-        self._ledger.evict(lost.address)
-        log.warning("idle address struck off", extra={"address": str(lost.address)})
+        log.warning("free address struck off", extra={"address": str(lost.address)})
         return True
 
     def _release(self, lease: UnusedLease) -> bool:

@@ -163,19 +163,10 @@ class Orders:
                 self._ledger.evict(holding.address)
 
     def _strike_lost(self, lost: Iterable[IPv4Address]) -> None:
-        """The cloud took addresses off their ENI: no pod gets one. A pod that has one keeps it
-        to its end: to take it away would mend nothing."""
+        """Somebody took addresses off their ENI at the cloud."""
         for address in lost:
-            holding = self._ledger.stock.get(address)
-            if holding is None:
-                continue
-            is_free = holding.state in (AddressState.STOCK, AddressState.COOLING)
-            log.warning(
-                "address is no more at the cloud",
-                extra={"address": str(address), "is_used": not is_free},
-            )
-            if is_free:
-                self._ledger.evict(address)
+            if self._ledger.strike_lost(address):
+                log.warning("free address struck off", extra={"address": str(address)})
 
     def _wires(self) -> dict[IPv4Address, bool]:
         """Of each attachment's address: whether the kernel has its wire, up and whole."""

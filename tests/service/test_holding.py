@@ -18,9 +18,11 @@ from tencentcloud.common.exception import TencentCloudSDKException
 
 from services.eni_manager.domain.records import Hold
 from shared.addresses import AddressState
+from shared.capacities import CloudCalls
 from shared.errors import TryLater
 from shared.messages.base import IdentityFields
 from shared.messages.leases import LEASE_FORGET, Acquired, LeaseForgetRequest
+from tests.service.test_eni_manager_capacities import set_capacity
 from tests.support.allocator_beside import allocator
 from tests.support.allocators import identity
 from tests.support.clusters import enabled_cluster
@@ -197,6 +199,18 @@ async def test_a_pod_that_comes_in_between_keeps_its_address_on_its_node(full: F
 
     assert got.address == full.addresses[0]
     assert (await full.states())["web-0"] is AddressState.BOUND_FIXED
+
+
+async def test_while_nothing_is_given_back_nothing_makes_way(full: Full) -> None:
+    await set_capacity(full.world, calls=CloudCalls.NO_RELEASE)
+    full.one.agent.waiting = 1
+    for _ in range(10):
+        await full.one.agent.want()
+    assert set((await full.states()).values()) == {AddressState.RETAINED}
+
+    await set_capacity(full.world, calls=CloudCalls.ALL)
+
+    assert await full.pod_waits() not in full.addresses
 
 
 async def test_the_cloud_keeps_nothing_for_a_lease_that_has_ended(full: Full) -> None:

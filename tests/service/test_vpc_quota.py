@@ -117,6 +117,27 @@ async def test_an_idle_eni_makes_way_for_another_nodes_pods(world: EniWorld) -> 
         assert REGISTRY.get_sample_value(GAVE_WAY) == gave + 1
 
 
+async def test_an_idle_eni_makes_way_for_a_pod_that_needs_one_of_its_own(
+    world: EniWorld,
+) -> None:
+    async with world.manager():
+        one, two, three = await agents_of(world, 3)
+        await used(one, 1)
+        await two.want_until(idle=1)
+        three.warm = (0, 0)
+        three.whole_waiting = 1
+
+        async def is_served() -> bool:
+            await two.want_quietly()
+            await three.want_quietly()
+            return bool(three.whole)
+
+        await eventually(is_served)
+        assert two.owned == {}
+        instances = {instance for instance, _ in (await cloud_enis(world)).values()}
+        assert instances == {"ins-one", "ins-three"}
+
+
 async def test_what_pods_use_makes_way_for_nobody(world: EniWorld) -> None:
     async with world.manager():
         one, two, three = await agents_of(world, 3)
