@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from berth.commands import capacity, cni, lease, node, pod, subnet
+from berth.commands.adopting import import_claims
 from berth.commands.cluster import disable, enable
 from berth.commands.doctor import doctor
 from berth.commands.keys import keys
@@ -39,6 +40,7 @@ if find_spec("services.vpc_simulator"):  # images for production leave the simul
     app.command()(down)
 app.command()(status)
 app.command()(keys)
+app.command("import")(import_claims)
 app.command()(doctor)
 app.command()(backup)
 app.command()(restore)

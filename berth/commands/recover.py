@@ -54,7 +54,7 @@ def backup(file: File, run_dir: RunDir) -> None:
     cluster = operator_settings(run_dir).cluster
 
     async def read(bus: BusClient) -> tuple[list[BackedUpLease], Cluster | None]:
-        return await _fetch_all(bus), (await fetch_status(bus)).cluster
+        return await fetch_leases(bus), (await fetch_status(bus)).cluster
 
     leases, record = ask(run_dir, read)
     at = SystemClock().now()
@@ -62,7 +62,7 @@ def backup(file: File, run_dir: RunDir) -> None:
     say(f"{len(leases)} leases of cluster {cluster} are in {file}")
 
 
-async def _fetch_all(bus: BusClient) -> list[BackedUpLease]:
+async def fetch_leases(bus: BusClient) -> list[BackedUpLease]:
     found: dict[IdentityFields, BackedUpLease] = {}
     progress, cursor = _Progress("read"), 0
     while True:
@@ -99,7 +99,7 @@ def restore(
         record = found.header.settings
         if record is not None and (await fetch_status(bus)).cluster is None:
             warn(f"the cluster has lost what it was enabled with: {_words_of(record)}")
-        return await _restore_all(bus, found.leases, is_trial=is_trial, replace=replace)
+        return await restore_leases(bus, found.leases, is_trial=is_trial, replace=replace)
 
     done = ask(run_dir, put)
     if as_json:
@@ -126,7 +126,7 @@ def _words_of(record: Cluster) -> str:
     )
 
 
-async def _restore_all(
+async def restore_leases(
     bus: BusClient, leases: list[BackedUpLease], *, is_trial: bool, replace: bool
 ) -> LeasesRestored:
     restored = same = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -80,6 +82,30 @@ def test_the_images_that_are_built_are_the_ones_that_run() -> None:
     assert ours == {f"berth:{version[1]}", f"berth-node-agent:{version[1]}"}
     assert ours <= run
     assert all(PINNED.match(each) for each in run)
+
+
+def test_the_command_line_does_without_the_simulated_cloud() -> None:
+    script = (
+        "import sys, importlib.abc\n"
+        "class Gone(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.startswith('services.vpc_simulator'):\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Gone())\n"
+        "import importlib.util\n"
+        "importlib.util.find_spec = lambda name: None\n"
+        "import berth.main\n"
+        "print([each.name or each.callback.__name__ for each in"
+        " berth.main.app.registered_commands])\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "'status'" in done.stdout
+    assert "'demo'" not in done.stdout
 
 
 def test_services_of_people_run_as_nobody() -> None:
