@@ -40,18 +40,19 @@ class AddressChanges:
         Raises SubnetFull."""
         subnet = self._book.image.enis[eni].subnet
         intent_id = self._tools.new_id()
-        taken = await self._tools.headroom.take(intent_id, [subnet], least=1, most=count)
+        call = self._book.call_of(intent_id)
+        taken = await self._tools.headroom.take(call, [subnet], least=1, most=count)
         if taken is None:
             self._tools.subnets.note_free(subnet, 0)
             raise SubnetFull(f"{subnet}: what is free is on its way to other nodes")
         self._tools.subnets.note_free(subnet, taken.left)
-        intent = self._book.begin(
-            intent_id, IntentKind.ASSIGN, eni=eni, subnet=subnet, count=taken.count
-        )
         try:
+            intent = self._book.begin(
+                intent_id, IntentKind.ASSIGN, eni=eni, subnet=subnet, count=taken.count
+            )
             await self._book.write(put=[intent])
         except BerthError:
-            await self._tools.headroom.give_back(intent_id, taken.subnet)
+            await self._tools.headroom.give_back(call, taken.subnet)
             raise
         await self.finish_assign(intent)
 
@@ -88,7 +89,7 @@ class AddressChanges:
         await self._book.write(put=fresh, drop=[intent])
         if intent.subnet is not None:
             self._tools.subnets.worked(intent.subnet)
-            await self._tools.headroom.settle(intent.intent, intent.subnet)
+            await self._tools.headroom.settle(self._book.call_of(intent.intent), intent.subnet)
         for each in fresh:
             self._tools.events.address(
                 "assigned", each.address, eni, self._book.node.node, None
@@ -167,4 +168,6 @@ class AddressChanges:
     async def _give_back(self, intent: Intent) -> None:
         await self._book.write(drop=[intent])
         if intent.subnet is not None:
-            await self._tools.headroom.give_back(intent.intent, intent.subnet)
+            await self._tools.headroom.give_back(
+                self._book.call_of(intent.intent), intent.subnet
+            )

@@ -46,26 +46,27 @@ class EniAdditions:
         many of `count` addresses as that subnet can give; of one that a pod is to have as a
         whole it is the primary address. Raises SubnetFull."""
         intent_id = self._tools.new_id()
+        call = self._book.call_of(intent_id)
         taken = await self._tools.headroom.take(
-            intent_id, subnets, least=1 + min(count, 1), most=1 + count
+            call, subnets, least=1 + min(count, 1), most=1 + count
         )
         if taken is None:
             for each in subnets:
                 self._tools.subnets.note_free(each, 0)
             raise SubnetFull(f"{', '.join(subnets)}: what is free is on its way to other nodes")
         self._tools.subnets.note_free(taken.subnet, taken.left)
-        intent = self._book.begin(
-            intent_id,
-            IntentKind.ADD_ENI,
-            subnet=taken.subnet,
-            count=taken.count - 1,
-            security_groups=self._security_groups(),
-            purpose=purpose,
-        )
         try:
+            intent = self._book.begin(
+                intent_id,
+                IntentKind.ADD_ENI,
+                subnet=taken.subnet,
+                count=taken.count - 1,
+                security_groups=self._security_groups(),
+                purpose=purpose,
+            )
             await self._book.write(put=[intent])
         except BerthError:
-            await self._tools.headroom.give_back(intent_id, taken.subnet)
+            await self._tools.headroom.give_back(call, taken.subnet)
             raise
         return await self._finish(intent, is_repeat=False)
 
@@ -112,7 +113,7 @@ class EniAdditions:
             self._book.image, ready.eni, own or [each.address for each in ready.secondary]
         )
         await self._book.write(put=[record, *fresh], drop=[intent])
-        await self._tools.headroom.settle(intent.intent, ready.subnet)
+        await self._tools.headroom.settle(self._book.call_of(intent.intent), ready.subnet)
         node = self._book.node.node
         self._tools.events.eni("attached", ready.eni, node, ready.subnet)
         for each in fresh:
@@ -179,7 +180,7 @@ class EniAdditions:
 
     async def _drop(self, intent: Intent, subnet: SubnetId) -> None:
         await self._book.write(drop=[intent])
-        await self._tools.headroom.give_back(intent.intent, subnet)
+        await self._tools.headroom.give_back(self._book.call_of(intent.intent), subnet)
 
     def _security_groups(self) -> tuple[str, ...]:
         """Those of the settings, else those of the instance's own ENI."""

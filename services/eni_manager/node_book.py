@@ -81,6 +81,10 @@ class NodeBook:
             term=self._holder.check().number,
         )
 
+    def call_of(self, intent: str) -> str:
+        """The intent's call, as it is counted among those of all nodes."""
+        return f"{self.node.node}/{intent}"
+
     def is_of_earlier_term(self, intent: Intent) -> bool:
         """Its owner may have left a call in flight."""
         return intent.term != self._holder.check().number

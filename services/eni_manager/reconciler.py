@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -37,6 +37,14 @@ class _Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Gained:
+    """Nodes that another owner had, with the intents that were written down."""
+
+    moment_ms: int  # by the store's clock: what was begun before is not ours
+    written: Mapping[NodeName, Collection[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:
     """Settings of the rounds, with their units in their names."""
 
@@ -59,6 +67,7 @@ class Reconciler:
         self._pacing = pacing
         self._shard_of = shard_of
         self._shards: dict[int, _Shard] = {}
+        self._gained: list[_Gained] = []  # whose former owners may have left something
 
     async def keep(self, number: int) -> None:
         """Claim a shard and renew it; each by itself, under the service's supervisor: one
@@ -71,6 +80,8 @@ class Reconciler:
         """What is due as often as a renewal."""
         self._let_go()
         self._measure()
+        if self._gained:
+            await self._drop_lost()
 
     @property
     def renew_every_s(self) -> float:
@@ -170,12 +181,28 @@ class Reconciler:
         else:
             await self._gain(term)
 
+    async def _drop_lost(self) -> None:
+        """What former owners counted and never began. The cloud is asked first what is free:
+        a call that was made by then, and is written down no more, is in its number."""
+        gained, subnets = list(self._gained), self._tools.subnets
+        await subnets.refresh()
+        names = [each.subnet for each in subnets.container()]
+        for each in gained:
+            await self._tools.headroom.drop_lost(names, each.written, before_ms=each.moment_ms)
+            self._gained.remove(each)
+
     async def _gain(self, term: Term) -> None:
+        moment_ms = await self._tools.headroom.moment_ms()
+        written: dict[NodeName, frozenset[str]] = {}
         shard = _Shard(holder=TermHolder(term, self._tools.clock), loops=Loops(self._tools.rng))
         for node in await self._store.load_nodes():
             if self._shard_of(node.node, self._pacing.shards) == term.shard:
-                self._start(shard, await self._store.load(node))
+                image = await self._store.load(node)
+                written[node.node] = frozenset(image.intents)
+                self._start(shard, image)
         self._shards[term.shard] = shard
+        if written:
+            self._gained.append(_Gained(moment_ms=moment_ms, written=written))
         log.info("shard gained", extra={"shard": term.shard, "term": term.number})
 
     async def _lose(self, number: int) -> None:

@@ -25,6 +25,7 @@ from services.node_agent.adapters.kubernetes_pods import KubernetesPods, watch_p
 from services.node_agent.adapters.late_bus import LateBus
 from services.node_agent.adapters.metadata import instance_id
 from services.node_agent.adapters.netlink import NetlinkKernel
+from services.node_agent.adapters.pod_objects import metadata_only
 from services.node_agent.adapters.pods import FolderPods, NoPods
 from services.node_agent.cni.binary import plugin_path
 from services.node_agent.cni.install import install_plugin, write_config_list
@@ -163,7 +164,7 @@ def _pod_source(
         return NoPods() if folder is None else FolderPods(folder), None
     config = settings.kubernetes_config
     access = in_cluster(os.environ) if config is None else from_kubeconfig(config)
-    api = KubernetesApi(access, timeout_s=settings.kubernetes_timeout_s)
+    api = KubernetesApi(access, timeout_s=settings.kubernetes_timeout_s, keep=metadata_only)
     stack.push_async_callback(api.aclose)
     watch = watch_pods(api, settings.node, rng)
     return KubernetesPods(api, watch), watch

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
-from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
-
 from .conversation import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -19,13 +17,18 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import attributes, ipv4, mac, neighbour_header
+from .encoding import attribute, attributes, ipv4, mac, neighbour_header, text, u32
 
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
 _RTM_SETNEIGHTBL: Final = 67
 _HEADER: Final = struct.Struct("=BxxxiHBB")  # ndmsg
+_TABLE_HEADER: Final = struct.Struct("=Bxxx")  # ndtmsg
+_NDTA_NAME: Final = 1
+_NDTA_PARMS: Final = 6
+_NDTPA_IFINDEX: Final = 1
+_NDTPA_PROXY_DELAY: Final = 13  # 64 bits of milliseconds
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
 _PERMANENT: Final = 0x80
@@ -83,10 +86,10 @@ def answer_proxied_arp_at_once(link: int) -> Request:
     The sysctl that changes this is hidden in user namespaces; the neighbour table's own message
     is not.
     """
-    message = ndtmsg()
-    message["family"] = socket.AF_INET
-    parameters = {"attrs": [("NDTPA_IFINDEX", link), ("NDTPA_PROXY_DELAY", 0)]}
-    message["attrs"] = [("NDTA_NAME", "arp_cache"), ("NDTA_PARMS", parameters)]
+    parameters = attribute(
+        _NDTA_PARMS, u32(_NDTPA_IFINDEX, link), attribute(_NDTPA_PROXY_DELAY, bytes(8))
+    )
+    message = _TABLE_HEADER.pack(socket.AF_INET) + text(_NDTA_NAME, "arp_cache") + parameters
     return Request(
         what=f"no ARP delay on link {link}",
         kind=_RTM_SETNEIGHTBL,

@@ -14,7 +14,7 @@ from .watching import Object, WatchEvent, WatchGone
 
 WATCH_S: Final = 300  # the server ends a watch after this time; the next resumes
 SILENCE_S: Final = WATCH_S + 30.0
-_PAGE: Final = 500
+PAGE: Final = 500
 _REASON_MAX: Final = 4096
 
 
@@ -36,14 +36,18 @@ async def list_all(
     get: Callable[[str, Mapping[str, str]], Awaitable[Object]],
     path: str,
     query: Mapping[str, str],
+    keep: Callable[[Object], Object] = lambda found: found,
+    *,
+    page: int = PAGE,
 ) -> tuple[list[Object], str]:
-    """All objects, fetched in pages, and the version to watch from."""
+    """All objects, fetched in pages, and the version to watch from; of each what `keep`
+    keeps."""
     found: list[Object] = []
-    asked = {**query, "limit": str(_PAGE)}
+    asked = {**query, "limit": str(page)}
     while True:
-        page = await get(path, asked)
-        found += page.get("items") or []
-        metadata = page["metadata"]
+        body = await get(path, asked)
+        found += map(keep, body.get("items") or [])
+        metadata = body["metadata"]
         if not metadata.get("continue"):
             return found, str(metadata["resourceVersion"])
         asked["continue"] = metadata["continue"]

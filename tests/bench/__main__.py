@@ -13,12 +13,13 @@ import sys
 from typing import Any, Final
 
 from berth.programs import base_environment, python_module
-from tests.bench import acquire, cni, extender, latency, recovery, report, storm
+from tests.bench import acquire, agent_memory, cni, extender, latency, recovery, report, storm
 from tests.bench.figures import Family
 from tests.bench.plugins import install_baseline
 
 FAMILIES: Final[tuple[Family, ...]] = (
     *cni.FAMILIES,
+    *agent_memory.FAMILIES,
     *acquire.FAMILIES,
     *latency.FAMILIES,
     *recovery.FAMILIES,

@@ -59,13 +59,6 @@ ADD_FULL = Figure(
     what="ADD median on a node with 2,000 pods wired, over that on an empty one, alternating",
     aim=1.1,
 )
-AGENT_RSS = Figure(
-    name="agent_rss",
-    unit="MiB",
-    what="resident memory of the agent process after the rounds and the bursts",
-    aim=90,
-    is_ratio=False,
-)
 
 
 @dataclass(slots=True)
@@ -101,7 +94,6 @@ def measure() -> list[Measured]:
         for _ in range(BURSTS):
             for side in sides:
                 rates[side.name].append(_burst(side))
-        memory_mib = rss_mib(ours.agent_pid)
     mine, other = times["berth"], None if theirs is None else times[theirs.name]
     detail: dict[str, Any] = {"rounds": ROUNDS, "baseline": why or "ptp + host-local"}
     with_parallel = detail | {
@@ -133,12 +125,6 @@ def measure() -> list[Measured]:
             value=median(rates["berth"]),
             baseline=None if theirs is None else median(rates[theirs.name]),
             detail={"at_once": BURST, "bursts": BURSTS, "baseline": detail["baseline"]},
-        ),
-        Measured(
-            figure=AGENT_RSS,
-            value=memory_mib,
-            baseline=None,
-            detail={"adds": ROUNDS + PARALLEL * PARALLEL_ROUNDS + BURST * BURSTS},
         ),
     ]
 
@@ -244,6 +230,6 @@ def _clear(side: Plugin, made: list[Sandbox]) -> None:
 
 
 FAMILIES: Final = (
-    Family(figures=(ADD_P50, ADD_P99, DEL_P50, BURST_RATE, AGENT_RSS), measure=measure),
+    Family(figures=(ADD_P50, ADD_P99, DEL_P50, BURST_RATE), measure=measure),
     Family(figures=(ADD_FULL,), measure=measure_full),
 )

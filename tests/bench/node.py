@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import count
@@ -45,6 +46,7 @@ from shared.messages.nodes import (
     WantRequest,
 )
 from shared.settings import ServiceSettings
+from tests.bench.kubernetes import kubernetes
 from tests.support.servers import nats_server
 
 CLUSTER: Final = ClusterName("bench")
@@ -132,19 +134,23 @@ def _build_links() -> None:
 
 
 def _start_agent(
-    folder: Path, nats_url: str, cooling_s: str, module: str
+    folder: Path, nats_url: str, cooling_s: str, module: str, more: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    environment = base_environment() | {
-        "BERTH_CLUSTER": CLUSTER,
-        "BERTH_NATS_URL": nats_url,
-        "BERTH_NODE": NODE,
-        "BERTH_NODE_AGENT_INSTANCE": "ins-bench",
-        "BERTH_NODE_AGENT_POD_SOURCE": "none",
-        "BERTH_NODE_AGENT_COOLING_S": cooling_s,
-        "BERTH_RUN_DIR": str(folder),
-        "BERTH_STATE_DIR": str(folder / "state"),
-        "BERTH_LOG_LEVEL": "WARNING",
-    }
+    environment = (
+        base_environment()
+        | {
+            "BERTH_CLUSTER": CLUSTER,
+            "BERTH_NATS_URL": nats_url,
+            "BERTH_NODE": NODE,
+            "BERTH_NODE_AGENT_INSTANCE": "ins-bench",
+            "BERTH_NODE_AGENT_POD_SOURCE": "none",
+            "BERTH_NODE_AGENT_COOLING_S": cooling_s,
+            "BERTH_RUN_DIR": str(folder),
+            "BERTH_STATE_DIR": str(folder / "state"),
+            "BERTH_LOG_LEVEL": "WARNING",
+        }
+        | dict(more)
+    )
     with (folder / "agent.log").open("ab") as log:
         return subprocess.Popen(
             python_module(module),
@@ -170,12 +176,13 @@ async def _run(
         {NODE_REGISTER: peer.register, LEASE_REPORT: peer.report, NODE_WANT: peer.want},
     )
     ended = asyncio.create_task(_answer_until_the_end(peer))
-    try:
-        while not ended.done():
-            agent = _start_agent(folder, nats_url, cooling_s, module)
-            await _agents_life(folder, peer, ended, agent)
-    finally:
-        await nats.close()
+    async with kubernetes(folder, NODE) as more:
+        try:
+            while not ended.done():
+                agent = _start_agent(folder, nats_url, cooling_s, module, more)
+                await _agents_life(folder, peer, ended, agent)
+        finally:
+            await nats.close()
 
 
 async def _answer_until_the_end(peer: Peer) -> None:

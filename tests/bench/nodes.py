@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from services.node_agent.cni.binary import PLUGIN_NAME, plugin_path
 from tests.bench.plugins import Plugin
 
 COOLING_S: Final = 130.0
+PODS_FILE: Final = "pods.json"
 AGENT: Final = "services.node_agent.main"  # the module that is its process
 
 
@@ -52,10 +53,21 @@ class Node:
 
 
 @contextmanager
-def node(addresses: int, *, cooling_s: float = COOLING_S, agent: str = AGENT) -> Iterator[Node]:
-    """In a process of its own, with namespaces of its own; nothing of it is left."""
+def node(
+    addresses: int,
+    *,
+    cooling_s: float = COOLING_S,
+    agent: str = AGENT,
+    pods: Sequence[str] = (),
+) -> Iterator[Node]:
+    """In a process of its own, with namespaces of its own; nothing of it is left.
+
+    With `pods` an API server tells of them, and a kubelet takes devices.
+    """
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the book belongs on tmpfs
     folder = Path(tempfile.mkdtemp(prefix="berth-bench-", dir=base))
+    if pods:
+        (folder / PODS_FILE).write_text(json.dumps(list(pods)))
     process = subprocess.Popen(
         [
             *python_module("tests.bench.node"),
@@ -74,7 +86,7 @@ def node(addresses: int, *, cooling_s: float = COOLING_S, agent: str = AGENT) ->
         pid = _read_pid(process.stdout, folder)
         yield Node(
             folder=folder,
-            plugin=_plugin(folder),
+            plugin=_plugin(folder, knows_pods=bool(pods)),
             agent_pid=pid,
             _asked=process.stdin,
             _said=process.stdout,
@@ -94,15 +106,18 @@ def _read_pid(said: IO[bytes], folder: Path) -> int:
     return int(line)
 
 
-def _plugin(folder: Path) -> Plugin:
+def _plugin(folder: Path, *, knows_pods: bool) -> Plugin:
+    configuration = {
+        "cniVersion": "1.0.0",
+        "name": "berth",
+        "type": PLUGIN_NAME,
+        "runDir": str(folder),
+    }
+    if not knows_pods:
+        configuration["podSource"] = "none"
     return Plugin(
         name="berth",
         folder=plugin_path().parent,
-        configuration={
-            "cniVersion": "1.0.0",
-            "name": "berth",
-            "type": PLUGIN_NAME,
-            "runDir": str(folder),
-            "podSource": "none",
-        },
+        configuration=configuration,
+        tells_uid=not knows_pods,  # the API server's are its own
     )

@@ -34,6 +34,7 @@ class Plugin:
     name: str
     folder: Path
     configuration: dict[str, Any] = field(hash=False)
+    tells_uid: bool = True
 
     def start(self, verb: str, sandbox: Sandbox) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -71,7 +72,8 @@ class Plugin:
             "CNI_IFNAME": "eth0",
             "CNI_PATH": str(self.folder),
             "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;"
-            f"K8S_POD_NAME=p-{cid};K8S_POD_UID={cid};K8S_POD_INFRA_CONTAINER_ID={cid}",
+            f"K8S_POD_NAME=p-{cid};K8S_POD_INFRA_CONTAINER_ID={cid}"
+            + (f";K8S_POD_UID={cid}" if self.tells_uid else ""),
         }
 
 

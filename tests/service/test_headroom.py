@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from services.eni_manager.adapters.redis_embargoes import RedisEmbargoes
 from services.eni_manager.adapters.redis_headroom import RedisHeadroom
 from shared.clock import SystemClock
-from shared.ids import ClusterName, EniId, SubnetId
+from shared.ids import ClusterName, EniId, NodeName, SubnetId
 
 CLUSTER = ClusterName("tests")
 A, B = SubnetId("subnet-a"), SubnetId("subnet-b")
@@ -116,3 +116,21 @@ async def test_an_embargo_ends_at_its_time_and_is_for_one_eni_and_address(redis:
 
     asked = [(eni, address), (eni, other), (EniId("eni-2"), address)]
     assert list(await embargoes.among(asked)) == [(eni, address)]
+
+
+async def test_what_a_former_owner_meant_to_call_and_never_wrote_down_is_free_again(
+    redis: Redis,
+) -> None:
+    made = await told(redis, {A: 10})
+    for call in ("node-1/lost", "node-1/written", "node-2/lost", "node-1/answered"):
+        await made.take(call, [A], least=1, most=2)
+    await made.settle("node-1/answered", A)
+    before_ms = await made.moment_ms() + 1
+    await asyncio.sleep(0.002)  # by the store's clock
+    await made.take("node-1/mine", [A], least=1, most=1)
+
+    await made.drop_lost([A], {NodeName("node-1"): {"written"}}, before_ms=before_ms)
+
+    taken = await made.take("next", [A], least=1, most=10)
+    assert taken is not None
+    assert taken.count == 3, "what was left, and what node-1's former owner had lost"

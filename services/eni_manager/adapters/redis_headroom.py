@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from typing import Final, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.eni_manager.domain.ports import Taken
 from shared.errors import Unavailable
-from shared.ids import ClusterName, SubnetId, encode_token
+from shared.ids import ClusterName, NodeName, SubnetId, encode_token
 from shared.store.keys import eni_key
 from shared.store.scripts import load_script
 
@@ -58,8 +58,39 @@ class RedisHeadroom:
     async def give_back(self, call: str, subnet: SubnetId) -> None:
         await _answered(self._store.hdel(self._key(subnet), f"call:{call}"))
 
+    async def drop_lost(
+        self,
+        subnets: Sequence[SubnetId],
+        written: Mapping[NodeName, Collection[str]],
+        *,
+        before_ms: int,
+    ) -> None:
+        for subnet in subnets:
+            kept = await _answered(
+                cast(Awaitable[dict[bytes, bytes]], self._store.hgetall(self._key(subnet)))
+            )
+            lost = [
+                field
+                for field, value in kept.items()
+                if field.startswith(b"call:") and _is_lost(field, value, written, before_ms)
+            ]
+            if lost:
+                await _answered(self._store.hdel(self._key(subnet), *lost))
+
     def _key(self, subnet: SubnetId) -> str:
         return eni_key(self._cluster, f"headroom:{encode_token(subnet)}")
+
+
+def _is_lost(
+    field: bytes,
+    value: bytes,
+    written: Mapping[NodeName, Collection[str]],
+    before_ms: int,
+) -> bool:
+    node, _, intent = field.decode().removeprefix("call:").rpartition("/")
+    _, begun_ms, answered_ms = value.decode().split("|")
+    is_open = int(answered_ms) == 0 and int(begun_ms) < before_ms
+    return is_open and NodeName(node) in written and intent not in written[NodeName(node)]
 
 
 async def _answered(command: Awaitable[T]) -> T:

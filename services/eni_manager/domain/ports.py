@@ -132,6 +132,17 @@ class Headroom(Protocol):
         """The call took nothing."""
         ...
 
+    async def drop_lost(
+        self,
+        subnets: Sequence[SubnetId],
+        written: Mapping[NodeName, Collection[str]],
+        *,
+        before_ms: int,
+    ) -> None:
+        """Former owners of these nodes meant to make calls, before that moment, and did not
+        come to write them down: nobody makes them. What is written down stays."""
+        ...
+
 
 class Embargoes(Protocol):
     """Addresses that a call in flight may yet take off an ENI."""

@@ -6,7 +6,8 @@ One door to it, over aiohttp: the whole client library would double the agent's 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import aiohttp
@@ -23,15 +24,22 @@ from shared.kubernetes.watching import Object, WatchEvent
 
 from .kubernetes_access import KubernetesAccess
 
+_PAGE: Final = 100  # pods are large, and a page is held whole
 _LINE_BYTES_MAX: Final = 4 << 20  # etcd refuses objects above 1.5 MiB
 
 
 class KubernetesApi:
-    """Every call has a time limit. Raises Unavailable, NotFound or NotAuthorised."""
+    """Every call has a time limit. Raises Unavailable, NotFound or NotAuthorised.
 
-    def __init__(self, access: KubernetesAccess, *, timeout_s: float) -> None:
+    Of what is listed and watched only what `keep` keeps is held in memory.
+    """
+
+    def __init__(
+        self, access: KubernetesAccess, *, timeout_s: float, keep: Callable[[Object], Object]
+    ) -> None:
         self._access = access
         self._timeout_s = timeout_s
+        self._keep = keep
         self._session: aiohttp.ClientSession | None = None
 
     async def aclose(self) -> None:
@@ -56,7 +64,7 @@ class KubernetesApi:
             raise _away(self._access, error) from error
 
     async def list(self, path: str, query: Mapping[str, str]) -> tuple[list[Object], str]:
-        return await list_all(self.get, path, query)
+        return await list_all(self.get, path, query, self._keep, page=_PAGE)
 
     async def watch(
         self, path: str, query: Mapping[str, str], version: str
@@ -74,7 +82,8 @@ class KubernetesApi:
             ) as answer:
                 await check_answer(answer, path)
                 async for line in answer.content:
-                    yield event_of(line)
+                    event = event_of(line)
+                    yield replace(event, found=self._keep(event.found))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _away(self._access, error) from error
 

@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.node_agent.domain.ports import KnownPod, PodOwner
 from shared.annotations import (
     DELETE_POLICY,
+    PREFIX,
     DeletePolicy,
     parse_pod_network,
 )
 from shared.errors import InvalidInput, PodUnknown
 from shared.ids import PodName, PodUid, WorkloadName
+from shared.kubernetes.watching import Object
 from shared.workloads import (
     COUNTED_KINDS,
     UNCOUNTED_KINDS,
@@ -24,6 +26,7 @@ from shared.workloads import (
     controller_of,
 )
 
+_KEPT: Final = ("name", "namespace", "uid", "resourceVersion", "ownerReferences")
 _OWNERS_MAX: Final = 3  # a Deployment's ReplicaSet's pod has two
 
 WorkloadReader = Callable[[PodName, WorkloadName], Awaitable[WorkloadObject]]
@@ -48,6 +51,16 @@ class PodObject(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     metadata: _Metadata
+
+
+def metadata_only(found: Object) -> Object:
+    """What an agent reads of a pod, and a watch of any object: a whole one is a hundred times
+    as large, and a node may have two thousand."""
+    metadata = found["metadata"]
+    kept = {name: metadata[name] for name in _KEPT if name in metadata}
+    annotations = metadata.get("annotations") or {}
+    kept["annotations"] = {k: v for k, v in annotations.items() if k.startswith(PREFIX)}
+    return {"metadata": kept}
 
 
 async def known_pod(

@@ -11,6 +11,7 @@ import pytest
 from services.node_agent.adapters.kubernetes_access import KubernetesAccess
 from services.node_agent.adapters.kubernetes_api import KubernetesApi
 from services.node_agent.adapters.kubernetes_pods import KubernetesPods, watch_pods
+from services.node_agent.adapters.pod_objects import metadata_only
 from shared.annotations import DELETE_POLICY, DeletePolicy
 from shared.errors import InvalidInput, PodUnknown, Unavailable
 from shared.ids import NodeName, PodName, PodUid
@@ -32,7 +33,7 @@ async def server() -> AsyncIterator[ApiServer]:
 @pytest.fixture
 async def api(server: ApiServer) -> AsyncIterator[KubernetesApi]:
     access = KubernetesAccess(url=server.url, tls=None, token=server.token)
-    found = KubernetesApi(access, timeout_s=5.0)
+    found = KubernetesApi(access, timeout_s=5.0, keep=metadata_only)
     yield found
     await found.aclose()
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from services.node_agent.adapters.pod_objects import metadata_only
 from services.node_agent.adapters.pods import FolderPods
 from services.node_agent.domain.ports import PodOwner
-from shared.annotations import DeletePolicy
+from shared.annotations import NETWORKS, DeletePolicy
 from shared.errors import InvalidInput, PodUnknown
 from shared.ids import PodName, PodUid, WorkloadName
 from tests.support.agent_world import write_pod
@@ -116,3 +117,18 @@ async def test_an_immediate_pod_needs_nothing_known_of_its_workload(tmp_path: Pa
     pod = await FolderPods(tmp_path / "pods").find(name, None)
 
     assert pod.owner is None
+
+
+def test_of_a_watched_pod_only_what_an_agent_reads_is_kept() -> None:
+    metadata = {"name": "web-0", "namespace": "shop", "uid": "u1", "resourceVersion": "7"}
+    told = {NETWORKS: "tke-route-eni", "somebody.else/says": "x" * 1000}
+    whole = {
+        "metadata": metadata | {"annotations": told, "managedFields": [{}], "labels": {}},
+        "spec": {"containers": [{}]},
+    }
+    bookmark = {"metadata": {"resourceVersion": "9"}}
+
+    assert metadata_only(whole) == {
+        "metadata": metadata | {"annotations": {NETWORKS: "tke-route-eni"}}
+    }
+    assert metadata_only(bookmark)["metadata"]["resourceVersion"] == "9"
