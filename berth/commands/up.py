@@ -32,6 +32,12 @@ def up(
     wireless: Annotated[
         bool, typer.Option("--wireless", help="A cloud without a network: no node agents.")
     ] = False,
+    ha: Annotated[
+        bool,
+        typer.Option(
+            "--ha", help="NATS of three, a store of three under sentinels, two eni_managers."
+        ),
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay until Ctrl-C, then stop everything.")
     ] = False,
@@ -43,6 +49,7 @@ def up(
         nats_port=nats_port,
         redis_port=redis_port,
         cloud_port=cloud_port,
+        ha=ha,
         wireless=wireless,
     )
     checked = default_topology() if topology is None else read_topology(topology)

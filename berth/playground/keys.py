@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,11 +100,13 @@ class PlaygroundKeys:
         return f"{len(self.bus)} for the bus, {len(self.store)} for the store"
 
 
-def make_keys(ring: KeyRing, topology: Topology, *, allocators: int) -> PlaygroundKeys:
+def make_keys(
+    ring: KeyRing, topology: Topology, *, allocators: int, eni_managers: Sequence[str]
+) -> PlaygroundKeys:
     """One key per process, one for operators, and one for who only reads."""
     owners: list[tuple[str, Role, NodeName | None]] = [
         *((f"allocator-{number}", Role.ALLOCATOR, None) for number in range(1, allocators + 1)),
-        ("eni-manager", Role.ENI_MANAGER, None),
+        *((name, Role.ENI_MANAGER, None) for name in eni_managers),
         ("operator", Role.OPERATOR, None),
         ("observer", Role.OBSERVER, None),
         *((f"agent-{node.name}", Role.NODE_AGENT, node.name) for node in topology.nodes),

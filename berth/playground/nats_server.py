@@ -43,18 +43,24 @@ def nats_process(
     cluster: ClusterName,
     log_file: Path,
     environment: Mapping[str, str],
+    name: str = "nats",
+    mesh: Mapping[str, object] | None = None,
 ) -> ProcessSpec:
-    """Write the configuration into a new folder, and tell how the server is run."""
+    """Write the configuration into a new folder, and tell how the server is run.
+
+    `mesh`: how it is one of several (nats-server's ``cluster``).
+    """
     folder.mkdir(mode=0o700, parents=True)
     config = write_secret(
-        folder / "nats.conf", json.dumps(_config(folder, port, users, cluster), indent=2)
+        folder / "nats.conf",
+        json.dumps(_config(folder, port, users, cluster, name, mesh), indent=2),
     )
 
     async def is_ready(words: str) -> str | None:
         return None if _READY in words else "the server has not said it is ready"
 
     return ProcessSpec(
-        name="nats",
+        name=name,
         argv=(str(nats_binary()), "-c", str(config)),
         environment=environment,
         log_file=log_file,
@@ -65,17 +71,23 @@ def nats_process(
 
 
 def _config(
-    folder: Path, port: int, users: Iterable[BusUser], cluster: ClusterName
+    folder: Path,
+    port: int,
+    users: Iterable[BusUser],
+    cluster: ClusterName,
+    name: str,
+    mesh: Mapping[str, object] | None,
 ) -> dict[str, object]:
     # nats-server reads JSON as its own format; names that begin with "$" stay quoted.
     return {
-        "server_name": "berth",
+        "server_name": "berth" if mesh is None else name,
         "listen": f"{LOOPBACK}:{port}",
         "jetstream": {"store_dir": str(folder / "jetstream"), "max_file": _STORE_BYTES_MAX},
         "max_payload": _PAYLOAD_BYTES_MAX,
         "max_connections": _CONNECTIONS_MAX,
         "logtime_utc": True,
         "authorization": authorization(users, cluster),
+        **({} if mesh is None else {"cluster": dict(mesh)}),
     }
 
 

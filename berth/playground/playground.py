@@ -21,6 +21,7 @@ from typing import Any, Final
 from berth.enabling import EnableWords, enable_cluster
 from berth.operator import open_operator, settings_of
 from berth.playground import services
+from berth.playground.clusters import WatchedStores, nats_cluster
 from berth.playground.keys import CloudAccount, KeyRing, PlaygroundKeys, make_keys
 from berth.playground.leftovers import end_left_children
 from berth.playground.nats_server import nats_process
@@ -62,6 +63,7 @@ class StartOptions:
     park_after_s: float | None = None  # how long an ENI stays where its pod went; None: default
     cloud_in_flight_max_s: float | None = None  # that a killed eni_manager's calls are feared
     api_server: services.ApiServerDoor | None = None  # none: pods are files in folders
+    ha: bool = False  # bus and store are three servers each, and there are two eni_managers
     wireless: bool = False  # a cloud without a network: no node can run an agent
 
 
@@ -117,6 +119,10 @@ class Playground:
         return playground
 
     @property
+    def _managers(self) -> tuple[str, ...]:
+        return ("eni-manager", "eni-manager-2") if self._options.ha else ("eni-manager",)
+
+    @property
     def state(self) -> PlaygroundState:
         assert self._state is not None, "the state is known once start() has returned"
         return self._state
@@ -166,7 +172,12 @@ class Playground:
     async def _start(self, report: Report) -> None:
         (self._run_dir / "logs").mkdir(mode=0o700)
         began = time.monotonic()
-        keys = make_keys(KeyRing(self._run_dir / "keys"), self._topology, allocators=ALLOCATORS)
+        keys = make_keys(
+            KeyRing(self._run_dir / "keys"),
+            self._topology,
+            allocators=ALLOCATORS,
+            eni_managers=self._managers,
+        )
         report(ProgressStep(what="keys", detail=keys.summary(), seconds=_since(began)))
 
         around = await self._start_servers(keys, report)
@@ -193,6 +204,8 @@ class Playground:
         options = self._options
         nats_port = take_port(options.nats_port, "--nats-port")
         redis_port = take_port(options.redis_port, "--redis-port")
+        if options.ha:
+            return await self._start_clusters(keys, report, nats_port, redis_port)
         logs = self._run_dir / "logs"
         bus = nats_process(
             self._run_dir / "nats",
@@ -215,8 +228,45 @@ class Playground:
         return services.Surroundings(
             run_dir=self._run_dir,
             cluster=options.cluster,
-            nats_url=f"nats://{LOOPBACK}:{nats_port}",
+            nats_ports=(nats_port,),
             redis_port=redis_port,
+            api_server=options.api_server,
+        )
+
+    async def _start_clusters(
+        self, keys: PlaygroundKeys, report: Report, nats_port: int, redis_port: int
+    ) -> services.Surroundings:
+        """Three servers each; whoever loses one goes on with the others."""
+        options, logs = self._options, self._run_dir / "logs"
+        bus, nats_ports = nats_cluster(
+            self._run_dir / "nats",
+            first_port=nats_port,
+            users=[key.user for key in keys.bus.values()],
+            cluster=options.cluster,
+            logs=logs,
+            environment=base_environment(),
+        )
+        stores = WatchedStores(
+            self._run_dir / "valkey",
+            first_port=redis_port,
+            keys=keys,
+            cluster=options.cluster,
+            logs=logs,
+            environment=base_environment(),
+        )
+        names = ", ".join(str(port) for port in nats_ports)
+        await self._run("bus", f"NATS of three on {LOOPBACK}, ports {names}", bus, report)
+        await self._run(
+            "store", f"Valkey of three, master on port {redis_port}", stores.stores(), report
+        )
+        watching = f"{len(stores.sentinel_ports)} watch over the store"
+        await self._run("sentinels", watching, stores.sentinels(), report)
+        return services.Surroundings(
+            run_dir=self._run_dir,
+            cluster=options.cluster,
+            nats_ports=tuple(nats_ports),
+            redis_port=redis_port,
+            stores=stores,
             api_server=options.api_server,
         )
 
@@ -258,16 +308,21 @@ class Playground:
             for number in range(1, ALLOCATORS + 1)
         ]
         await self._run("allocators", f"{ALLOCATORS} replicas", allocators, report)
-        manager = services.eni_manager(
-            around,
-            key=keys.bus["eni-manager"],
-            password=keys.store[StoreUser.ENI_MANAGER],
-            topology=self._topology,
-            cloud_url=cloud_url,
-            account=keys.account,
-            cloud_in_flight_max_s=self._options.cloud_in_flight_max_s,
-        )
-        await self._run("eni_manager", "1 replica", [manager], report)
+        managers = [
+            services.eni_manager(
+                around,
+                name=name,
+                key=keys.bus[name],
+                password=keys.store[StoreUser.ENI_MANAGER],
+                topology=self._topology,
+                cloud_url=cloud_url,
+                account=keys.account,
+                cloud_in_flight_max_s=self._options.cloud_in_flight_max_s,
+            )
+            for name in self._managers
+        ]
+        replicas = "1 replica" if len(managers) == 1 else f"{len(managers)} replicas"
+        await self._run("eni_manager", replicas, managers, report)
 
     async def _enable(self, bus: BusClient, report: Report) -> None:
         """As `berth enable` does: the topology names what a person would."""
@@ -334,7 +389,7 @@ class Playground:
             supervisor_pid=os.getpid(),
             nats_url=around.nats_url,
             operator_key_file=keys.bus["operator"].seed_file,
-            redis_url=f"redis://{LOOPBACK}:{around.redis_port}/0",
+            redis_url=around.store_url,
             cloud_url=cloud_url,
             cloud_region=self._topology.region,
             cloud_secret_file=keys.account.admin_file,

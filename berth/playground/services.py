@@ -6,11 +6,12 @@ Secrets travel in files only; the caller's own BERTH_* variables are not passed 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from berth.playground.clusters import WatchedStores
 from berth.playground.keys import BusKey, CloudAccount, StorePassword
 from berth.playground.ports import LOOPBACK, take_port
 from berth.playground.probes import agent_ready, both, file_ready, http_ready
@@ -20,11 +21,16 @@ from berth.playground.topology import Topology
 from berth.programs import base_environment, python_module
 from shared.bus.client import BusClient
 from shared.ids import ClusterName
+from shared.store.permissions import StoreUser
 
-RELAYED_BUS: Final = f"{LOOPBACK}:4222"  # where an instance's relay listens
+_RELAYED_PORT: Final = 4222  # where an instance's relay listens; of further servers above it
 CNI_CONFIGURATION: Final = "10-berth.conflist"
 _MIRROR_INTERVAL_S: Final = 0.5  # what is shown of a playground is to be seen soon
 _ADD_TIMEOUT_S: Final = 25.0  # the pods' runtime kills a plugin after 30
+
+
+def _urls(ports: Iterable[int]) -> str:
+    return ",".join(f"nats://{LOOPBACK}:{port}" for port in ports)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +50,9 @@ class Surroundings:
 
     run_dir: Path
     cluster: ClusterName
-    nats_url: str
+    nats_ports: tuple[int, ...]  # of the bus' servers
     redis_port: int
+    stores: WatchedStores | None = None  # behind sentinels, instead of the one at that port
     api_server: ApiServerDoor | None = None
 
     @property
@@ -78,6 +85,22 @@ class Surroundings:
             is_ready=http_ready(port),
         )
 
+    @property
+    def nats_url(self) -> str:
+        return _urls(self.nats_ports)
+
+    @property
+    def store_url(self) -> str:
+        """For people: without a user."""
+        if self.stores is not None:
+            return self.stores.url()
+        return f"redis://{LOOPBACK}:{self.redis_port}/0"
+
+    @property
+    def relayed_bus(self) -> str:
+        """The bus as a node reaches it."""
+        return _urls(_RELAYED_PORT + number for number, _ in enumerate(self.nats_ports))
+
     def on_bus(self, key: BusKey) -> dict[str, object]:
         return {"BERTH_NATS_URL": self.nats_url, "BERTH_NATS_KEY_FILE": key.seed_file}
 
@@ -91,6 +114,11 @@ class Surroundings:
         }
 
     def on_store(self, user: str, password: StorePassword) -> dict[str, object]:
+        if self.stores is not None:
+            return self.stores.on_store() | {
+                "BERTH_REDIS_URL": self.stores.url(StoreUser(user)),
+                "BERTH_REDIS_PASSWORD_FILE": password.password_file,
+            }
         return {
             "BERTH_REDIS_URL": f"redis://{user}@{LOOPBACK}:{self.redis_port}/0",
             "BERTH_REDIS_PASSWORD_FILE": password.password_file,
@@ -109,7 +137,10 @@ def simulator(
     """The cloud, with a door in every instance through which its agent reaches the bus."""
     arguments = ["--listen", f"{LOOPBACK}:{port}", "--topology", str(topology_file)]
     arguments += ["--ready-file", str(ready_file), *(["--wireless"] if wireless else [])]
-    doors = [{"listen": RELAYED_BUS, "target": around.nats_url.removeprefix("nats://")}]
+    doors = [
+        {"listen": f"{LOOPBACK}:{_RELAYED_PORT + number}", "target": f"{LOOPBACK}:{port}"}
+        for number, port in enumerate(around.nats_ports)
+    ]
     if around.api_server is not None:
         address = around.api_server.address
         doors.append({"listen": address, "target": address})
@@ -144,7 +175,8 @@ def allocator(
         settings=around.on_bus(key)
         | around.on_store("allocator", password)
         | _pods(around, number, pod_folders)
-        | parking,
+        | parking
+        | {"BERTH_ALLOCATOR_JOURNAL_REPLICAS": len(around.nats_ports)},
     )
 
 
@@ -168,6 +200,7 @@ def _pods(around: Surroundings, number: int, folders: str) -> dict[str, object]:
 def eni_manager(
     around: Surroundings,
     *,
+    name: str,
     key: BusKey,
     password: StorePassword,
     topology: Topology,
@@ -179,7 +212,7 @@ def eni_manager(
     if cloud_in_flight_max_s is not None:
         late["BERTH_ENI_MANAGER_CLOUD_IN_FLIGHT_MAX_S"] = cloud_in_flight_max_s
     return around.service(
-        "eni-manager",
+        name,
         "services.eni_manager.main",
         settings=around.on_bus(key)
         | around.on_store("eni_manager", password)
@@ -219,7 +252,7 @@ def node_agent(
         | {
             "BERTH_CLUSTER": around.cluster,
             "BERTH_NODE": node.name,
-            "BERTH_NATS_URL": f"nats://{RELAYED_BUS}",
+            "BERTH_NATS_URL": around.relayed_bus,
             "BERTH_NATS_KEY_FILE": str(key.seed_file),
             "BERTH_RUN_DIR": str(node.run_dir),
             "BERTH_STATE_DIR": str(node.state_dir),

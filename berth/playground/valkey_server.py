@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -39,15 +39,22 @@ def valkey_process(
     cluster: ClusterName,
     log_file: Path,
     environment: Mapping[str, str],
+    name: str = "valkey",
+    more: Mapping[str, object] | None = None,
+    more_users: Sequence[str] = (),
 ) -> ProcessSpec:
-    """Write configuration and ACL into a new folder, and tell how the server is run."""
+    """Write configuration and ACL into a new folder, and tell how the server is run.
+
+    `more`, `more_users`: settings and ACL lines of one that has replicas, or is one.
+    """
     folder.mkdir(mode=0o700, parents=True)
-    acl = write_secret(folder / "users.acl", "\n".join(acl_lines(cluster, passwords)) + "\n")
+    users = [*acl_lines(cluster, passwords), *more_users]
+    acl = write_secret(folder / "users.acl", "\n".join(users) + "\n")
     config = write_secret(
         folder / "valkey.conf",
         "".join(
-            f'{name} "{value}"\n'
-            for name, value in {
+            f"{setting} {value}\n" if setting == "replicaof" else f'{setting} "{value}"\n'
+            for setting, value in {
                 "bind": LOOPBACK,
                 "port": port,
                 "dir": folder,
@@ -57,6 +64,7 @@ def valkey_process(
                 "save": "",
                 "maxmemory-policy": "noeviction",
                 "daemonize": "no",
+                **(more or {}),
             }.items()
         ),
     )
@@ -65,16 +73,16 @@ def valkey_process(
         return None if _READY in words else "the server has not said it is ready"
 
     return ProcessSpec(
-        name="valkey",
+        name=name,
         argv=(str(valkey_binary()), str(config)),
         environment=environment,
         log_file=log_file,
         is_ready=is_ready,
         ready_timeout_s=15.0,
-        explain=_explain,
+        explain=explain,
     )
 
 
-def _explain(tail: str) -> str:
+def explain(tail: str) -> str:
     warnings = [line for line in _WARNING.findall(tail) if "overcommit" not in line]
     return warnings[-1] if warnings else last_line(tail)

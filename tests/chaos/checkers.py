@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import inf
 
 from tests.chaos.books import Books
-from tests.chaos.history import ANSWER_SLACK_S, History, Operation, Outcome, Verb
+from tests.chaos.history import ANSWER_SLACK_S, BUG, History, Operation, Outcome, Verb
 
 _EXPIRY_SLACK_S = 0.5  # the store's clock tells whole milliseconds; agents tell of a DEL later
 _OF_A_LEASE = frozenset({"bound_fixed"})
@@ -210,6 +210,15 @@ def late_answers(history: History) -> list[Violation]:
     ]
 
 
+def bugs(history: History) -> list[Violation]:
+    """Nothing ends in an exception that nobody expected."""
+    return [
+        Violation(checker="no bugs", detail=f"{each.verb} of {_who(each)}: {each.error}")
+        for each in history.operations
+        if (each.error or "").startswith(BUG)
+    ]
+
+
 def unowned_addresses(books: Books) -> list[Violation]:
     """P3: each address at the cloud has one owner, and no book has another address."""
     owners: dict[str, list[str]] = defaultdict(list)
@@ -341,6 +350,7 @@ def of_history(history: History) -> list[Violation]:
         *wandering_identities(history),
         *unrisen_generations(history),
         *late_answers(history),
+        *bugs(history),
     ]
 
 

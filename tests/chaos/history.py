@@ -15,6 +15,7 @@ from math import inf
 
 ADD_LIMIT_S = 12.0  # of which the runtime is told all but `ANSWER_SLACK_S`
 DEL_LIMIT_S = 10.0
+BUG = "bug"  # how the error of an operation begins that nobody expected
 ANSWER_SLACK_S = 4.0  # a slow machine's own delay, on top of what was promised
 
 

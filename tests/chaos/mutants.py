@@ -40,7 +40,7 @@ class Mutant:
     new: str
     workload: str
     nemesis: str
-    caught_by: str  # a checker
+    caught_by: list[str]  # checkers, of which one must speak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def main() -> int:
     for number in chosen:
         mutant = listed[number - 1]
         found = hunt(mutant)
-        is_caught = mutant.caught_by in found.checkers
+        is_caught = bool({*mutant.caught_by} & {*found.checkers})
         missed += not is_caught
         said = found.crash or ", ".join(found.checkers) or "nobody"
         sys.stdout.write(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -27,12 +27,21 @@ from shared.telemetry.metrics import NODE_OBJECTS_TAINTED
 from .images import FollowedImages
 from .node_annotations import asked_of
 from .node_ends import NodeEnds
-from .node_objects import CONDITION, TAINT, condition_patch, node_path, taint_patch
+from .node_objects import (
+    CONDITION,
+    condition_patch,
+    is_settled,
+    is_tainted,
+    node_path,
+    taint_patch,
+)
 from .shown import NOT_JOINED, Serving, conditions_by_type, enis_of, node_of, serving_of
 
 log = logging.getLogger(__name__)
 
 _BY: Final = "berth-eni-manager"
+_LOOK_S: Final = 1.0  # at nodes that cannot serve yet
+_QUIET_S: Final = 0.2  # nodes tell of themselves all the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +54,7 @@ class Watches:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeeperPace:
     round_interval_s: float
+    write_pause_s: float  # between two nodes that are changed
     retry: timedelta  # of a node's own rounds
 
 
@@ -71,8 +81,10 @@ class NodeKeeper:
         self._complained: set[tuple[NodeName, str]] = set()
 
     async def lead(self) -> None:
-        """Rounds for as long as this replica leads; a Node that comes is looked at at once."""
+        """Rounds for as long as this replica leads. Nodes that pods wait for are looked at
+        apart from the rest: to show a whole cluster takes long, as it is paced."""
         async with asyncio.TaskGroup() as work:
+            work.create_task(self._settle(), name="kubernetes-settle")
             work.create_task(self._show(), name="kubernetes-show")
             work.create_task(self._end(), name="kubernetes-end")  # it may wait for the cloud
 
@@ -82,7 +94,20 @@ class NodeKeeper:
                 await self.round()
             except BerthError as error:
                 log.warning("nodes cannot be shown", extra={"error": str(error)})
-            await self._watches.nodes.changed.wait(self._pace.round_interval_s)
+            await asyncio.sleep(self._pace.round_interval_s)
+
+    async def _settle(self) -> None:
+        """A Node that comes is looked at at once, one that cannot serve every second."""
+        while True:
+            try:
+                await self._images.refresh()
+                nodes = self._watches.nodes.all().values()
+                await self._keep_nodes([each for each in nodes if not is_settled(each)])
+                NODE_OBJECTS_TAINTED.set(sum(is_tainted(each) for each in nodes))
+            except BerthError as error:  # a right is missing, or somebody is away
+                log.warning("nodes cannot be kept", extra={"error": str(error)})
+            await asyncio.sleep(min(_QUIET_S, self._pace.round_interval_s))
+            await self._watches.nodes.changed.wait(min(_LOOK_S, self._pace.round_interval_s))
 
     async def _end(self) -> None:
         while True:
@@ -96,18 +121,14 @@ class NodeKeeper:
     async def round(self) -> None:
         await self._images.refresh()
         images = self._images.all()
-        servings = {
-            name: serving_of(image, keeps_warm=self._keeps_warm(image))
-            for name, image in images.items()
-        }
         if self._watches.nodes.lists:
             if self._watches.configs.lists:  # else what they say is not known
                 await self._follow_annotations(images)
             try:
-                await self._keep_nodes(servings)
+                await self._keep_nodes(list(self._watches.nodes.all().values()))
             except BerthError as error:  # a right is missing: the rest is shown all the same
                 log.warning("nodes cannot be kept", extra={"error": str(error)})
-        await self._writer.write(self._changes(images, servings))
+        await self._writer.write(self._changes(images))
 
     async def _follow_annotations(self, images: Mapping[NodeName, NodeImage]) -> None:
         nodes, configs = self._watches.nodes, self._watches.configs
@@ -140,12 +161,12 @@ class NodeKeeper:
         )
         await self._create(event_object(told, named), named)
 
-    def _keeps_warm(self, image: NodeImage) -> bool:
-        return self._tools.marks(image.node).warm_min > 0
+    def _serving(self, image: NodeImage | None) -> Serving:
+        if image is None:
+            return NOT_JOINED
+        return serving_of(image, keeps_warm=self._tools.marks(image.node).warm_min > 0)
 
-    def _changes(
-        self, images: Mapping[NodeName, NodeImage], servings: Mapping[NodeName, Serving]
-    ) -> list[Change]:
+    def _changes(self, images: Mapping[NodeName, NodeImage]) -> list[Change]:
         """Where the definitions are missing nothing was listed, and nothing is written."""
         changes: list[Change] = []
         enis, configs = self._watches.enis, self._watches.configs
@@ -157,7 +178,7 @@ class NodeKeeper:
             shown = [
                 node_of(
                     image,
-                    servings[name],
+                    self._serving(image),
                     retry=self._pace.retry,
                     now=now,
                     found=configs.find("", name),
@@ -167,18 +188,14 @@ class NodeKeeper:
             changes += plan(NODE, shown, configs.all())
         return changes
 
-    async def _keep_nodes(self, servings: Mapping[NodeName, Serving]) -> None:
-        nodes = list(self._watches.nodes.all().values())
-        tainted = 0
+    async def _keep_nodes(self, nodes: Sequence[Object]) -> None:
+        images = self._images.all()
         for node in nodes:
-            serving = servings.get(NodeName(node["metadata"]["name"]), NOT_JOINED)
+            serving = self._serving(images.get(NodeName(node["metadata"]["name"])))
             try:
                 await self._keep_node(node, serving)
             except (ObjectConflict, NotFound):
                 continue  # changed, or gone, since: the next round looks again
-            taints = (node.get("spec") or {}).get("taints") or []
-            tainted += any(each.get("key") == TAINT for each in taints)
-        NODE_OBJECTS_TAINTED.set(tainted)
 
     async def _keep_node(self, node: Object, serving: Serving) -> None:
         """The taint first: what is written to the status names a newer version after it."""
@@ -192,6 +209,7 @@ class NodeKeeper:
         before = conditions_by_type(node).get(CONDITION, {})
         await self._tell(node, serving, before)
         await self._kubernetes.patch(f"{path}/status", patch)
+        await asyncio.sleep(self._pace.write_pause_s)
 
     async def _tell(self, node: Object, serving: Serving, before: Mapping[str, Any]) -> None:
         now = self._clock.now()

@@ -23,6 +23,17 @@ def node_path(name: str) -> str:
     return f"/api/v1/nodes/{name}"
 
 
+def is_tainted(node: Object) -> bool:
+    taints = (node.get("spec") or {}).get("taints") or []
+    return any(each.get("key") == TAINT for each in taints)
+
+
+def is_settled(node: Object) -> bool:
+    """It could serve when it was last looked at, and nothing keeps pods away."""
+    is_able = conditions_by_type(node).get(CONDITION, {}).get("status") == "True"
+    return is_able and not is_tainted(node)
+
+
 def taint_patch(node: Object, serving: Serving) -> Object | None:
     """A merge patch that holds for this version of the node only; None: nothing to change."""
     taints = (node.get("spec") or {}).get("taints") or []

@@ -79,7 +79,11 @@ async def start(
             silence=timedelta(seconds=settings.kubernetes_gone_after_s),
         ),
         around.clock,
-        KeeperPace(round_interval_s=settings.mirror_interval_s, retry=around.retry),
+        KeeperPace(
+            round_interval_s=settings.mirror_interval_s,
+            write_pause_s=1 / settings.mirror_writes_per_s,
+            retry=around.retry,
+        ),
     )
     leadership = Leadership(
         kubernetes,

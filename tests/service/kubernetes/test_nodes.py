@@ -15,8 +15,9 @@ from services.eni_manager.kubernetes.node_objects import CONDITION, TAINT
 from services.eni_manager.kubernetes.shown import conditions_by_type
 from shared.addresses import AddressState
 from shared.kubernetes.definitions import ENI, NODE, Definition, manifests
+from shared.store.keys import eni_key
 from tests.support.allocator_beside import allocator
-from tests.support.eni_world import EniWorld, eni_world, eventually
+from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
 from tests.support.fixed_pods import FixedPods
 from tests.support.kubernetes.access import kubeconfig
 from tests.support.kubernetes.kinds import DEFINITIONS, EVENTS, NODES, Kind, Object
@@ -351,3 +352,26 @@ async def test_of_two_eni_managers_one_writes(world: World) -> None:
 
         assert world.server.requests.count(("create", ENI.plural)) == 1
         assert world.server.requests.count(("create", NODE.plural)) == 1
+
+
+async def test_what_nodes_told_of_their_room_may_be_lost_and_no_object_goes(
+    world: World,
+) -> None:
+    async with world.enis.manager():
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        await world.until(lambda: bool(conditions_by_type(world.config("node-1"))))
+        before = (world.config("node-1") or {})["metadata"]["uid"]
+
+        for noun in ("vacancies", "vacancies:changes", "vacancies:marks"):
+            await world.enis.redis.delete(eni_key(CLUSTER, noun))
+        agent.bind(2)
+        await agent.want_until(idle=3)  # two more than before: told anew
+
+        def is_shown() -> bool:
+            infos = (world.config("node-1") or {}).get("status", {}).get("eniInfos", [])
+            return [each["addresses"] for each in infos] == [5]
+
+        await world.until(is_shown)
+        assert (world.config("node-1") or {})["metadata"]["uid"] == before
+        assert ("delete", NODE.plural) not in world.server.requests

@@ -439,6 +439,13 @@ def test_an_answer_that_is_late_or_never_comes_is_seen() -> None:
     assert len(checkers.late_answers(History([late, never]))) == 2
 
 
+def test_an_operation_that_ended_in_a_bug_is_seen() -> None:
+    asked = add("a", None, began=1, outcome=Outcome.INFO)
+
+    assert checkers.bugs(History([replace(asked, error="unavailable: later")])) == []
+    assert len(checkers.bugs(History([replace(asked, error="bug: KeyError(7)")]))) == 1
+
+
 def test_books_that_go_on_changing_are_seen() -> None:
     leases = (replace(GOOD.leases[0], generation=8), *GOOD.leases[1:])
 
