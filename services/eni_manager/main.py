@@ -128,7 +128,11 @@ async def serve(settings: EniManagerSettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(tools.instances.aclose)
         stack.push_async_callback(tools.enis_on.aclose)
         replica = _owner(rng)
-        enis = RedisEniStore(store, cluster=settings.cluster, owner=replica, clock=clock)
+        terms = open_store(settings)
+        stack.push_async_callback(close_store, terms)
+        enis = RedisEniStore(
+            store, cluster=settings.cluster, owner=replica, clock=clock, terms=terms
+        )
         reconciler = Reconciler(enis, tools, _pacing(settings), shard_of)
         service = EniManager(
             reconciler,

@@ -25,6 +25,7 @@ from shared.telemetry.metrics import ENI_MANAGER_ADDRESSES, STRANGERS
 log = logging.getLogger(__name__)
 
 _RENEWALS_PER_TERM = 3
+_CLAIM_AGAIN_S = 0.5  # after a claim that the store did not answer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,8 +74,14 @@ class Reconciler:
         """Claim a shard and renew it; each by itself, under the service's supervisor: one
         whose nodes take long to be read delays no other's renewal."""
         while True:
-            await self._claim(number)
-            await asyncio.sleep(self.renew_every_s)
+            wait_s = self.renew_every_s
+            try:
+                await self._claim(number)
+            except Unavailable as error:
+                # Not left to the supervisor: its waits grow longer than a term.
+                log.warning("shard not claimed", extra={"shard": number, "error": str(error)})
+                wait_s = min(wait_s, _CLAIM_AGAIN_S)
+            await asyncio.sleep(wait_s)
 
     async def tidy(self) -> None:
         """What is due as often as a renewal."""

@@ -131,6 +131,13 @@ EXCLUSIVE_ENIS: Final = Gauge(
 SPOOL_DEPTH: Final = Gauge(
     "berth_node_agent_spool_depth_count", "Deletions spooled and not yet worked off."
 )
+SPOOL_OLDEST_SECONDS: Final = Gauge(
+    "berth_node_agent_spool_oldest_seconds", "Age of the oldest deletion that is spooled."
+)
+SPOOL_LOST: Final = Gauge(
+    "berth_node_agent_spool_lost_count",
+    "Deletions since boot that found no room in the spool: garbage collection finishes them.",
+)
 OUTBOX_OLDEST_SECONDS: Final = Gauge(
     "berth_node_agent_outbox_oldest_seconds", "Age of the oldest undelivered message."
 )

@@ -164,7 +164,7 @@ async def expiry(stage: Stage) -> None:
             if running is not None:
                 await stage.ended(runtime, running)
             if runtime.rng.random() < 0.5:
-                await asyncio.sleep(runtime.rng.uniform(0.5, 2.0) * EXPIRES_AFTER_S)
+                await asyncio.sleep(runtime.rng.uniform(0.2, 1.5) * EXPIRES_AFTER_S)
 
     await _together(*(pod(ordinal) for ordinal in range(_ACTORS)))
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.node_agent.adapters.cni_spool import drain_spool, spool_depth
 from shared.errors import Unavailable
@@ -44,6 +45,32 @@ async def test_a_deletion_that_fails_stays_for_the_next_round(
     second = await drain_spool(spool, attachments)
 
     assert (first, second, attachments.deleted) == (0, 1, [key])
+
+
+async def test_what_waits_and_what_was_lost_is_told_in_metrics(
+    spool: Path, attachments: RecordedAttachments
+) -> None:
+    key = spooled(spool, "c0ffee")
+    moment = time.time() - 90
+    os.utime(spool / f"{key.digest}.json", (moment, moment))
+    (spool.parent / "spool.lost").write_bytes(b"xxx")  # a byte for each, by the plugin
+    attachments.failure = Unavailable("not now")
+
+    await drain_spool(spool, attachments)
+    waiting = [_metric("depth_count"), _metric("oldest_seconds"), _metric("lost_count")]
+    attachments.failure = None
+    await drain_spool(spool, attachments)
+
+    assert waiting[0] == 1
+    assert waiting[1] >= 90
+    assert waiting[2] == 3
+    assert (_metric("depth_count"), _metric("oldest_seconds")) == (0, 0)
+
+
+def _metric(name: str) -> float:
+    value = REGISTRY.get_sample_value(f"berth_node_agent_spool_{name}")
+    assert value is not None
+    return value
 
 
 BROKEN = [

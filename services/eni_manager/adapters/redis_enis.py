@@ -57,14 +57,17 @@ class RedisEniStore:
         cluster: ClusterName,
         owner: str,
         clock: Clock,
+        terms: Redis | None = None,
         left_kept_max: int = _LEFT_KEPT_MAX,
     ) -> None:
+        """`terms`: connections that claims have for themselves, so that no crowd of other
+        commands delays a renewal."""
         self._store = store
         self._left_kept_max = left_kept_max
         self._cluster = cluster
         self._owner = owner  # one life of one process
         self._clock = clock
-        self._claim = load_script(store, _LUA, "claim_shard")
+        self._claim = load_script(terms or store, _LUA, "claim_shard")
         self._give_up = load_script(store, _LUA, "give_up_shard")
         self._write = load_script(store, _LUA, "write_records")
 

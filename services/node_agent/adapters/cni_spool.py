@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.node_agent.domain.requests import Attachments
 from shared.errors import BerthError
 from shared.ids import AttachmentKey
-from shared.telemetry.metrics import SPOOL_DEPTH
+from shared.telemetry.metrics import SPOOL_DEPTH, SPOOL_LOST, SPOOL_OLDEST_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ async def drain_spool(
     done = 0
     for file in list(islice(spool_dir.glob("*.json"), files_max)):
         done += await _work_off(file, attachments)
-    SPOOL_DEPTH.set(spool_depth(spool_dir))
+    _measure(spool_dir)
     if done:
         log.info("spooled deletions done", extra={"count": done})
     return done
@@ -75,6 +75,16 @@ async def settle_spooled(spool_dir: Path, key: AttachmentKey, attachments: Attac
 def spool_depth(spool_dir: Path) -> int:
     """How many deletions wait."""
     return sum(1 for _ in islice(spool_dir.glob("*.json"), SPOOL_FILES_MAX))
+
+
+def _measure(spool_dir: Path) -> None:
+    SPOOL_DEPTH.set(spool_depth(spool_dir))
+    SPOOL_LOST.set(lost_deletions(spool_dir.parent))
+    oldest = now = time.time()
+    for file in islice(spool_dir.glob("*.json"), SPOOL_FILES_MAX):
+        with suppress(FileNotFoundError):  # an ADD settled it meanwhile
+            oldest = min(oldest, file.stat().st_mtime)
+    SPOOL_OLDEST_SECONDS.set(now - oldest)
 
 
 def lost_deletions(run_dir: Path) -> int:

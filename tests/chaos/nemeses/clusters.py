@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Final
+
+from redis.exceptions import RedisError
 
 from tests.chaos.history import FaultUnderWay
 from tests.chaos.nemeses.spans import CUT_OFF_S, for_a_while
 from tests.chaos.world import CLUSTER, World
 
+_AGAIN_S: Final = 0.2
 _JOURNAL: Final = f"BERTH_JOURNAL_{CLUSTER}"
 
 
@@ -28,8 +32,11 @@ async def _kill(world: World, rng: random.Random, fault: FaultUnderWay, *names: 
 
 async def _master(world: World) -> str:
     """The name of the store's server that takes writes now."""
-    port = (await world.redis.info("server"))["tcp_port"]
-    return next(name for name, each in world.parts.store.items() if each.port == port)
+    while True:
+        with suppress(RedisError, OSError):  # the sentinels may not have agreed yet
+            port = (await world.redis.info("server"))["tcp_port"]
+            return next(name for name, each in world.parts.store.items() if each.port == port)
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def _leader(world: World) -> str:
