@@ -1,8 +1,8 @@
 """One netlink socket of one namespace: batches of requests out, every acknowledgement in.
 
-Messages come as bytes (encoding.py). No library is used: its import alone takes 9 MiB, and a
-batch in one write, of which only refusals and the last acknowledgement come back, takes a
-quarter of the time of single calls.
+Messages come as bytes (encoding.py; from pyroute2 where only the simulated network says them).
+The conversation is ours, because a batch in one write, of which only refusals and the last
+acknowledgement come back, takes a quarter of the time of single calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NLM_F_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _F_DUMP_INTR: Final = 0x10
-_HEADER: Final = struct.Struct("=IHHII")
+HEADER: Final = struct.Struct("=IHHII")
 _RECEIVE_BYTES: Final = 1 << 18
 _ACK_BYTES: Final = 1 << 13
 _TIMEOUT: Final = struct.pack("@ll", 10, 0)  # seconds and microseconds
@@ -57,8 +57,8 @@ class Request:
 
     def encode(self, sequence: int, *, is_acknowledged: bool = True) -> bytes:
         flags = self.flags if is_acknowledged else self.flags & ~NLM_F_ACK
-        length = _HEADER.size + len(self.message)
-        return _HEADER.pack(length, self.kind, flags, sequence, 0) + self.message
+        length = HEADER.size + len(self.message)
+        return HEADER.pack(length, self.kind, flags, sequence, 0) + self.message
 
 
 class Conversation:
@@ -168,10 +168,10 @@ def split_messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """(type, flags, sequence, body) of each message of a datagram."""
     found = []
     offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        if length < _HEADER.size:
+    while offset + HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        if length < HEADER.size:
             break
-        found.append((kind, flags, sequence, data[offset + _HEADER.size : offset + length]))
+        found.append((kind, flags, sequence, data[offset + HEADER.size : offset + length]))
         offset += (length + 3) & ~3
     return found

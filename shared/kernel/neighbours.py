@@ -17,18 +17,12 @@ from .conversation import (
     Conversation,
     Request,
 )
-from .encoding import attribute, attributes, ipv4, mac, neighbour_header, text, u32
+from .encoding import attributes, ipv4, mac, neighbour_header
 
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
-_RTM_SETNEIGHTBL: Final = 67
 _HEADER: Final = struct.Struct("=BxxxiHBB")  # ndmsg
-_TABLE_HEADER: Final = struct.Struct("=Bxxx")  # ndtmsg
-_NDTA_NAME: Final = 1
-_NDTA_PARMS: Final = 6
-_NDTPA_IFINDEX: Final = 1
-_NDTPA_PROXY_DELAY: Final = 13  # 64 bits of milliseconds
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
 _PERMANENT: Final = 0x80
@@ -78,24 +72,6 @@ def neighbours(conversation: Conversation) -> list[Neighbour]:
         address, lladdr = IPv4Address(has[_NDA_DST]), has.get(_NDA_LLADDR, b"")
         found.append(Neighbour(link=index, address=address, mac=lladdr.hex(":")))
     return found
-
-
-def answer_proxied_arp_at_once(link: int) -> Request:
-    """The kernel keeps a proxy's answer back for up to 0.8 s, and first pings are lost.
-
-    The sysctl that changes this is hidden in user namespaces; the neighbour table's own message
-    is not.
-    """
-    parameters = attribute(
-        _NDTA_PARMS, u32(_NDTPA_IFINDEX, link), attribute(_NDTPA_PROXY_DELAY, bytes(8))
-    )
-    message = _TABLE_HEADER.pack(socket.AF_INET) + text(_NDTA_NAME, "arp_cache") + parameters
-    return Request(
-        what=f"no ARP delay on link {link}",
-        kind=_RTM_SETNEIGHTBL,
-        flags=NLM_F_REQUEST | NLM_F_ACK,
-        message=message,
-    )
 
 
 def _neighbour(link: int, address: IPv4Address, *, state: int = 0) -> bytes:

