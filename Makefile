@@ -10,7 +10,7 @@ WORKERS ?= 2
 CODE := services shared berth tests hatch_build.py
 SHELL := bash
 
-.PHONY: demo test test-long chaos fuzz bench lint format generate wheel clean help
+.PHONY: demo test test-long chaos fuzz simulate bench lint format generate wheel clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY) ## run the main job: a StatefulSet's pods get VPC addresses, and get them back
@@ -29,6 +29,9 @@ chaos: $(READY) ## workloads under faults; SEED=, WORKLOAD=, NEMESIS= choose
 
 fuzz: $(READY) ## spoiled input for socket, plugin and its JSON, SECONDS (60) each
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+simulate: $(READY) ## worlds on virtual time, seeds FIRST (1) to LAST (1000), or the trace of SEED
+	@$(BIN)/python -m tests.simulation $(or $(SEED),$(or $(FIRST),1) $(or $(LAST),1000))
 
 bench: $(READY) ## every figure, into docs/benchmarks.md; FIGURE=<name> measures one
 	@$(BIN)/python -m tests.bench $(FIGURE)

@@ -129,8 +129,12 @@ class EpochKeeper:
         if claim is None:
             return None
         # The claim has shut out older writers, so what is counted now stays so. The store is
-        # whole when it knows every generation that was ever journaled.
+        # whole when it knows every generation that was ever journaled; it is looked at under
+        # the claim, which goes with whatever it loses from now on.
         highest = await self._journal.highest()
+        if not await self._store.claim(number, empty=False):
+            return None
+        store = await self._store.epoch()
         is_whole = self._wanted is Book.STORE or (
             store.highest >= highest and self._wanted is not Book.JOURNAL
         )
@@ -138,9 +142,9 @@ class EpochKeeper:
             "opening an epoch",
             extra={"epoch": number, "from": "the store" if is_whole else "the journal"},
         )
-        if not await self._store.claim(number, empty=not is_whole):
-            return None
         if not is_whole:
+            if not await self._store.claim(number, empty=True):
+                return None
             restored = await self._restore(claim)
             if restored is None:
                 return None

@@ -47,11 +47,13 @@ from shared.messages.leases import (
     ReportedAddress,
     ReportRequest,
 )
+from shared.messages.moves import ADDRESS_MOVE
 from shared.messages.nodes import Registered, RegisterRequest
 from shared.policies import LeasePolicy
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
 from .domain.leases import (
+    NOWHERE,
     AcquireStatus,
     ArriveStatus,
     Claim,
@@ -71,6 +73,7 @@ from .views import check_span, view_of
 
 log = logging.getLogger(__name__)
 
+_MOVE_TAKES = timedelta(seconds=ADDRESS_MOVE.timeout_s)
 _STEPS_MAX = 4  # of one acquire: taken over, moved, perhaps moved on to another node meanwhile
 
 
@@ -160,6 +163,10 @@ class Allocator:
             is_held = step.status in _HELD_BY_OTHERS
             if is_held and await self._take_overs.attempt(claim, step.lease):
                 continue
+            if step.status is AcquireStatus.MOVING and await self._is_left_moving(step.lease):
+                assert step.lease is not None, "a moving lease is there"
+                await self._move(step.lease, request.deadline)
+                continue
             if step.lease is None or step.status not in _GRANTED:
                 raise refusal_of(step.status, claim, step.lease)
             if not step.is_journaled:
@@ -185,6 +192,13 @@ class Allocator:
         if request.expires_after is None:
             return self._default_expires_after
         return check_span(request.expires_after)
+
+    async def _is_left_moving(self, lease: Lease | None) -> bool:
+        """Whether whoever had it moved elsewhere seems to be gone. Then whoever waits finishes
+        that move, which is safe to repeat in its own generation."""
+        if lease is None or lease.moving_to in (None, NOWHERE):
+            return False
+        return await self._leases.now() - lease.since > _MOVE_TAKES
 
     async def _move(self, lease: Lease, deadline: datetime) -> EniFields:
         # The moving step is journaled by now: it alone authorises the cloud call.
@@ -247,15 +261,16 @@ class Allocator:
             ReportedView(address=entry.address, body=entry.model_dump_json(exclude_none=True))
             for entry in request.addresses
         ]
-        await self._steps.watched(
+        leased = await self._steps.watched(
             self._leases.report(
                 _fence(request.fence, request.node),
                 views,
                 request.gone,
+                request.withdrawn,
                 is_whole=request.is_whole,
             )
         )
-        return Reported(count=len(views))
+        return Reported(count=len(views), leased=tuple(leased))
 
     async def get(self, request: LeaseGetRequest) -> LeaseFound:
         identity = request.identity.to_identity()

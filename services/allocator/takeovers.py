@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from shared.addresses import AddressState
+from shared.ids import PodName, PodUid
 from shared.telemetry.metrics import ALLOCATOR_STEPS_TOTAL
 
 from .domain.leases import Claim, Lease, TakeOverStatus
@@ -42,10 +43,13 @@ class TakeOvers:
         for lease in [held] if held is not None else await self._slots_of(claim):
             if lease.node is None or lease.node == claim.fence.node:
                 continue  # on the same node only its agent ends it
-            reason = await self._why_ended(lease)
+            reason = await self._why_ended(lease, claim)
             if reason is not None and await self._take_over(claim, lease, reason):
                 return True
         return False
+
+    async def _is_absent(self, pod: PodName, uid: PodUid) -> bool:
+        return await self._workloads.objects(pod, uid) is Presence.ABSENT
 
     async def _slots_of(self, claim: Claim) -> list[Lease]:
         """The oldest binds of a full pool."""
@@ -55,11 +59,13 @@ class TakeOvers:
         bound = [it for it in found if it and it.state is AddressState.BOUND_FIXED]
         return sorted(bound, key=lambda lease: lease.generation)[:_SLOTS_MAX]
 
-    async def _why_ended(self, lease: Lease) -> str | None:
+    async def _why_ended(self, lease: Lease, claim: Claim) -> str | None:
         assert lease.node is not None, "a bound lease has a place"
         pod, uid = lease.identity.pod, lease.pod_uid
         assert uid is not None, "a bound lease names its pod"
-        if pod is not None and await self._workloads.objects(pod, uid) is Presence.ABSENT:
+        is_gone = pod is not None and await self._is_absent(pod, uid)
+        # Else the claim is a late question, of a pod that has ended itself.
+        if is_gone and pod is not None and not await self._is_absent(pod, claim.pod_uid):
             return f"the Pod object of uid {uid} is gone"
         return await self._instances.has_ended(lease.node)
 

@@ -41,6 +41,8 @@ class Stock:
         self._tools = tools
         self._kept_back: frozenset[IPv4Address] = frozenset()
         self._kept_until: datetime | None = None
+        self._has_offered = False  # else an eni_manager before this one may have
+        self._in_doubt: set[IPv4Address] = set()  # offered, and no answer was heard
 
     def coming(self, purpose: Purpose) -> int:
         """Addresses on ENIs of this purpose that the agent will be offered."""
@@ -64,9 +66,9 @@ class Stock:
         that is about to be removed is named no more; what was lost is named. Raises
         Unavailable."""
         image = self._book.image
-        offered = [
-            each for each in image.held(Hold.ASSIGNING) if each.address not in self._kept_back
-        ]
+        offered = await self._not_taken_yet(
+            [each for each in image.held(Hold.ASSIGNING) if each.address not in self._kept_back]
+        )
         answer = await self._tools.agents.offer(
             self._book.node.node,
             self._book.next_order(),
@@ -74,12 +76,35 @@ class Stock:
             offered,
             lost,
         )
+        self._in_doubt -= {each.address for each in offered}
         taken = [each for each in offered if each.address in answer.accepted]
         refused = [each for each in offered if each.address in answer.refused]
         await self._book.write(put=[replace(each, hold=Hold.GIVEN) for each in taken])
         if refused:
             await self._book.write(put=await self._judge(refused))
         return [image.enis[each.eni] for each in taken if each.eni in image.enis]
+
+    async def _not_taken_yet(self, offered: list[AddressRecord]) -> list[AddressRecord]:
+        """Without what was offered before, maybe accepted, and is a lease's by now: the agent
+        that has released the lease since would take it for stock. While leases cannot be
+        asked, what is in doubt waits."""
+        doubted = {each.address for each in offered}
+        if self._has_offered:
+            doubted &= self._in_doubt
+        leased: set[IPv4Address] = set()
+        if doubted:
+            try:
+                leased = await self._tools.leases.leased_among(sorted(doubted))
+            except EpochLost as error:
+                log.info("leases cannot be asked", extra={"error": str(error)})
+                return [each for each in offered if each.address not in doubted]
+        self._has_offered = True
+        given = [replace(each, hold=Hold.GIVEN) for each in offered if each.address in leased]
+        if given:
+            await self._book.write(put=given)
+        left = [each for each in offered if each.address not in leased]
+        self._in_doubt = {each.address for each in left}
+        return left
 
     async def look_at_embargoes(self) -> bool:
         """Whether one has ended: a late call may have taken what it was about off its ENI, so

@@ -11,16 +11,18 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Final, TypeVar
 
 from shared.annotations import NOMINATED_IP, NetworkMode
 from shared.clock import Clock
 from shared.errors import (
     BerthError,
+    Busy,
     ErrorCode,
     InvalidInput,
     LeaseInUse,
@@ -159,18 +161,33 @@ class FixedLeases:
         elif claim.phase is ClaimPhase.ACQUIRING and not claim.is_abandoned:
             self._ledger.change_claim(replace(claim, is_abandoned=True))
 
-    def heard(self, row: Row, lowest_unsettled: int) -> None:
-        """The store knows this low-water mark: refused questions below it cannot act."""
-        for claim in list(self._ledger.claims.values()):
-            if claim.phase is not ClaimPhase.WITHDRAWING:
-                continue
-            asked = self._dead_below.get(claim.key)
-            # Of an earlier life: that whole life is dead to the store.
-            if asked is None or asked[0] is not row or asked[1] < lowest_unsettled:
-                self._dead_below.pop(claim.key, None)
-                self._ledger.drop_claim(claim, self._clock.now())
-                self._signals.stock_changed.give()
-                self.settled.give()
+    def dying(self, row: Row, lowest_unsettled: int) -> list[Claim]:
+        """Refused questions that cannot act once the store knows this low-water mark."""
+        return [
+            claim
+            for claim in self._ledger.claims.values()
+            if claim.phase is ClaimPhase.WITHDRAWING
+            and self._is_below(claim, row, lowest_unsettled)
+        ]
+
+    def _is_below(self, claim: Claim, row: Row, lowest_unsettled: int) -> bool:
+        asked = self._dead_below.get(claim.key)
+        # Of an earlier life: that whole life is dead to the store.
+        return asked is None or asked[0] is not row or asked[1] < lowest_unsettled
+
+    def heard(self, dead: Iterable[Claim], leased: Container[IPv4Address]) -> None:
+        """The store knows that these are dead. A candidate that is a lease's by now became one
+        by a copy of its question whose answer was lost: it is not this node's any more."""
+        for claim in dead:
+            if self._ledger.claims.get(claim.key) is not claim:
+                continue  # asked again meanwhile
+            self._dead_below.pop(claim.key, None)
+            for address in withdrawn_of(claim):
+                if address in leased:
+                    self._ledger.lose_candidate(address)
+            self._ledger.drop_claim(claim, self._clock.now())
+            self._signals.stock_changed.give()
+            self.settled.give()
 
     @property
     def is_settling(self) -> bool:
@@ -179,7 +196,7 @@ class FixedLeases:
 
     async def _wait_for_predecessors(self, wanted: Claim, deadline: datetime) -> None:
         # The pod's predecessor on this node was unwired: say so before asking for its address.
-        while self._ledger.has_unsettled(wanted.identity):
+        while self._ledger.has_unsettled_before(wanted):
             self._signals.outbox.set()
             if not await self.settled.wait(self._left_s(deadline)):
                 raise Unavailable(
@@ -243,6 +260,8 @@ class FixedLeases:
     async def _settle(self, key: AttachmentKey) -> Claim:
         """Ask until the answer is definite. Raises it when it is a refusal."""
         waits = backoff_s(self._rng, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
+        while self._ledger.has_unsettled_before(self._ledger.claims[key]):
+            await self.settled.wait(_LONGEST_WAIT_S)
         row = await self._row()
         sequence = row.open()
         while True:
@@ -383,6 +402,10 @@ class FixedLeases:
             eni=EniId(acquired.eni),
             generation=Generation(acquired.generation),
         )
+        if self._ledger.is_superseded(bound):
+            self._ledger.drop_claim(bound, self._clock.now())
+            self.settled.give()
+            raise Busy(f"{claim.key}: {bound.address} went to a later sandbox of its pod")
         try:
             self._ledger.fix(
                 bound, is_candidate_taken=acquired.candidate_taken, now=self._clock.now()
@@ -394,6 +417,7 @@ class FixedLeases:
         if bound.phase is ClaimPhase.RELEASING:
             self._signals.outbox.set()
         self._signals.stock_changed.give()
+        self.settled.give()
         return bound
 
     def _refused(self, key: AttachmentKey, row: Row, sequence: int) -> None:
@@ -405,6 +429,12 @@ class FixedLeases:
 
     def _left_s(self, deadline: datetime) -> float:
         return max(0.0, (deadline - self._clock.now()).total_seconds())
+
+
+def withdrawn_of(claim: Claim) -> list[IPv4Address]:
+    """What a refused question would give back."""
+    candidate = None if claim.candidate is None else claim.candidate.address
+    return [address for address in (candidate, claim.nominated) if address is not None]
 
 
 def _wish(claim: Claim) -> Wish:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
 from shared.errors import TryLater
-from shared.ids import AttachmentKey, EniId, Identity, Incarnation, PodUid, SubnetId
+from shared.ids import AttachmentKey, EniId, Incarnation, PodUid, SubnetId
 
 from .domain.attachments import Attachment, AttachmentIndex, Claim, ClaimPhase, Phase
 from .domain.devices import Capacity
@@ -152,19 +152,36 @@ class Ledger:
         self.change_claim(claim)
         self.unreported.discard(claim.address)
         self.gone.add(claim.address)  # from the reports of Immediate addresses
-        for older in list(self.claims.values()):
-            if older.address == claim.address and older.key != claim.key:
-                self._forget(older)  # the pod's former sandbox: the lease went to this one
+        for older in self._others_on(claim):
+            self._forget(older)  # the pod's former sandbox: the lease went to this one
         if claim.candidate is not None and not is_candidate_taken:
             self.withdraw(claim.candidate.address, now)
         if claim.nominated is not None and claim.nominated != claim.address:
             self.withdraw(claim.nominated, now)
+
+    def is_superseded(self, claim: Claim) -> bool:
+        """Whether a later sandbox of its pod has the lease: answers come in any order."""
+        assert claim.generation is not None, "a fixed claim names its generation"
+        return any((it.generation or 0) > claim.generation for it in self._others_on(claim))
+
+    def _others_on(self, claim: Claim) -> list[Claim]:
+        return [
+            other
+            for other in self.claims.values()
+            if other.address == claim.address and other.key != claim.key
+        ]
 
     def withdraw(self, candidate: IPv4Address, now: datetime) -> None:
         held = self.stock.get(candidate)
         if held is not None and held.state is AddressState.PROMISED:
             self.stock.withdraw(candidate, now)
             self.unreported.add(candidate)
+
+    def lose_candidate(self, candidate: IPv4Address) -> None:
+        """It became a lease that this node does not hold."""
+        held = self.stock.get(candidate)
+        if held is not None and held.state is AddressState.PROMISED:
+            self.evict(candidate)
 
     def drop_claim(self, claim: Claim, now: datetime) -> None:
         """Refused for good, and no copy of the question can act any more."""
@@ -198,12 +215,14 @@ class Ledger:
                 return claim
         return None
 
-    def has_unsettled(self, identity: Identity) -> bool:
-        """Whether an ended attachment of this identity still has the allocator to tell."""
+    def has_unsettled_before(self, claim: Claim) -> bool:
+        """Whether an earlier attachment of this identity is not settled with the allocator:
+        asked together, the lease could end up with the one that has ended."""
         return any(
-            claim.identity == identity
-            and claim.phase in (ClaimPhase.RELEASING, ClaimPhase.WITHDRAWING)
-            for claim in self.claims.values()
+            earlier.identity == claim.identity
+            and earlier.phase is not ClaimPhase.BOUND
+            and (earlier.since, str(earlier.key)) < (claim.since, str(claim.key))
+            for earlier in self.claims.values()
         )
 
     def _forget(self, claim: Claim) -> None:

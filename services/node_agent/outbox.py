@@ -30,7 +30,7 @@ from .bus import Bus
 from .domain.attachments import Claim, ClaimPhase
 from .domain.ports import User
 from .domain.stock import Holding
-from .fixed import FixedLeases
+from .fixed import FixedLeases, withdrawn_of
 from .ledger import Ledger
 from .registration import DEAD_LIFE, Registration, Row
 
@@ -144,19 +144,22 @@ class Outbox:
         gone = sorted(self._ledger.gone)[:BATCH_MAX]
         told = [each for each in map(self._ledger.stock.get, addresses) if each is not None]
         sequence = row.open()
+        fence = row.fence(sequence)
+        dying = self._fixed.dying(row, fence.lowest_unsettled)[:BATCH_MAX]
         request = ReportRequest(
             deadline=self._clock.now() + timedelta(seconds=LEASE_REPORT.timeout_s),
             node=self._node,
-            fence=row.fence(sequence),
+            fence=fence,
             # A node with more addresses than one message holds tells them as changes.
             is_whole=is_whole and len(self._ledger.unreported) <= BATCH_MAX,
             addresses=[self._reported(each) for each in told if each.state in _TOLD],
             gone=tuple(gone),
+            withdrawn=tuple(address for claim in dying for address in withdrawn_of(claim)),
         )
         self._ledger.unreported.difference_update(addresses)
         self._ledger.gone.difference_update(gone)
         try:
-            await self._bus.call(LEASE_REPORT, request, self._node)
+            reported = await self._bus.call(LEASE_REPORT, request, self._node)
         except BerthError as error:
             self._ledger.unreported.update(each for each in addresses if self._is_told(each))
             self._ledger.gone.update(each for each in gone if not self._is_told(each))
@@ -166,7 +169,7 @@ class Outbox:
         finally:
             row.settle(sequence)
         self._told_row = row
-        self._fixed.heard(row, request.fence.lowest_unsettled)
+        self._fixed.heard(dying, reported.leased)
 
     def _is_told(self, address: IPv4Address) -> bool:
         held = self._ledger.stock.get(address)

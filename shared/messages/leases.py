@@ -159,11 +159,16 @@ class ReportRequest(AgentRequest):
     gone: Annotated[
         tuple[IPv4Address, ...], Field(max_length=BATCH_MAX)
     ] = ()  # no more its own
+    # Candidates of refused questions that are below `fence.lowest_unsettled`, or of an earlier
+    # life: to be stock again.
+    withdrawn: Annotated[tuple[IPv4Address, ...], Field(max_length=2 * BATCH_MAX)] = ()
 
 
 class Reported(Message):
     type: Literal["berth.v1.reported"] = "berth.v1.reported"
     count: Annotated[int, Field(ge=0)]
+    # Of `withdrawn`: leases', by a copy of the question whose answer was lost. Not stock again.
+    leased: tuple[IPv4Address, ...] = ()
 
 
 class LeaseView(Message):

@@ -219,6 +219,17 @@ async def test_a_whole_report_is_all_there_is(store: Store, one: NodeVoice) -> N
     assert [view.address for view in await store.reported(ONE)] == [ten]
 
 
+async def test_a_report_tells_which_candidates_have_become_leases(
+    store: Store, one: NodeVoice
+) -> None:
+    lease = await bound(store, one)
+    other = IPv4Address("10.0.0.10")
+
+    told = await store.report(one.fence(), [], [other], [lease.address, other], is_whole=False)
+
+    assert told == [lease.address]
+
+
 async def test_a_report_of_an_earlier_life_changes_nothing(
     store: Store, one: NodeVoice
 ) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.addresses import AddressState
 from shared.errors import NotFound
+from shared.ids import Identity
 from shared.messages.clusters import (
     NODE_INSTANCE,
     NODE_LIST,
@@ -72,6 +74,33 @@ async def test_a_node_is_compared_with_the_cloud_as_soon_as_a_person_asks(
         return gone not in [it for each in listed.nodes[0].enis for it in each.addresses]
 
     await eventually(is_seen)
+
+
+async def test_what_was_taken_unheard_and_is_a_lease_by_now_is_not_offered_again(
+    world: EniWorld,
+) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    agent.lost_answers = 1_000
+    while not agent.owned:
+        await agent.want()
+    leased, *others = sorted(agent.owned)
+    await world.open_epoch()
+    await world.lease_moves(
+        Identity("default", "web-0", "berth"),
+        leased,
+        subnet="subnet-pods",
+        to_node="",
+        generation=1 << 40,
+        state=AddressState.RETAINED,
+        eni=agent.owned[leased],
+    )
+    del agent.owned[leased]  # its pod has come and gone meanwhile
+    agent.lost_answers = 0
+
+    await agent.want_until(idle=3)
+
+    assert leased not in agent.owned
+    assert set(others) <= set(agent.owned)
 
 
 async def test_stock_grows_in_one_shot_to_what_pods_wait_for(world: EniWorld) -> None:

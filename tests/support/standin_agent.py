@@ -59,6 +59,7 @@ class StandInAgent:
         self.recalled: dict[str, StockRecalled] = {}
         self.orders: list[tuple[int, int]] = []
         self.offers = 0
+        self.lost_answers = 0  # to offers that are taken all the same
         self.recalls = 0  # different ones
         self.changed = asyncio.Event()
         self._bus = BusClient(nats, cluster=cluster, clock=clock, rng=random.Random(7))
@@ -201,6 +202,9 @@ class StandInAgent:
         accepted = [each for each in offer.addresses if each.address not in used]
         self.owned |= {each.address: each.eni for each in accepted}
         self.changed.set()
+        if self.lost_answers > 0:
+            self.lost_answers -= 1
+            raise Unavailable("taken, and nobody hears it")
         return OfferAccepted(
             accepted=[each.address for each in accepted],
             refused=tuple(each.address for each in offer.addresses if each.address in used),

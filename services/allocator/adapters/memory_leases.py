@@ -173,9 +173,10 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         fence: FencedBy,
         views: Sequence[ReportedView],
         gone: Sequence[IPv4Address],
+        candidates: Sequence[IPv4Address] = (),
         *,
         is_whole: bool,
-    ) -> None:
+    ) -> list[IPv4Address]:
         mark = self._check(fence)
         if fence.sequence < mark.last_report:
             raise refusal("stale", fence)
@@ -185,6 +186,8 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         for address in gone:
             known.pop(address, None)
         self._books.reported[fence.node] = known
+        leased = {lease.address for lease in self._books.fixed.values()}
+        return [address for address in candidates if address in leased]
 
     def _first(self, claim: Claim) -> Step[AcquireStatus]:
         candidate = claim.candidate

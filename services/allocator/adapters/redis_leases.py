@@ -29,7 +29,7 @@ from shared.store.lease_records import pack_attachment, pack_workload
 
 from .lease_codec import decode_lease
 from .redis_backups import RedisBackups
-from .redis_books import read_step, stored_policy
+from .redis_books import read_step, stored_policy, text_of
 from .redis_ends import RedisEnds
 from .redis_epochs import RedisEpochs
 from .redis_formats import RedisFormats
@@ -155,22 +155,30 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups, RedisFormats):
         fence: FencedBy,
         views: Sequence[ReportedView],
         gone: Sequence[IPv4Address],
+        candidates: Sequence[IPv4Address] = (),
         *,
         is_whole: bool,
-    ) -> None:
+    ) -> list[IPv4Address]:
         pairs = [part for view in views for part in (str(view.address), view.body)]
-        await self._step(
+        told = await self._step(
             "report",
-            [self._epoch, self._mark(fence.node), self._reported(fence.node)],
+            [
+                self._epoch,
+                self._mark(fence.node),
+                self._reported(fence.node),
+                self._addresses,
+            ],
             [
                 *_fence(fence),
                 "1" if is_whole else "0",
                 len(views),
+                len(gone),
                 *pairs,
-                *(str(address) for address in gone),
+                *(str(address) for address in (*gone, *candidates)),
             ],
             fence=fence,
         )
+        return [IPv4Address(text_of(address)) for address in told[1:]]
 
 
 def _fence(fence: FencedBy) -> tuple[int, int, int]:

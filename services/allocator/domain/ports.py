@@ -159,9 +159,13 @@ class LeaseStore(Protocol):
         fence: FencedBy,
         views: Sequence[ReportedView],
         gone: Sequence[IPv4Address],
+        candidates: Sequence[IPv4Address] = (),
         *,
         is_whole: bool,
-    ) -> None: ...
+    ) -> list[IPv4Address]:
+        """Those of `candidates` that are leases'. Where their questions are below the fence's
+        mark, that is for good: none of the others can become one any more."""
+        ...
 
     async def journaled(self, steps: Sequence[Lease]) -> None:
         """Take the marks of journaled steps off; a newer step's mark stays."""

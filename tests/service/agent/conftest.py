@@ -127,7 +127,11 @@ class StandIn:
     async def report(self, request: ReportRequest) -> Reported:
         self.reports.append(request)
         await self._tell()
-        return Reported(count=len(request.addresses))
+        leased = {acquired.address for acquired in self.leases.values()}
+        return Reported(
+            count=len(request.addresses),
+            leased=tuple(each for each in request.withdrawn if each in leased),
+        )
 
     async def want(self, request: WantRequest) -> Wanted:
         self.wants.append(request)

@@ -14,7 +14,9 @@ from services.node_agent.domain.devices import Capacity
 from services.node_agent.domain.ports import Link
 from shared.addresses import AddressState
 from shared.errors import (
+    BerthError,
     Busy,
+    HolderAlive,
     PodUnknown,
     Stale,
     StockEmpty,
@@ -222,6 +224,49 @@ async def test_a_refused_candidate_is_stock_again_once_the_store_has_heard(
 
     assert stand_in.reports[-1].fence.lowest_unsettled > asked
     assert node.agent.heartbeat.counts().idle == len(POOL)
+
+
+async def test_a_candidate_that_became_a_lease_unheard_is_not_given_to_another_pod(
+    boot: Boot, stand_in: StandIn, tmp_path: Path
+) -> None:
+    node = await boot()
+    await node.offer(*POOL)
+    stand_in.lose_answers = 1_000  # bound, and nobody hears of it
+    with pytest.raises(Unavailable):
+        await node.add(
+            "c1", write_pod(tmp_path, "db-0", "uid-1", policy="Never"), "uid-1", seconds=0.5
+        )
+    stand_in.lose_answers = 0
+    stand_in.refusal = HolderAlive("its next pod has it, elsewhere")
+
+    node = await boot()
+    while node.agent.ledger.claims:
+        assert await node.agent.fixed.settled.wait(5)
+
+    taken = stand_in.leases["db-0"].address
+    assert node.agent.ledger.stock.get(taken) is None
+    assert node.agent.heartbeat.counts().idle == len(POOL) - 1
+
+
+async def test_a_later_sandbox_keeps_the_lease_whatever_is_answered_after_it(
+    node: Node, stand_in: StandIn, tmp_path: Path
+) -> None:
+    await node.offer(*POOL)
+    pod = write_pod(tmp_path, "db-0", "uid-1", policy="Never")
+    stand_in.lose_answers = 1_000
+    for sandbox in ("c1", "c2"):
+        with pytest.raises(BerthError):
+            await node.add(sandbox, pod, "uid-1", seconds=0.5)
+        await node.agent.service.delete(key(sandbox))
+    stand_in.lose_answers = 0
+
+    wired = await node.add("c3", pod, "uid-1")
+
+    asked = [each.attachment.container_id for each in stand_in.acquires]
+    assert asked.index("c3") > max(n for n, each in enumerate(asked) if each != "c3")
+    assert "c1" in [each.attachment.container_id for each in stand_in.releases]
+    [claim] = node.agent.ledger.claims.values()
+    assert (claim.key.container_id, claim.address) == ("c3", wired.address)
 
 
 async def test_a_recall_takes_only_idle_addresses_and_answers_the_same_again(

@@ -42,6 +42,18 @@ class CutOffOnce(MemoryLeases):
         return await super().restore(number, leases)
 
 
+class EmptiedBeforeItsClaim(MemoryLeases):
+    """Somebody empties it between the look at it and the claim of it."""
+
+    async def claim(self, number: int, *, empty: bool) -> bool:
+        if self.is_to_be_emptied:
+            self.is_to_be_emptied = False
+            self.empty()
+        return await super().claim(number, empty=empty)
+
+    is_to_be_emptied = False
+
+
 class Cluster:
     """One store, one journal; replicas come and go."""
 
@@ -119,6 +131,21 @@ async def test_replicas_that_start_together_open_one_epoch(cluster: Cluster) -> 
     )
 
     assert await cluster.number() == 2
+
+
+async def test_a_store_that_is_emptied_as_it_is_claimed_is_rebuilt_all_the_same(
+    cluster: Cluster,
+) -> None:
+    cluster.store = store = EmptiedBeforeItsClaim()
+    await cluster.keeper().open()
+    lease = await cluster.bind("web-0", "10.0.0.9")
+    store.restart()
+    store.is_to_be_emptied = True
+
+    await cluster.keeper().open()
+
+    [stored] = await cluster.stored()
+    assert (stored.address, stored.generation) == (lease.address, lease.generation)
 
 
 async def test_a_restart_with_its_data_keeps_leases_and_journals_the_rest(

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
+from services.allocator import service
 from services.allocator.adapters.redis_leases import RedisLeases
 from services.allocator.durability import WriteGate
-from shared.errors import InvalidInput, WrongSubnet
+from shared.errors import InvalidInput, Unavailable, WrongSubnet
 from shared.ids import ClusterName
 from shared.messages.base import ServiceName
 from shared.messages.leases import LEASE_LIST, LeaseListRequest
@@ -20,6 +21,7 @@ from tests.support.allocators import (
     PATIENCE,
     Agent,
     bus_client,
+    eni_of,
     identity,
     registered,
     running,
@@ -61,6 +63,39 @@ async def test_a_pod_that_comes_home_after_a_refused_move_gets_its_address(
     back = await home.acquire("web-0", uid="uid-3", sandbox="s3")
 
     assert back.address == first.address
+
+
+async def test_a_move_that_nobody_finishes_is_finished_by_whoever_waits(
+    nats_server: NatsServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_MOVE_TAKES", timedelta(0))
+    asked: list[str] = []
+
+    async def move(request: MoveRequest) -> Moved:
+        asked.append(request.to_node)
+        if len(asked) == 1:
+            raise Unavailable("the cloud does not answer")
+        return Moved(
+            address=request.address,
+            eni=eni_of(request.to_node),
+            generation=request.generation,
+        )
+
+    here = settings(nats_server, redis_server)
+    async with running(here), bus_client(nats_server) as (client, server):
+        await server.serve_all(ServiceName.ENI_MANAGER, "a peer", {ADDRESS_MOVE: move})
+        one, two, three = (Agent(client, f"node-{number}") for number in (1, 2, 3))
+        for agent in (one, two, three):
+            await registered(agent)
+        first = await one.acquire("web-0", candidate="10.0.0.10")
+        await one.release("web-0", first.generation)
+        with pytest.raises(Unavailable):
+            await two.acquire("web-0", uid="uid-2", sandbox="s2")
+
+        got = await three.acquire("web-0", uid="uid-3", sandbox="s3")
+
+    assert got.address == first.address
+    assert asked == ["node-2", "node-2", "node-3"]
 
 
 async def test_a_span_that_is_not_allowed_is_refused_before_it_is_stored(

@@ -130,3 +130,16 @@ async def test_a_full_pool_of_pods_that_may_live_is_waited_for(world: World) -> 
         await world.two.acquire(
             "web-b", candidate="10.0.0.50", uid="b", sandbox="s2", deployment="web", size=1
         )
+
+
+async def test_a_late_question_of_a_pod_that_has_ended_takes_nothing_over(
+    world: World,
+) -> None:
+    world.pod_is("uid-1")
+    await world.one.acquire("web-0", candidate="10.0.0.10")
+    world.pod_is("uid-3")
+
+    with pytest.raises(HolderAlive):
+        await world.two.acquire("web-0", uid="uid-2", sandbox="s2")
+
+    assert world.manager.moves == []
