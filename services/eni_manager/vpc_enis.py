@@ -58,7 +58,7 @@ class VpcEnis:
             log.warning("the VPC has as many ENIs as it may", extra={"error": str(error)})
         self._full_until_s = self._clock.monotonic_s() + self._rests_s
         self._is_tight()
-        self._reason = error.cloud_code
+        self._reason = str(error)
 
     def made_room(self) -> None:
         """One of ours was deleted."""
