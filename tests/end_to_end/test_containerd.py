@@ -226,6 +226,7 @@ async def test_fifty_pods_up_and_down_with_restarts_in_between_leave_nothing(
 ) -> None:
     names = [f"web-{number}" for number in range(PODS)]
     random.Random(5).shuffle(names)
+    of_the_node = node.our_rules()
 
     first = await node.up(names[: PODS // 2])
     await node.runtime.kill()
@@ -251,7 +252,7 @@ async def test_fifty_pods_up_and_down_with_restarts_in_between_leave_nothing(
     assert node.agent.attached() == {}
     assert await node.runtime.ready() == set()
     await until(lambda: node.host_links() == set())
-    assert node.our_rules() == 2  # of the connection mark and the pods' table: the node's own
+    assert node.our_rules() == of_the_node > 0
     assert (await node.runtime.run("again")).address in map(str, ADDRESSES)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
+from collections.abc import Awaitable
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception import TencentCloudSDKException
 from tencentcloud.vpc.v20170312 import models
 from tencentcloud.vpc.v20170312.vpc_client_async import VpcClient
 
@@ -51,7 +54,20 @@ async def unassign(state: PlaygroundState, eni: str, address: IPv4Address) -> No
         addresses = [{"PrivateIpAddress": str(address)}]
         body = {"NetworkInterfaceId": eni, "PrivateIpAddresses": addresses}
         request.from_json_string(json.dumps(body))
-        await cloud.UnassignPrivateIpAddresses(request)
+        async with asyncio.timeout(SETTLE_S):
+            # The ENI's last change may not be over yet, and nothing tells its end.
+            while await _is_busy(cloud.UnassignPrivateIpAddresses(request)):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+
+
+async def _is_busy(call: Awaitable[object]) -> bool:
+    try:
+        await call
+    except TencentCloudSDKException as error:
+        if error.get_code() != "UnsupportedOperation.MutexOperationTaskRunning":
+            raise
+        return True
+    return False
 
 
 async def look(world: World, played: PlayedNode) -> None:
@@ -94,7 +110,7 @@ async def test_a_deleted_link_and_a_deleted_rule_are_mended_before_anybody_asks(
         assert probed.is_answered
 
 
-async def test_what_the_books_tell_differently_is_shown_then_mended(
+async def test_what_mends_itself_is_told_no_more_and_the_rest_is_mended_when_asked(
     played: PlayedNode, world: World, command: Berth
 ) -> None:
     rng = random.Random(6)
@@ -108,7 +124,14 @@ async def test_what_the_books_tell_differently_is_shown_then_mended(
     await played.cut_power(also=lambda: shutil.rmtree(played.node.state_dir / "claims"))
     await played.power_on()
     await look(world, played)
-    wanted = {("not-at-cloud", str(idle.address)), ("lease-unused", str(fixed.address))}
+
+    # What the cloud has no more the agent is told to strike off; a lease is a person's affair.
+    await until(
+        lambda: world.inventory(played.node.name),
+        lambda book: idle.address not in {each.address for each in book.addresses},
+        timeout_s=SETTLE_S,
+    )
+    wanted = {("lease-unused", str(fixed.address))}
 
     async def dry() -> tuple[int | None, dict[str, Any]]:
         return await examined(command)
@@ -120,7 +143,7 @@ async def test_what_the_books_tell_differently_is_shown_then_mended(
     again, body = await examined(command)
     assert (again, shown(body), body["repair"]) == (1, wanted, {})
     mended, body = await examined(command, "--repair")
-    assert "1 idle addresses struck off, 1 leases released" in body["repair"]["node-1"]
+    assert "0 idle addresses struck off, 1 leases released" in body["repair"]["node-1"]
     assert (mended, body["findings"]) == (0, [])
     clean, body = await examined(command)
     assert (clean, body["findings"]) == (0, [])

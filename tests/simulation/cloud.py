@@ -168,11 +168,13 @@ class Cloud:
             raise Stale(f"{identity}: {request.generation} is not {lease.generation}")
 
     async def reclaim(self, request: ReclaimRequest) -> Reclaimed:
-        lease = self._lease(request.identity.to_identity())
-        if lease is not None and lease.state is AddressState.EXPIRED:
-            if lease.generation != request.generation:
-                raise Stale(f"{request.address}: its lease has gone on")
-            self.taken_back.add(request.address)
+        identity = request.identity.to_identity()
+        lease = self._lease(identity)
+        if lease is None or lease.state is not AddressState.EXPIRED:
+            raise Stale(f"{identity}: it has not expired")
+        if lease.generation != request.generation:
+            raise Stale(f"{identity}: it has not expired at generation {request.generation}")
+        self.taken_back.add(request.address)
         return Reclaimed(address=request.address, generation=request.generation)
 
     async def instance(self, request: NodeInstanceRequest) -> NodeInstance:

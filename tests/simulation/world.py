@@ -53,7 +53,7 @@ class Shape:
     allocators: int = 2
     fixed_pods: int = 3
     other_pods: int = 3
-    addresses: int = 24
+    addresses: int = 60  # enough: what a node has it keeps
     faults: int = 8
     troubled_s: float = 60.0
     stays_away: float = 0.0  # chance that a fixed pod is away for longer than it is kept
@@ -281,7 +281,7 @@ class SimulatedWorld:
                     pod=pod.name,
                     pod_uid=pod.uid,
                     netns_fd=self._no_netns,
-                    netns_path=f"/proc/0/{key.container_id}",
+                    netns_path=os.devnull,  # it is there: every end is told by a DEL
                     mode=None,
                     is_pod_known=True,
                     deadline=deadline,
