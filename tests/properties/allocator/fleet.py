@@ -8,6 +8,7 @@ and an allocator may stall between the store's step and the journal.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -109,6 +110,8 @@ class Message:
     key: AttachmentKey | None = None  # None: a report, which only settles
     claim: Claim | None = None  # an acquire
     release: tuple[Identity, Generation] | None = None
+    dying: tuple[AttachmentKey, ...] = ()  # a report: whose questions it makes end for good
+    withdrawn: tuple[IPv4Address, ...] = ()  # and what they would give back
 
 
 @dataclass(slots=True)
@@ -145,12 +148,13 @@ class Books:
     def problems(self, leases: dict[Identity, Lease]) -> list[str]:
         """What of P1, P2, P3 and P4 is broken now; empty when nothing is."""
         return [
-            *self._shared_addresses(),
+            *self.problems_between_agents(),
             *self._unconserved(leases),
             *self._broken_promises(leases),
         ]
 
-    def _shared_addresses(self) -> list[str]:
+    def problems_between_agents(self) -> list[str]:
+        """An address under pods of two; for this no store need be open."""
         holders: dict[IPv4Address, set[tuple[NodeName, PodUid]]] = {}
         for agent in self.agents.values():
             for each in agent.live():
@@ -191,6 +195,80 @@ class Books:
             if kept is None or kept.generation < told.generation:
                 problems.append(f"{identity} was told what is not journaled")
         return problems
+
+
+def ask(
+    agent: Agent, who: Identity, key: AttachmentKey, uid: PodUid, *, is_bare: bool = False
+) -> Message | None:
+    """A sandbox asks for its identity's address; None while an earlier one is unsettled."""
+    mine = [it for it in agent.attachments.values() if it.identity == who]
+    if any(it.phase is not Phase.BOUND for it in mine):
+        return None
+    candidate = min(agent.idle) if agent.idle and not is_bare else None
+    attachment = Attachment(
+        key=key,
+        identity=who,
+        uid=mine[0].uid if mine else uid,  # the pod's next sandbox
+        phase=Phase.ASKING,
+        sequence=agent.next_sequence(),
+        candidate=candidate,
+    )
+    if candidate is not None:
+        agent.idle.remove(candidate)
+        agent.promised.add(candidate)
+    agent.attachments[key] = attachment
+    return acquire_message(agent, attachment)
+
+
+def end(attachment: Attachment) -> None:
+    """Its pod is gone: what is bound is to be released, what is asked is awaited first."""
+    attachment.is_ended = True
+    if attachment.phase is Phase.BOUND:
+        attachment.phase = Phase.RELEASING
+
+
+def say(agent: Agent, each: Attachment | None) -> Message:
+    """What is unsettled about an attachment, anew; a report where nothing is."""
+    if each is not None and each.phase is Phase.ASKING:
+        return acquire_message(agent, each)
+    sequence = agent.next_sequence()
+    lowest = agent.lowest_unsettled(sequence)
+    if each is not None:
+        assert each.generation is not None, "a bound attachment has a generation"
+        return Message(
+            node=agent.node,
+            incarnation=agent.voice.incarnation,
+            sequence=sequence,
+            lowest=lowest,
+            key=each.key,
+            release=(each.identity, each.generation),
+        )
+    dying = [
+        it
+        for it in agent.attachments.values()
+        if it.phase is Phase.REFUSED and it.sequence < lowest
+    ]
+    return Message(
+        node=agent.node,
+        incarnation=agent.voice.incarnation,
+        sequence=sequence,
+        lowest=lowest,
+        dying=tuple(it.key for it in dying),
+        withdrawn=tuple(it.candidate for it in dying if it.candidate is not None),
+    )
+
+
+def live_again(agent: Agent, incarnation: Incarnation) -> list[Message]:
+    """Its next life: its book is as it was, its open questions are asked anew."""
+    agent.voice, agent.sequence = NodeVoice(agent.node, incarnation), 0
+    asked = []
+    for each in list(agent.attachments.values()):
+        if each.phase is Phase.REFUSED:  # that whole life is dead to the store
+            each.sequence = 0
+        elif each.phase is Phase.ASKING:
+            each.sequence, each.is_ended = agent.next_sequence(), True
+            asked.append(acquire_message(agent, each))
+    return asked
 
 
 def acquire_message(agent: Agent, each: Attachment) -> Message:
@@ -253,11 +331,15 @@ def hear_released(agent: Agent, message: Message, status: RetainStatus) -> None:
         del agent.attachments[each.key]
 
 
-def hear_settled(agent: Agent, lowest: int) -> None:
-    """The store knows this low-water mark: refused questions below it cannot act any more."""
-    for each in list(agent.attachments.values()):
-        if each.phase is Phase.REFUSED and each.sequence < lowest:
-            if each.candidate is not None:
-                agent.promised.discard(each.candidate)
+def hear_reported(agent: Agent, message: Message, leased: Collection[IPv4Address]) -> None:
+    """The store knows the report's low-water mark: what it named as dying acts no more. A
+    candidate that is a lease's by now is not the node's any more."""
+    for key in message.dying:
+        each = agent.attachments.get(key)
+        if each is None or each.phase is not Phase.REFUSED:
+            continue
+        if each.candidate is not None:
+            agent.promised.discard(each.candidate)
+            if each.candidate not in leased:
                 agent.idle.add(each.candidate)
-            del agent.attachments[each.key]
+        del agent.attachments[key]

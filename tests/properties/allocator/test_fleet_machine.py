@@ -43,14 +43,16 @@ from shared.ids import (
 )
 from tests.properties.allocator.fleet import (
     Agent,
-    Attachment,
     Books,
     Message,
     Phase,
-    acquire_message,
+    ask,
+    end,
     hear_acquired,
     hear_released,
-    hear_settled,
+    hear_reported,
+    live_again,
+    say,
 )
 from tests.support.lease_requests import NodeVoice, identity
 from tests.support.lease_twins import Ask, all_of, comparable, empty, said, timeless
@@ -85,14 +87,14 @@ class FleetMachine(RuleBasedStateMachine):
 
     # The two stores, and the allocator that asks them.
 
-    def ask(self, ask: Ask) -> object:
+    def both(self, ask: Ask) -> object:
         memory, real = (self.loop.run(said(ask, store)) for store in (self.memory, self.real))
         assert comparable(real) == comparable(memory)
         return memory
 
     def step(self, ask: Ask, *, is_stalled: bool = False) -> Step[Any] | None:
         """The store's step and its journaling, unless the allocator stalls in between."""
-        answer = self.ask(ask)
+        answer = self.both(ask)
         if not isinstance(answer, Step):
             return None
         if answer.lease is not None and not answer.is_journaled and not is_stalled:
@@ -101,7 +103,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     def journal(self, lease: Lease) -> None:
         self.books.write_journal(lease)
-        self.ask(lambda store: store.journaled([lease]))
+        self.both(lambda store: store.journaled([lease]))
 
     def leases(self) -> dict[Identity, Lease]:
         return {lease.identity: lease for lease in self.loop.run(all_of(self.memory))}
@@ -124,25 +126,11 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(node=A_NODE, pod=A_POD, is_bare=st.sampled_from([False, False, True]))
     def start_pod(self, node: NodeName, pod: str, is_bare: bool) -> None:
-        agent, who = self.books.agents[node], identity(pod)
-        mine = [it for it in agent.attachments.values() if it.identity == who]
-        if any(it.phase is not Phase.BOUND for it in mine):
-            return  # the agent settles what an earlier pod left before it asks again
-        uid = mine[0].uid if mine else PodUid(f"uid-{self.new()}")  # the pod's next sandbox
-        candidate = min(agent.idle) if agent.idle and not is_bare else None
-        attachment = Attachment(
-            key=AttachmentKey("berth", f"s{self.new()}", "eth0"),
-            identity=who,
-            uid=uid,
-            phase=Phase.ASKING,
-            sequence=agent.next_sequence(),
-            candidate=candidate,
-        )
-        if candidate is not None:
-            agent.idle.remove(candidate)
-            agent.promised.add(candidate)
-        agent.attachments[attachment.key] = attachment
-        self.send(acquire_message(agent, attachment))
+        key = AttachmentKey("berth", f"s{self.new()}", "eth0")
+        uid = PodUid(f"uid-{self.new()}")
+        asked = ask(self.books.agents[node], identity(pod), key, uid, is_bare=is_bare)
+        if asked is not None:
+            self.send(asked)
 
     @rule(data=st.data(), node=A_NODE)
     def end_pod(self, data: st.DataObject, node: NodeName) -> None:
@@ -150,10 +138,7 @@ class FleetMachine(RuleBasedStateMachine):
         living = [it for it in agent.attachments.values() if not it.is_ended]
         if not living:
             return
-        ended = data.draw(st.sampled_from(living))
-        ended.is_ended = True
-        if ended.phase is Phase.BOUND:
-            ended.phase = Phase.RELEASING
+        end(data.draw(st.sampled_from(living)))
 
     @rule(data=st.data(), node=A_NODE)
     def say_again(self, data: st.DataObject, node: NodeName) -> None:
@@ -163,43 +148,17 @@ class FleetMachine(RuleBasedStateMachine):
             for it in agent.attachments.values()
             if it.phase in (Phase.ASKING, Phase.RELEASING)
         ]
-        if not unsettled:
-            self.settle(agent, None, None)  # a report
-            return
-        each = data.draw(st.sampled_from(unsettled))
-        if each.phase is Phase.ASKING:
-            self.send(acquire_message(agent, each))
-            return
-        assert each.generation is not None, "a bound attachment has a generation"
-        self.settle(agent, each.key, (each.identity, each.generation))
-
-    def settle(self, agent: Agent, key: AttachmentKey | None, release: Any) -> None:
-        sequence = agent.next_sequence()
-        self.send(
-            Message(
-                node=agent.node,
-                incarnation=agent.voice.incarnation,
-                sequence=sequence,
-                lowest=agent.lowest_unsettled(sequence),
-                key=key,
-                release=release,
-            )
-        )
+        self.send(say(agent, data.draw(st.sampled_from(unsettled)) if unsettled else None))
 
     @rule(node=A_NODE)
     def start_agent(self, node: NodeName) -> None:
         """Its next life: its book is as it was, its open questions are asked anew."""
         agent = self.books.agents[node]
         nonce, last = f"start-{self.new()}", agent.voice.incarnation
-        given = self.ask(lambda store: store.register(node, last=last, nonce=nonce))
+        given = self.both(lambda store: store.register(node, last=last, nonce=nonce))
         assert isinstance(given, int)
-        agent.voice, agent.sequence = NodeVoice(node, Incarnation(given)), 0
-        for each in list(agent.attachments.values()):
-            if each.phase is Phase.REFUSED:  # that whole life is dead to the store
-                each.sequence = 0
-            elif each.phase is Phase.ASKING:
-                each.sequence, each.is_ended = agent.next_sequence(), True
-                self.send(acquire_message(agent, each))
+        for asked in live_again(agent, Incarnation(given)):
+            self.send(asked)
 
     def send(self, message: Message) -> None:
         self.books.row = [*self.books.row, message][-ROW_MAX:]
@@ -243,11 +202,12 @@ class FleetMachine(RuleBasedStateMachine):
                 if step.lease is not None and step.status == "retained":
                     self.books.acknowledge(step.lease)
                 hear_released(agent, message, step.status)
-                hear_settled(agent, message.lowest)
         else:
-            answer = self.ask(lambda store: store.report(fence, [], [], is_whole=False))
-            if answer is None and is_heard:
-                hear_settled(agent, message.lowest)
+            leased = self.both(
+                lambda store: store.report(fence, [], [], message.withdrawn, is_whole=False)
+            )
+            if isinstance(leased, list) and is_heard:
+                hear_reported(agent, message, leased)
 
     def deliver_acquire(
         self, message: Message, claim: Claim, fate: str, *, is_heard: bool
@@ -317,7 +277,7 @@ class FleetMachine(RuleBasedStateMachine):
             self.books.taken_back.add(lease.address)
             self.books.bury(lease)
         if parts == 3:
-            self.ask(lambda store: store.forget(lease.identity, lease.generation))
+            self.both(lambda store: store.forget(lease.identity, lease.generation))
 
     @rule(
         node=A_NODE,
