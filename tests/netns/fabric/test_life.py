@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -29,9 +30,15 @@ NOBODY = 65_534
 ROOT = Path(__file__).parents[3]
 
 
-def of_this_machine() -> tuple[object, object]:
-    """What a network might leave on the host: links, and mounts (pinned namespaces too)."""
-    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8")
+def of_this_machine(own: Path) -> tuple[list[str], list[str]]:
+    """What a network might leave on the host: links, and mounts (pinned namespaces too); of
+    what tests beside this one mount, in folders of theirs or as a runtime does, nothing."""
+    mounts = []
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        place = Path(line.split()[1])
+        is_of_another = place.is_relative_to(gettempdir()) and not place.is_relative_to(own)
+        if not is_of_another and not place.match("/run/netns/cni-*"):
+            mounts.append(line)
     return sorted(name for _, name in socket.if_nameindex()), mounts
 
 
@@ -120,24 +127,24 @@ async def test_an_ordinary_user_has_the_same_network() -> None:
 
 
 async def test_a_killed_simulator_leaves_nothing(tmp_path: Path) -> None:
-    before = of_this_machine()
+    before = of_this_machine(tmp_path)
 
     async with simulator(tmp_path) as (process, report):
         worker = report["worker"]
         assert isinstance(worker, int)
-        during = of_this_machine()
+        during = of_this_machine(tmp_path)
         process.send_signal(signal.SIGKILL)
         await end_of(worker)
 
     assert report["reaches"] == EXPECTED
     assert during == before
-    assert of_this_machine() == before
+    assert of_this_machine(tmp_path) == before
     with pytest.raises(Unavailable, match="has ended"):
         InstanceNamespaces.load(tmp_path)
 
 
 async def test_closing_leaves_nothing(tmp_path: Path) -> None:
-    before = of_this_machine()
+    before = of_this_machine(tmp_path)
     fabric = await NamespaceFabric.open(tmp_path)
     await fabric.set_instance(InstanceId("ins-1"))
     worker = fabric.namespaces.pid
@@ -146,7 +153,7 @@ async def test_closing_leaves_nothing(tmp_path: Path) -> None:
 
     assert not Path(f"/proc/{worker}").exists()
     assert list(tmp_path.iterdir()) == []
-    assert of_this_machine() == before
+    assert of_this_machine(tmp_path) == before
 
 
 async def test_a_worker_that_died_is_told_of(tmp_path: Path) -> None:
