@@ -259,16 +259,37 @@ async def test_an_allocator_of_an_older_epoch_is_refused(store: Store, one: Node
     assert await store.find(identity("web-0")) is None
 
 
-async def test_a_restarted_server_is_not_the_one_the_epoch_was_opened_on(
-    store: Store, one: NodeVoice, request: pytest.FixtureRequest
-) -> None:
-    lease = await bound(store, one)
-
+async def restarted(store: Store, request: pytest.FixtureRequest) -> None:
     if isinstance(store, MemoryLeases):
         store.restart()
     else:
         await request.getfixturevalue("redis_server").restart()
         await reconnected(store)
+
+
+async def test_a_recovery_ends_on_no_other_server_than_it_claimed(
+    store: Store, one: NodeVoice, request: pytest.FixtureRequest
+) -> None:
+    """That other one may be a replica, or an older state, without what was restored."""
+    lease = await bound(store, one)
+    assert await store.claim(2, empty=True)
+    assert await store.restore(2, [lease])
+
+    await restarted(store, request)
+
+    assert not await store.restore(2, [lease])
+    assert not await store.open(2)
+    assert await store.claim(2, empty=True)
+    assert await store.restore(2, [lease])
+    assert await store.open(2)
+
+
+async def test_a_restarted_server_is_not_the_one_the_epoch_was_opened_on(
+    store: Store, one: NodeVoice, request: pytest.FixtureRequest
+) -> None:
+    lease = await bound(store, one)
+
+    await restarted(store, request)
 
     with pytest.raises(EpochLost):
         await store.acquire(one.claim("web-0"))

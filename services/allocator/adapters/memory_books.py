@@ -37,6 +37,7 @@ class Books:
     opened_on: int = 0
     counter: int = 0
     claim: int = 0
+    claimed_on: int = 0
     fixed: dict[Identity, Lease] = field(default_factory=dict)
     unjournaled: dict[Identity, Generation] = field(default_factory=dict)
     put_off: dict[Identity, datetime] = field(default_factory=dict)  # what the reaper took

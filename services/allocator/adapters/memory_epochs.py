@@ -28,18 +28,22 @@ class MemoryEpochs(MemoryBooks):
         if empty:
             reported = self._books.reported
             self._books = Books(counter=self._books.counter, reported=reported)
-        self._books.claim = number
+        self._books.claim, self._books.claimed_on = number, self._server
         return True
 
     async def restore(self, number: int, leases: Sequence[Lease]) -> bool:
-        if self._books.claim != number:
+        if not self._holds_claim(number):
             return False
         self._books.fixed |= {lease.identity: lease for lease in leases}
         return True
 
     async def open(self, number: int) -> bool:
-        if self._books.claim != number:
+        if not self._holds_claim(number):
             return False
         self._books.number, self._books.opened_on = number, self._server
         self._books.counter = 0
         return True
+
+    def _holds_claim(self, number: int) -> bool:
+        books = self._books
+        return books.claim == number and books.claimed_on == self._server

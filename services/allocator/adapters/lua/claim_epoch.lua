@@ -7,7 +7,7 @@
 -- returns 1, or 0 when a newer claim is there
 
 if tonumber(redis.call('HGET', KEYS[1], 'claim') or 0) > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'claim', ARGV[1])
+redis.call('HSET', KEYS[1], 'claim', ARGV[1], 'claimed_on', run_id())
 if ARGV[2] == '1' then
   redis.call('HSET', KEYS[1], 'number', 0)
   for _, node in ipairs(redis.call('SMEMBERS', KEYS[2])) do

@@ -21,6 +21,12 @@ local function is_epoch(key, number)
   return known[1] == number and known[2] == run_id()
 end
 
+-- What a recovery has put back is only on the server that it claimed.
+local function holds_claim(key, number)
+  local known = redis.call('HMGET', key, 'claim', 'claimed_on')
+  return known[1] == number and known[2] == run_id()
+end
+
 local function next_generation(key, number)
   local counter = redis.call('HINCRBY', key, 'counter', 1)
   return string.format('%.0f', tonumber(number) * 1099511627776 + counter)

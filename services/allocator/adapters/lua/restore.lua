@@ -2,9 +2,9 @@
 --
 -- KEYS[1] hash epoch   KEYS[2] hash fixed   KEYS[3] hash addresses   KEYS[4] zset expiries
 -- ARGV[1] epoch number of the claim   ARGV[2] JSON array of [token, address, record]
--- returns 1, or 0 when the claim is no longer the newest
+-- returns 1, or 0 when the claim is no longer the newest, or was put on another server
 
-if redis.call('HGET', KEYS[1], 'claim') ~= ARGV[1] then return 0 end
+if not holds_claim(KEYS[1], ARGV[1]) then return 0 end
 local PAIRS = 1000 -- names and values of one command: the interpreter's stack has an end
 local records, holders = {}, {}
 for index, lease in ipairs(cjson.decode(ARGV[2])) do
