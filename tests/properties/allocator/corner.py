@@ -82,18 +82,22 @@ class ExploredLeases(MemoryLeases):
         super().__init__(noon)
 
     def likeness(self) -> Hashable:
-        books = self._books
-        marks = sorted(
-            (node, mark.incarnation, mark.low, tuple(sorted(mark.ended.items())))
-            for node, mark in books.marks.items()
-        )
-        return (
-            (books.number, books.opened_on == self._server, books.counter, books.claim),
-            tuple(books.fixed.values()),
-            tuple(books.unjournaled.items()),
-            tuple(marks),
-            self._number,
-        )
+        books, server = self._books, self._server
+        is_known = books.opened_on == server, books.claimed_on == server
+        return likeness_of(books), is_known, self._number
+
+
+def likeness_of(books: StoreBooks) -> Hashable:
+    marks = sorted(
+        (node, mark.incarnation, mark.low, tuple(sorted(mark.ended.items())))
+        for node, mark in books.marks.items()
+    )
+    return (
+        (books.number, books.counter, books.claim),
+        tuple(books.fixed.values()),
+        tuple(books.unjournaled.items()),
+        tuple(marks),
+    )
 
 
 class Flight(NamedTuple):
@@ -189,10 +193,10 @@ class Corner:
         yield from self._store_choices()
 
     def take(self, choice: Choice) -> None:
-        before = self.lease
+        before = self.state
         getattr(self, choice.what)(*choice.args)
         is_step = choice.what not in _FATE_OF_THE_STORE
-        self.step_taken = (_state(before), _state(self.lease)) if is_step else None
+        self.step_taken = (before, self.state) if is_step else None
 
     def likeness(self) -> Hashable:
         agents = tuple(
@@ -202,7 +206,10 @@ class Corner:
                 frozenset(agent.idle),
                 frozenset(agent.promised),
                 tuple(
-                    (it.key, it.phase, it.sequence, it.address, it.generation, it.is_ended)
+                    (
+                        (it.key, it.phase, it.sequence, it.candidate),
+                        (it.address, it.generation, it.is_ended),
+                    )
                     for it in sorted(agent.attachments.values(), key=lambda it: str(it.key))
                 ),
             )
@@ -213,12 +220,13 @@ class Corner:
             agents,
             tuple(self.books.assigned.items()),
             frozenset(self.books.taken_back),
-            tuple(self.books.journal.items()),
+            (tuple(self.books.journal.items()), tuple(self.books.ranks.items())),
             tuple(self.books.acknowledged.items()),
             (self.row, self.orders, self.arrivals, self.flights, self.gone),
             (self.epoch, self.is_epoch_open),
             tuple((it.step.lease, it.epoch, it.message) for it in self.stalled),
-            tuple((it.number, it.stage, it.is_whole) for it in self.recoverers),
+            tuple((it.number, it.highest, it.stage, it.is_whole) for it in self.recoverers),
+            None if self.snapshot is None else likeness_of(self.snapshot),
             tuple(getattr(self.budget, name) for name in self.budget.__slots__),
         )
 
@@ -238,6 +246,10 @@ class Corner:
     @property
     def lease(self) -> Lease | None:
         return at_once(self.store.find(WHO))
+
+    @property
+    def state(self) -> AddressState | None:
+        return None if self.lease is None else self.lease.state
 
     @property
     def is_open(self) -> bool:
@@ -644,10 +656,6 @@ class Corner:
         self.is_epoch_open = True
         self.store.use_epoch(it.number)
         return None
-
-
-def _state(lease: Lease | None) -> AddressState | None:
-    return None if lease is None else lease.state
 
 
 def _as_the_eni_manager_sees(lease: Lease) -> FixedLease:
