@@ -15,16 +15,19 @@ local function run_id()
   return own_id
 end
 
+local function is_of_this_server(key, name, server_name, number)
+  local known = redis.call('HMGET', key, name, server_name)
+  return known[1] == number and known[2] == run_id()
+end
+
 -- A restarted, restored, promoted or emptied server is not the one this epoch was opened on.
 local function is_epoch(key, number)
-  local known = redis.call('HMGET', key, 'number', 'run_id')
-  return known[1] == number and known[2] == run_id()
+  return is_of_this_server(key, 'number', 'run_id', number)
 end
 
 -- What a recovery has put back is only on the server that it claimed.
 local function holds_claim(key, number)
-  local known = redis.call('HMGET', key, 'claim', 'claimed_on')
-  return known[1] == number and known[2] == run_id()
+  return is_of_this_server(key, 'claim', 'claimed_on', number)
 end
 
 local function next_generation(key, number)
