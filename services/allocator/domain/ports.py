@@ -66,7 +66,9 @@ class LeaseStore(Protocol):
 
     async def arrive(
         self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
-    ) -> Step[ArriveStatus]: ...
+    ) -> Step[ArriveStatus]:
+        """The end of a move, or its way back; parked, if that node is gone for ever."""
+        ...
 
     async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
         """The end of a move to nowhere, or of one that was called off on its way."""
