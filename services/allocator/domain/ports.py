@@ -280,7 +280,12 @@ class Journal(Protocol):
         ...
 
     async def write(self, leases: Sequence[Lease]) -> None:
-        """Durable when it returns. Raises EpochLost for a writer of an older epoch."""
+        """Durable when it returns. Raises EpochLost for a writer of an older epoch, and for
+        steps of one: the store that has opened since may know nothing of them."""
+        ...
+
+    async def settle(self, leases: Sequence[Lease]) -> None:
+        """As `write`, for what the store of the writer's own claim holds: of whatever epoch."""
         ...
 
     async def bury(self, lease: Lease) -> None:
