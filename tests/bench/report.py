@@ -88,7 +88,7 @@ def write(figures: Sequence[Figure], found: dict[str, dict[str, Any]]) -> None:
         body = found[figure.name]
         rows.append(_row(figure, body))
         details.append(f"- `{figure.name}`: {figure.what}. `{json.dumps(body['detail'])}`")
-    head = _HEAD.format(when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=_machine())
+    head = _HEAD.format(when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=machine())
     PAGE.write_text("\n".join([head, *rows, *details]) + "\n" + _TAIL, encoding="utf-8")
 
 
@@ -110,7 +110,7 @@ def _row(figure: Figure, body: dict[str, Any]) -> str:
     return f"| `{figure.name}` | {ours} | {baseline} | {ratio} | {aim} | {verdict} |"
 
 
-def _machine() -> str:
+def machine() -> str:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     return (
         f"{os.cpu_count()} cores, Linux {platform.release()},"

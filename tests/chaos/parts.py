@@ -20,7 +20,7 @@ from tests.support.sentinels import WatchedStore, watched_store
 from tests.support.servers import NatsServer, RedisServer, Server, nats_server, redis_server
 from tests.support.small_disk import SmallDisk, small_disk
 
-_DISK_BYTES: Final = 64 << 20
+DISK_BYTES: Final = 64 << 20
 _REPLICAS: Final = "3"
 
 
@@ -64,10 +64,10 @@ class Parts:
 
 
 @contextmanager
-def one_of_each(folder: Path) -> Iterator[Parts]:
+def one_of_each(folder: Path, disk_bytes: int) -> Iterator[Parts]:
     with (
-        small_disk(folder / "nats", size_bytes=_DISK_BYTES) as bus_disk,
-        small_disk(folder / "redis", size_bytes=_DISK_BYTES) as store_disk,
+        small_disk(folder / "nats", size_bytes=disk_bytes) as bus_disk,
+        small_disk(folder / "redis", size_bytes=disk_bytes) as store_disk,
         nats_server(disk=bus_disk) as bus,
         redis_server(disk=store_disk) as store,
     ):
