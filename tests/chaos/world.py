@@ -165,7 +165,7 @@ class World:
         for service in self.services.values():
             service.is_held_down = False
             service.thaw()
-        for link in self.links.values():
+        for link in (*self.links.values(), *self.parts.routes.values()):
             link.heal()
         for node in self.up():
             node.fill_disk(is_full=False)
