@@ -10,7 +10,7 @@ WORKERS ?= 2
 CODE := services shared berth tests hatch_build.py
 SHELL := bash
 
-.PHONY: demo test test-long chaos fuzz simulate soak bench lint format generate wheel clean help
+.PHONY: demo test test-long chaos fuzz simulate soak bench page lint format generate wheel clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY) ## run the main job: a StatefulSet's pods get VPC addresses, and get them back
@@ -38,6 +38,9 @@ soak: $(READY) ## what grows under a steady load of MINUTES (30); samples into b
 
 bench: $(READY) ## every figure, into docs/benchmarks.md; FIGURE=<name> measures one
 	@$(BIN)/python -m tests.bench $(FIGURE)
+
+page: $(READY) ## docs/benchmarks.md and its charts from the stored figures; TAKE=<file> adds some
+	@$(BIN)/python -m tests.bench.page $(if $(TAKE),--take $(TAKE))
 
 lint: $(READY) ## style, types, layering, stale generated files
 	$(BIN)/ruff format --check --quiet $(CODE)

@@ -22,7 +22,7 @@ from .domain.devices import Capacity
 from .domain.enis import Eni
 from .domain.ports import Book, Cooling, KnownPod, NodeRecord, User
 from .domain.stock import Holding, Stock
-from .rebuilding import FIXED_PHASES, holdings, open_book
+from .rebuilding import FIXED_PHASES, claim_of, holdings, open_book
 
 RECALLS_MAX = 256
 _WITHOUT_LEASE = (AddressState.BOUND_IMMEDIATE, AddressState.COOLING)
@@ -88,6 +88,22 @@ class Ledger:
         self._book.save_attachment(done)
         self.attachments.put(done)
         return done
+
+    def adopt(self, attachment: Attachment, now: datetime) -> None:
+        """A wire that the kernel has and the book had lost: its address is in use."""
+        address, held = attachment.address, self.stock.get(attachment.address)
+        if held is not None and held.state is AddressState.COOLING:
+            self.rest_early([address], now)
+        if attachment.generation is None:
+            self.stock.accept(address, attachment.eni, now)
+            self.bind(attachment, now)
+            return
+        if attachment.key not in self.claims:
+            claim = claim_of(attachment)
+            self.stock.fix(address, attachment.eni, now)
+            self.change_claim(claim)
+        self._book.save_attachment(attachment)
+        self.attachments.put(attachment)
 
     def close(self, attachment: Attachment, now: datetime) -> None:
         """After the kernel: the attachment is unwired, and an Immediate address cools."""
