@@ -10,7 +10,7 @@ WORKERS ?= 2
 CODE := services shared berth tests hatch_build.py
 SHELL := bash
 
-.PHONY: demo test test-long chaos fuzz simulate bench lint format generate wheel clean help
+.PHONY: demo test test-long chaos fuzz simulate soak bench page lint format generate wheel clean help
 .DEFAULT_GOAL := help
 
 demo: $(READY) ## run the main job: a StatefulSet's pods get VPC addresses, and get them back
@@ -33,8 +33,14 @@ fuzz: $(READY) ## spoiled input for socket, plugin and its JSON, SECONDS (60) ea
 simulate: $(READY) ## worlds on virtual time, seeds FIRST (1) to LAST (1000), or the trace of SEED
 	@$(BIN)/python -m tests.simulation $(or $(SEED),$(or $(FIRST),1) $(or $(LAST),1000))
 
+soak: $(READY) ## what grows under a steady load of MINUTES (30); samples into build/soak; SEED=
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
 bench: $(READY) ## every figure, into docs/benchmarks.md; FIGURE=<name> measures one
 	@$(BIN)/python -m tests.bench $(FIGURE)
+
+page: $(READY) ## docs/benchmarks.md and its charts from the stored figures; TAKE=<file> adds some
+	@$(BIN)/python -m tests.bench.page $(if $(TAKE),--take $(TAKE))
 
 lint: $(READY) ## style, types, layering, stale generated files
 	$(BIN)/ruff format --check --quiet $(CODE)

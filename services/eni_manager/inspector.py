@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
-from services.eni_manager.domain.foreign import RESERVED, foreign_among
+from services.eni_manager.domain.foreign import ENI, RESERVED, foreign_among
 from services.eni_manager.domain.ports import EniStore
-from services.eni_manager.domain.records import Intent, IntentKind, NodeImage
+from services.eni_manager.domain.records import Hold, Intent, IntentKind, NodeImage
 from services.eni_manager.eni_tags import TAG_CLUSTER, TAG_INTENT
 from services.eni_manager.tools import Tools
 from shared.cloud.words import Eni, Subnet, UsedAddress
-from shared.errors import EpochLost
-from shared.ids import SubnetId
+from shared.errors import EpochLost, NotFound
+from shared.ids import EniId, InstanceId, NodeName, SubnetId
 
 _SHOWN_MAX: Final = 3  # names in one sentence
 _FRESH_S: Final = 2.0  # a look at a subnet's uses serves whoever asks meanwhile
+_PAGED_S: Final = 60.0  # and who pages through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,17 @@ class Inspection:
     subnets: tuple[SubnetSight, ...]  # those that exist
     enis: int  # of this cluster, wherever they are
     waits_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """An address that is not free, and as much as is known of where it is."""
+
+    used: UsedAddress
+    is_ours: bool
+    instance: InstanceId | None
+    node: NodeName | None
+    is_given: bool  # to an agent or a lease
 
 
 class Inspector:
@@ -76,22 +88,54 @@ class Inspector:
             waits_for=_what_is_left(images, ours),
         )
 
+    async def uses(
+        self, name: SubnetId, after: IPv4Address | None, limit: int
+    ) -> tuple[list[Use], bool]:
+        """Some of a subnet's addresses that are not free, and whether they are the last."""
+        found = await self._cloud.describe_subnets([name])
+        if not found:
+            raise NotFound(f"no such subnet at the cloud: {name}")
+        age_s = 0.0 if after is None else _PAGED_S
+        used = sorted(await self._used(found[0], age_s), key=lambda each: each.address)
+        left = [each for each in used if after is None or each.address > after]
+        shown = left[:limit]
+        enis = [EniId(each.resource) for each in shown if each.kind == ENI]
+        by_name = {
+            each.eni: each for each in await self._cloud.describe_enis(sorted(set(enis)))
+        }
+        images = await self._images()
+        return [self._use(each, by_name, images) for each in shown], len(left) <= limit
+
+    def _use(
+        self, used: UsedAddress, enis: Mapping[EniId, Eni], images: Sequence[NodeImage]
+    ) -> Use:
+        eni = enis.get(EniId(used.resource))
+        instance = None if eni is None else eni.instance
+        books = [each.addresses.get(used.address) for each in images]
+        return Use(
+            used=used,
+            is_ours=eni is not None and eni.tags.get(TAG_CLUSTER) == self._tools.cluster,
+            instance=instance,
+            node=next((it.node.node for it in images if it.node.instance == instance), None),
+            is_given=any(each is not None and each.hold is Hold.GIVEN for each in books),
+        )
+
     async def _ours(self) -> list[Eni]:
         return await self._cloud.find_enis_tagged({TAG_CLUSTER: self._tools.cluster})
 
     async def _images(self) -> list[NodeImage]:
         return [await self._store.load(node) for node in await self._store.load_nodes()]
 
-    async def _used(self, subnet: Subnet) -> list[UsedAddress]:
+    async def _used(self, subnet: Subnet, age_s: float = _FRESH_S) -> list[UsedAddress]:
         """One look at a time for all who ask: a large subnet takes longer than a call lasts."""
         now_s = self._tools.clock.monotonic_s()
-        until_s, look = self._looks.get(subnet.subnet, (0.0, None))
-        if look is None or (look.done() and (now_s > until_s or look.exception() is not None)):
+        began_s, look = self._looks.get(subnet.subnet, (0.0, None))
+        is_old = now_s - began_s > age_s
+        if look is None or (look.done() and (is_old or look.exception() is not None)):
             look = asyncio.create_task(
                 self._cloud.find_used_in(subnet.vpc, subnet.subnet), name="uses of a subnet"
             )
-            until_s = now_s + _FRESH_S
-            self._looks[subnet.subnet] = (until_s, look)
+            self._looks[subnet.subnet] = (now_s, look)
         return await asyncio.shield(look)
 
     async def _leased(self, used: Sequence[UsedAddress]) -> set[IPv4Address]:

@@ -61,6 +61,7 @@ from shared.messages.recovery import (
     RECOVERY_TRIAL,
 )
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
+from shared.messages.subnet_uses import SUBNET_USES
 from shared.messages.vacancies import VACANCIES
 
 
@@ -115,6 +116,7 @@ CALLERS: Final[dict[str, frozenset[Role]]] = {
     SUBNET_SET.name: _OPERATOR,
     SUBNET_REMOVE.name: _OPERATOR,
     SUBNET_INSPECT.name: frozenset({Role.ALLOCATOR}),
+    SUBNET_USES.name: _OPERATOR,
     STOCK_OFFER.name: _ENI_MANAGER,
     STOCK_RECALL.name: _ENI_MANAGER,
     AGENT_INVENTORY.name: frozenset({Role.ALLOCATOR, Role.ENI_MANAGER, Role.OPERATOR}),

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 GROUP: Final = "networking.tke.cloud.tencent.com"
 VERSION: Final = "v1"
 API: Final = f"{GROUP}/{VERSION}"
+IDENTITY: Final = f"{GROUP}/identity"  # annotation of a claim: whose it is, in our words
 _ROOT: Final = f"/apis/{GROUP}/{VERSION}"
 
 Schema: TypeAlias = dict[str, Any]

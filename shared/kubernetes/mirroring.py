@@ -1,7 +1,8 @@
 """What has to change at the API server so that it shows what our books hold, and the writes.
 
-The books are the truth: an object that somebody changed or made is brought back to what they
-say.
+The books are the truth: an object of ours that somebody changed is brought back to what they
+say. An object without our mark is another component's, or a person's, and is never deleted:
+that component may take the end of a claim for the end of its address.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .watching import Key, Object, key_of
 log = logging.getLogger(__name__)
 
 FINALIZER: Final = f"{GROUP}/lease"
+MARK: Final = {"app.kubernetes.io/managed-by": "berth"}
 
 
 class Verb(StrEnum):
@@ -55,7 +57,7 @@ def plan(
     for key, body in wanted_by_key.items():
         changes += _towards(definition, key, body, found.get(key))
     for key, body in found.items():
-        if key in wanted_by_key:
+        if key in wanted_by_key or not is_ours(body):
             continue
         if FINALIZER in (body["metadata"].get("finalizers") or []):
             changes.append(_change(Verb.LET_GO, definition, key, body))
@@ -64,19 +66,51 @@ def plan(
     return changes
 
 
+def is_ours(found: Object) -> bool:
+    """Whether we made it, or took it over."""
+    metadata = found["metadata"]
+    has_mark = MARK.items() <= (metadata.get("labels") or {}).items()
+    return has_mark or FINALIZER in (metadata.get("finalizers") or [])
+
+
 def _towards(
     definition: Definition, key: Key, body: Object, found: Object | None
 ) -> list[Change]:
     if found is None:
         return [_change(Verb.CREATE, definition, key, body)]
     changes = []
-    labels = found["metadata"].get("labels") or {}
-    is_labelled = body["metadata"]["labels"].items() <= labels.items()
-    if found.get("spec") != body["spec"] or not is_labelled:
-        changes.append(_change(Verb.PATCH, definition, key, body))
+    metadata = _metadata_towards(body["metadata"], found["metadata"])
+    if found.get("spec") != body["spec"] or metadata:
+        patch = {"metadata": metadata, "spec": _merged_to(body["spec"], found.get("spec"))}
+        changes.append(_change(Verb.PATCH, definition, key, patch))
     if _without_times(found.get("status")) != _without_times(body["status"]):
-        changes.append(_change(Verb.PATCH_STATUS, definition, key, body))
+        patch = {"status": _merged_to(body["status"], found.get("status"))}
+        changes.append(_change(Verb.PATCH_STATUS, definition, key, patch))
     return changes
+
+
+def _metadata_towards(wanted: Object, found: Object) -> Object:
+    """The labels and finalizers that are missing; empty when none is."""
+    patch: Object = {}
+    if not wanted["labels"].items() <= (found.get("labels") or {}).items():
+        patch["labels"] = wanted["labels"]
+    finalizers = found.get("finalizers") or []
+    missing = [each for each in wanted.get("finalizers") or [] if each not in finalizers]
+    if missing and not found.get("deletionTimestamp"):  # when it is set, none may be added
+        patch["finalizers"] = finalizers + missing
+        patch["resourceVersion"] = found["resourceVersion"]  # or somebody else's is lost
+    return patch
+
+
+def _merged_to(wanted: Object, found: object) -> Object:
+    """The merge patch that leaves what is wanted, and nothing else."""
+    patch = dict(wanted)
+    for name, value in (found if isinstance(found, dict) else {}).items():
+        if name not in wanted:
+            patch[name] = None  # a merge patch keeps what it does not name
+        elif isinstance(value, dict) and isinstance(wanted[name], dict):
+            patch[name] = _merged_to(wanted[name], value)
+    return patch
 
 
 def _without_times(status: Object | None) -> Object:
@@ -99,7 +133,7 @@ def object_of(
     return {
         "apiVersion": API,
         "kind": definition.kind,
-        "metadata": metadata,
+        "metadata": metadata | {"labels": metadata["labels"] | MARK},
         "spec": spec,
         "status": status,
     }
@@ -156,16 +190,14 @@ class ObjectWriter:
 
     async def _create(self, change: Change) -> None:
         await self._kubernetes.create(change.definition.path(change.key[0]), change.body)
-        await self._patch_status(change)
+        status = {"status": change.body["status"]}
+        await self._kubernetes.patch(f"{self._path(change)}/status", status)
 
     async def _patch(self, change: Change) -> None:
-        labels = change.body["metadata"]["labels"]
-        body: dict[str, Any] = {"metadata": {"labels": labels}, "spec": change.body["spec"]}
-        await self._kubernetes.patch(self._path(change), body)
+        await self._kubernetes.patch(self._path(change), change.body)
 
     async def _patch_status(self, change: Change) -> None:
-        body = {"status": change.body["status"]}
-        await self._kubernetes.patch(f"{self._path(change)}/status", body)
+        await self._kubernetes.patch(f"{self._path(change)}/status", change.body)
 
     async def _let_go(self, change: Change) -> None:
         left = [each for each in change.body["metadata"]["finalizers"] if each != FINALIZER]

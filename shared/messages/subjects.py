@@ -47,6 +47,7 @@ from .nodes import (
     STOCK_RECALL,
 )
 from .recovery import LEASE_BACKUP, LEASE_RESTORE, RECOVER, RECOVERY_STATUS, RECOVERY_TRIAL
+from .subnet_uses import SUBNET_USES
 from .vacancies import VACANCIES
 
 ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
@@ -85,6 +86,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any, Any], ...]] = (
     SUBNET_SET,
     SUBNET_REMOVE,
     SUBNET_INSPECT,
+    SUBNET_USES,
     STOCK_OFFER,
     STOCK_RECALL,
     AGENT_INVENTORY,

@@ -13,24 +13,15 @@ import sys
 from typing import Any, Final
 
 from berth.programs import base_environment, python_module
-from tests.bench import acquire, agent_memory, cni, extender, latency, recovery, report, storm
-from tests.bench.figures import Family
+from tests.bench import page
+from tests.bench.families import FAMILIES, FIGURES
 from tests.bench.plugins import install_baseline
 
-FAMILIES: Final[tuple[Family, ...]] = (
-    *cni.FAMILIES,
-    *agent_memory.FAMILIES,
-    *acquire.FAMILIES,
-    *latency.FAMILIES,
-    *recovery.FAMILIES,
-    *storm.FAMILIES,
-    *extender.FAMILIES,
-)
 _FAMILY_S_MAX: Final = 600.0
 
 
 def main() -> None:
-    names = [figure.name for family in FAMILIES for figure in family.figures]
+    names = [figure.name for figure in FIGURES]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("figure", nargs="*", metavar="FIGURE", help=", ".join(names))
     wanted = parser.parse_args().figure
@@ -65,8 +56,8 @@ def _measure_all() -> None:
         for line in _lines([figure.name for figure in family.figures]):
             _say(line)
             body = json.loads(line)
-            found[body["figure"]] = body
-    report.write([figure for family in FAMILIES for figure in family.figures], found)
+            found[body.pop("figure")] = body
+    page.write(page.measured(found))
 
 
 def _lines(names: list[str]) -> list[str]:

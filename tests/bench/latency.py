@@ -20,8 +20,7 @@ P50 = Figure(
     name="acquire_p50",
     unit="ms",
     what="one durable, journaled acquire at a time of two allocators, median, beside the echo;"
-    " in the detail: acquires per second, median and 99th percentile in ms, and the echo's,"
-    " by allocators and requests in flight",
+    " its rows are the table below",
     aim=None,
 )
 

@@ -46,7 +46,7 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="the rows, and no table")
     given = parser.parse_args()
-    _own_mounts()
+    own_mounts()
     logging.disable(logging.CRITICAL)  # of agents that are cut off, killed, and start again
     seed = random.SystemRandom().randrange(_SEEDS) if given.seed is None else given.seed
     worlds = _worlds(given.workload or list(WORKLOADS), given.nemesis, seed)
@@ -88,7 +88,7 @@ def _worlds(
     return [(workload, list(those)) for workload, those in found if those]
 
 
-def _own_mounts() -> None:
+def own_mounts() -> None:
     """Disks that run full are mounted: without the right to, in a user namespace."""
     if can_administer():
         return

@@ -18,6 +18,7 @@ from tests.chaos.history import ANSWER_SLACK_S, BUG, History, Operation, Outcome
 _EXPIRY_SLACK_S = 0.5  # the store's clock tells whole milliseconds; agents tell of a DEL later
 _OF_A_LEASE = frozenset({"bound_fixed"})
 _OPERATIONS_MIN = 10
+STARTS_MIN = 10  # ADDs that must succeed once all is healed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,13 +320,24 @@ def unrest(earlier: Books, later: Books) -> list[Violation]:
     return [Violation(checker="comes to rest", detail=f"still changing: {', '.join(moved)}")]
 
 
+def standstill(history: History, *, healed_s: float) -> list[Violation]:
+    """Once all is healed, pods start again: what is only deleted does not count."""
+    started = len(history.started(since_s=healed_s))
+    if started >= STARTS_MIN:
+        return []
+    detail = f"only {started} ADDs asked for since all was healed succeeded, of {STARTS_MIN}"
+    return [Violation(checker="starts again", detail=detail)]
+
+
 def proved_nothing(history: History) -> list[Violation]:
     """A run in which no fault bit, or too little happened, is no pass."""
     found = []
-    if history.faults and not history.bites():
-        found.append(f"none of {len(history.faults)} faults touched anything")
     if not history.faults:
         found.append("nothing was broken")
+    elif not history.bites():
+        found.append(f"none of {len(history.faults)} faults touched anything")
+    elif history.next_answer_s() == inf:
+        found.append("no ADD that was asked for after the last fault succeeded")
     done = history.count(Outcome.OK)
     if done < _OPERATIONS_MIN:
         found.append(f"only {done} operations succeeded")

@@ -83,10 +83,8 @@ class History:
     def add(self, operation: Operation) -> None:
         self.operations.append(operation)
 
-    def count(self, outcome: Outcome, *, since_s: float = 0.0) -> int:
-        return sum(
-            each.outcome is outcome and each.ended_s >= since_s for each in self.operations
-        )
+    def count(self, outcome: Outcome) -> int:
+        return sum(each.outcome is outcome for each in self.operations)
 
     def since(self, moment_s: float) -> History:
         """What ended, and what was broken, after that moment."""
@@ -106,18 +104,18 @@ class History:
         """Faults that touched something while something was asked."""
         return sum(each.touched > 0 and self.during(each) > 0 for each in self.faults)
 
+    def started(self, *, since_s: float = 0.0) -> list[Operation]:
+        """ADDs asked from that moment on that succeeded; of fixed pods, where there are any."""
+        adds = [each for each in self.operations if each.verb is Verb.ADD]
+        adds = [each for each in adds if each.is_fixed] or adds
+        return [each for each in adds if each.outcome is Outcome.OK and each.began_s >= since_s]
+
     def next_answer_s(self) -> float:
         """The longest time from a fault's beginning to the next ADD that was asked after it and
-        succeeded; of fixed pods only, where there are any."""
-        given = [
-            each
-            for each in self.operations
-            if each.verb is Verb.ADD and each.outcome is Outcome.OK
-        ]
-        given = [each for each in given if each.is_fixed] or given
+        succeeded."""
         waits = [
             min(
-                (it.ended_s - each.began_s for it in given if it.began_s >= each.began_s),
+                (it.ended_s - each.began_s for it in self.started(since_s=each.began_s)),
                 default=inf,
             )
             for each in self.faults

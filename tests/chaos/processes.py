@@ -42,6 +42,11 @@ class Service:
         self.starts += 1
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None, "the service was not started"
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from shared.errors import BerthError
 from tests.chaos import checkers
 from tests.chaos.books import Books
-from tests.chaos.checkers import Violation
+from tests.chaos.checkers import STARTS_MIN, Violation
 from tests.chaos.history import History, Outcome
 from tests.chaos.nemeses import NEMESES, OF_CLUSTERS
 from tests.chaos.reading import read_books
@@ -24,7 +24,6 @@ from tests.chaos.workloads import SETTINGS, WORKLOADS, Stage
 from tests.chaos.world import World, world
 
 _BEFORE_S: Final = 1.0  # the workload is under way before anything breaks
-_AFTER: Final = 10  # operations that must succeed once all is healed
 _BETWEEN_S: Final = (0.3, 1.2)
 _QUIET_S: Final = 60.0  # within which everything must have come to rest
 _LOOK_S: Final = 0.5
@@ -82,7 +81,8 @@ async def _row(stage: Stage, workload: str, nemesis: str, *, seed: int, seconds:
     try:
         await _break(found, history, nemesis, random.Random(name), seconds=seconds)
         await found.heal()
-        await _work_again(history)
+        whole_s = time.monotonic()
+        await _work_again(history, whole_s)
         stage.end()
         async with asyncio.timeout(_STOP_S):
             await going_on
@@ -104,7 +104,12 @@ async def _row(stage: Stage, workload: str, nemesis: str, *, seed: int, seconds:
         bites=here.bites(),
         next_answer_s=here.next_answer_s(),
         healed_s=time.monotonic() - healed_s,
-        violations=(*checkers.of_history(history), *left, *checkers.proved_nothing(here)),
+        violations=(
+            *checkers.of_history(history),
+            *left,
+            *checkers.standstill(here, healed_s=whole_s),
+            *checkers.proved_nothing(here),
+        ),
     )
 
 
@@ -123,11 +128,10 @@ async def _break(
         await asyncio.sleep(rng.uniform(*_BETWEEN_S))
 
 
-async def _work_again(history: History) -> None:
-    """Until enough succeeds; a workload that cannot is told by the checkers."""
-    since_s = time.monotonic()
-    while time.monotonic() < since_s + _QUIET_S:
-        if history.count(Outcome.OK, since_s=since_s) >= _AFTER:
+async def _work_again(history: History, whole_s: float) -> None:
+    """Until enough pods start; a workload whose pods do not is told by the checkers."""
+    while time.monotonic() < whole_s + _QUIET_S:
+        if len(history.started(since_s=whole_s)) >= STARTS_MIN:
             return
         await asyncio.sleep(_LOOK_S)
 

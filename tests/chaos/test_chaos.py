@@ -25,9 +25,9 @@ from berth.programs import base_environment, python_module
         ),
         pytest.param(
             "stateful",
-            ("lose-a-third",),
+            ("lose-a-third", "cut-off-bus-server"),
             4.0,
-            id="a_third_of_everything",
+            id="a_third_of_everything_and_servers_apart",
             marks=[pytest.mark.long, pytest.mark.timeout(400)],
         ),
     ],

@@ -32,7 +32,7 @@ from shared.messages.departures import NODE_GONE, NodeGoneRequest
 from shared.store.permissions import StoreUser
 from tests.chaos.history import History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode, stopped_at_end
-from tests.chaos.parts import Parts, clusters_of_three, one_of_each
+from tests.chaos.parts import DISK_BYTES, Parts, clusters_of_three, one_of_each
 from tests.chaos.processes import Service
 from tests.chaos.relays import Link
 from tests.support.servers import NatsServer, RedisServer, Server
@@ -203,7 +203,7 @@ class World:
         for service in self.services.values():
             service.is_held_down = False
             service.thaw()
-        for link in self.links.values():
+        for link in (*self.links.values(), *self.parts.routes.values()):
             link.heal()
         for node in self.up():
             node.fill_disk(is_full=False)
@@ -316,7 +316,10 @@ class World:
 
 @asynccontextmanager
 async def world(
-    changes: Mapping[str, str] | None = None, *, is_clustered: bool = False
+    changes: Mapping[str, str] | None = None,
+    *,
+    is_clustered: bool = False,
+    disk_bytes: int = DISK_BYTES,
 ) -> AsyncIterator[World]:
     """A cluster that serves; nothing of it is left when the block ends."""
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -327,7 +330,7 @@ async def world(
         if is_clustered:
             parts = await stack.enter_async_context(clusters_of_three(folder, CLUSTER))
         else:
-            parts = stack.enter_context(one_of_each(folder))
+            parts = stack.enter_context(one_of_each(folder, disk_bytes))
         cloud = await stack.enter_async_context(simulated_cloud(folder, topology))
         urls = [each.url for each in parts.bus.values()]
         client = await nats.connect(urls, max_reconnect_attempts=-1, reconnect_time_wait=0.2)

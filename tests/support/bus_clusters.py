@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, Final
 
 import nats
@@ -19,6 +20,7 @@ SERVERS: Final = 3
 _WAIT_S: Final = 30.0
 _ASK_S: Final = 2.0
 _AGAIN_S: Final = 0.05
+_NOWHERE: Final = "127.0.0.1:1"  # what the servers tell each other of where they listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,32 @@ async def _asked(client: Client, call: str) -> dict[str, Any] | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Where the servers listen for each other, and the ports by which they get there."""
+
+    listens: dict[str, int]  # by name
+    ways: dict[tuple[str, str], int]  # by who connects and to whom
+
+
+def direct_routes() -> Routes:
+    listens = {f"bus-{number}": free_port() for number in range(SERVERS)}
+    return Routes(listens, {each: listens[each[1]] for each in permutations(listens, 2)})
+
+
 @contextmanager
-def bus_cluster() -> Iterator[BusCluster]:
-    ports = [free_port() for _ in range(SERVERS)]
-    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+def bus_cluster(routes: Routes | None = None) -> Iterator[BusCluster]:
+    """Servers that know of no way to each other but their routes."""
+    routes = routes or direct_routes()
     with ExitStack() as stack:
         servers = {}
-        for number, port in enumerate(ports):
-            name = f"bus-{number}"
+        for name, port in routes.listens.items():
+            ways = [way for (one, _), way in routes.ways.items() if one == name]
+            told = ", ".join(f'"nats://127.0.0.1:{way}"' for way in ways)
             configuration = (
                 f'server_name: "{name}"\n'
-                f'cluster {{ name: "tests", listen: "127.0.0.1:{port}", routes: [{routes}] }}'
+                f'cluster {{ name: "tests", listen: "127.0.0.1:{port}", routes: [{told}],'
+                f' advertise: "{_NOWHERE}" }}'
             )
             servers[name] = stack.enter_context(nats_server(configuration))
         yield BusCluster(servers)

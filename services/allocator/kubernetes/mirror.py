@@ -1,8 +1,9 @@
 """Shows the store's leases as Kubernetes objects, and hears when a person deletes one.
 
-The store is the truth: an object that somebody changed or made is brought back to what it
-says. A claim that is deleted gives its retained address back; while a pod lives on the address
-the finalizer keeps the claim, and its condition says why.
+The store is the truth: an object of ours that somebody changed is brought back to what it
+says; another component's is left alone until its lease is ours. A claim that is deleted gives
+its retained address back; while a pod lives on the address the finalizer keeps the claim, and
+its condition says why.
 """
 
 from __future__ import annotations

@@ -10,11 +10,10 @@ from services.allocator.domain.leases import Lease
 from shared.addresses import AddressState
 from shared.annotations import PREFIX, DeletePolicy, NetworkMode
 from shared.ids import Identity
-from shared.kubernetes.definitions import ADDRESS, CLAIM, GROUP
+from shared.kubernetes.definitions import ADDRESS, CLAIM, IDENTITY
 from shared.kubernetes.mirroring import FINALIZER, object_of, put_known, time_text
 from shared.kubernetes.watching import Key, Object
 
-IDENTITY: Final = f"{GROUP}/identity"
 NODE_LABEL: Final = f"{PREFIX}node-name"
 _DEFAULT_NETWORK: Final = "berth"  # a claim of it has its pod's name, and no more
 _CLAIM_PHASE: Final = {

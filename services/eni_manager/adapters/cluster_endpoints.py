@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.eni_manager.cluster_views import ClusterViews, ListedSubnet
-from services.eni_manager.inspector import Inspector, SubnetSight
+from services.eni_manager.inspector import Inspector, SubnetSight, Use
 from shared.bus.server import Handler
 from shared.cloud.words import UsedAddress
 from shared.ids import SubnetId
@@ -29,6 +29,12 @@ from shared.messages.clusters import (
     UnclaimedListRequest,
     UnclaimedView,
 )
+from shared.messages.subnet_uses import (
+    SUBNET_USES,
+    AddressUse,
+    SubnetUsesListed,
+    SubnetUsesRequest,
+)
 
 
 class ClusterEndpoints:
@@ -40,6 +46,7 @@ class ClusterEndpoints:
         return {
             SUBNET_LIST: self._list,
             SUBNET_INSPECT: self._inspect,
+            SUBNET_USES: self._uses,
             UNCLAIMED_LIST: self._unclaimed,
         }
 
@@ -61,6 +68,12 @@ class ClusterEndpoints:
             for each in found[:BATCH_MAX]
         )
         return UnclaimedListed(enis=shown, count=len(found))
+
+    async def _uses(self, request: SubnetUsesRequest) -> SubnetUsesListed:
+        found, is_last = await self._inspector.uses(
+            SubnetId(request.subnet), request.after, request.limit
+        )
+        return SubnetUsesListed(uses=tuple(map(_use, found)), is_last=is_last)
 
     async def _inspect(self, request: SubnetInspectRequest) -> SubnetsInspected:
         found = await self._inspector.inspect(
@@ -105,6 +118,19 @@ def _facts(sight: SubnetSight) -> SubnetFacts:
         addresses=sight.addresses,
         foreign=_shown(sight.foreign),
         foreign_count=len(sight.foreign),
+    )
+
+
+def _use(found: Use) -> AddressUse:
+    used = found.used
+    return AddressUse(
+        address=used.address,
+        kind=used.kind,
+        resource=used.resource,
+        is_ours=found.is_ours,
+        instance=found.instance,
+        node=found.node,
+        is_given=found.is_given,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from shared.cloud.words import UsedAddress
 
+ENI: Final = "ENI"  # the cloud's word for an address that is on one
 RESERVED: Final = "RESERVE"  # the cloud's word for an address that is kept and not used
 
 

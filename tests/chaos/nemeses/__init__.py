@@ -42,6 +42,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "slow-cloud": clouds.slow_cloud,
     "silent-cloud": clouds.silent_cloud,
     "failing-cloud": clouds.failing_cloud,
+    "lying-cloud": clouds.lying_cloud,
     "lost-machine": clouds.lost_machine,
     "broken-wires": clouds.broken_wires,
 }
@@ -49,6 +50,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
 OF_CLUSTERS: Final[dict[str, Nemesis]] = {
     "kill-bus-follower": clusters.kill_bus_follower,
     "kill-bus-leader": clusters.kill_bus_leader,
+    "cut-off-bus-server": clusters.cut_off_bus_server,
     "kill-store-master": clusters.kill_store_master,
     "kill-sentinel": clusters.kill_sentinel,
     "lose-a-third": clusters.lose_a_third,

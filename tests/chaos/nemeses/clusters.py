@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 from redis.exceptions import RedisError
 
+from services.vpc_simulator.relay import Way
 from tests.chaos.history import FaultUnderWay
-from tests.chaos.nemeses.spans import CUT_OFF_S, for_a_while
+from tests.chaos.nemeses.network import some_ways
+from tests.chaos.nemeses.spans import APART_S, CUT_OFF_S, for_a_while
+from tests.chaos.relays import Link
 from tests.chaos.world import CLUSTER, World
 
 _AGAIN_S: Final = 0.2
+_LOST: Final = 0.5  # how often what was sent meanwhile is lost; else it arrives late
 _JOURNAL: Final = f"BERTH_JOURNAL_{CLUSTER}"
+_BACK: Final = {Way.IN: Way.OUT, Way.OUT: Way.IN}
+_SAID: Final = {Way.IN: "is not heard", Way.OUT: "does not hear"}  # of who connected
 
 
 async def _kill(world: World, rng: random.Random, fault: FaultUnderWay, *names: str) -> None:
@@ -56,6 +63,35 @@ async def kill_bus_leader(world: World, rng: random.Random, fault: FaultUnderWay
     name = await _leader(world)
     fault.what = f"kill -9 {name}, which leads the journal"
     await _kill(world, rng, fault, name)
+
+
+def set_apart(routes: Mapping[tuple[str, str], Link], name: str, ways: tuple[Way, ...]) -> int:
+    """Cut that server off from the others, as if it had made each connection; how many there
+    are."""
+    touched = 0
+    for (one, other), link in routes.items():
+        if name in (one, other):
+            touched += link.relay.connections
+            link.relay.partition(*(each if name == one else _BACK[each] for each in ways))
+    return touched
+
+
+async def cut_off_bus_server(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
+    """One server of the bus and the others, one way or both; its clients stay its clients."""
+    leader, ways = await _leader(world), some_ways(rng)
+    name = rng.choice([leader, *world.parts.bus])
+    role = "leads" if name == leader else "follows"
+    told = " and ".join(_SAID[way] for way in ways)
+    fault.what = f"{name}, which {role} the journal, {told}"
+    is_lost = rng.random() < _LOST
+    try:
+        fault.touch(set_apart(world.parts.routes, name, ways))
+        await for_a_while(rng, APART_S)
+    finally:
+        for link in world.parts.routes.values():
+            if is_lost and link.relay.is_partitioned:
+                await link.relay.cut()
+            link.heal()
 
 
 async def kill_store_master(world: World, rng: random.Random, fault: FaultUnderWay) -> None:

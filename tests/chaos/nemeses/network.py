@@ -36,7 +36,7 @@ async def _cut_off(
         link.relay.heal()
 
 
-def _ways(rng: random.Random) -> tuple[Way, ...]:
+def some_ways(rng: random.Random) -> tuple[Way, ...]:
     return rng.choice(((Way.IN, Way.OUT), (Way.IN,), (Way.OUT,)))
 
 
@@ -49,7 +49,7 @@ def _of_node(world: World, rng: random.Random) -> tuple[str, Link]:
 
 async def cut_off_node(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
     """A node and the bus, one way or both."""
-    ways, (name, link) = _ways(rng), _of_node(world, rng)
+    ways, (name, link) = some_ways(rng), _of_node(world, rng)
     fault.what = f"{name} from the bus ({', '.join(ways)})"
     await _cut_off(rng, fault, link, ways)
 
@@ -67,7 +67,7 @@ async def cut_off_bus(world: World, rng: random.Random, fault: FaultUnderWay) ->
 async def _cut_off_service(
     world: World, rng: random.Random, fault: FaultUnderWay, what: str
 ) -> None:
-    ways, service = _ways(rng), rng.choice(sorted(world.services))
+    ways, service = some_ways(rng), rng.choice(sorted(world.services))
     fault.what = f"{service} from {what} ({', '.join(ways)})"
     await _cut_off(rng, fault, world.links[service, what], ways)
 

@@ -6,6 +6,7 @@ A real allocator on a real bus and store, beside an API server that has our defi
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from services.allocator.config import AllocatorSettings
 from shared.errors import HolderAlive, TryLater
 from shared.kubernetes.definitions import ADDRESS, CLAIM, Definition, manifests
-from shared.kubernetes.mirroring import FINALIZER
+from shared.kubernetes.mirroring import FINALIZER, MARK
 from tests.support.allocators import (
     Agent,
     EniManager,
@@ -155,8 +156,8 @@ async def test_what_a_person_changes_is_brought_back_to_what_the_store_says(
         found["spec"]["nodeName"] = "elsewhere"
 
     world.server.store.change(world.kind(CLAIM), "default", "web-0", lie)
-    stranger = {"metadata": {"name": "10.9.9.9"}, "spec": {"claim": "default/nobody"}}
-    world.server.store.create(world.kind(ADDRESS), "", stranger)
+    made = {"metadata": {"name": "10.9.9.9", "labels": MARK}, "spec": {"claim": "default/no"}}
+    world.server.store.create(world.kind(ADDRESS), "", made)
 
     def is_true() -> bool:
         claim = world.all(CLAIM)["web-0"]
@@ -168,6 +169,23 @@ async def test_what_a_person_changes_is_brought_back_to_what_the_store_says(
     await world.until(is_true)
 
     assert world.all(CLAIM).keys() == {"web-0"}
+
+
+async def test_what_another_component_shows_is_left_alone_until_it_is_ours(
+    world: World,
+) -> None:
+    theirs = {"metadata": {"name": "web-0", "finalizers": ["theirs"]}, "spec": {"kept": "yes"}}
+    world.server.store.create(world.kind(CLAIM), "default", copy.deepcopy(theirs))
+    other = {"metadata": {"name": "web-7"}, "spec": {"deletePolicy": "Never"}}
+    world.server.store.create(world.kind(CLAIM), "default", other)
+
+    await world.retained()
+
+    claims = world.all(CLAIM)
+    assert claims["web-0"]["metadata"]["finalizers"] == ["theirs", FINALIZER]
+    assert "kept" not in claims["web-0"]["spec"], "it shows what the store says, no more"
+    assert claims["web-7"]["spec"] == {"deletePolicy": "Never"}
+    assert ("delete", "vpcipclaims") not in world.server.requests
 
 
 async def test_another_replica_goes_on_where_the_leader_stops(

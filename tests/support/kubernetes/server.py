@@ -38,6 +38,7 @@ class Faults:
     swap: float = 0.0  # of two neighbours in the row, when they are of different objects
     gone: float = 0.0  # an ERROR event with 410 in the middle of a watch
     forbidden: set[tuple[str, str]] = field(default_factory=set)  # (verb, plural)
+    pages_gone: int = 0  # so many second pages are too old to go on from
     is_down: bool = False  # connections are cut without an answer
 
 
@@ -175,6 +176,9 @@ class ApiServer:
         chosen = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         if query.get("continue"):
             page = self._pages.pop(query["continue"], None)
+            if self.faults.pages_gone > 0:
+                self.faults.pages_gone -= 1
+                page = None
             if page is None or page.version < self.store.forgotten:
                 raise gone(page.version if page else 0, self.store.forgotten)
         else:

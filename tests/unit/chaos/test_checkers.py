@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -467,6 +468,7 @@ def test_a_run_with_faults_that_bit_and_enough_done_proves_something() -> None:
         (History(BUSY, [fault(began=3, ended=5, touched=0)]), "none of 1 faults"),
         (History(BUSY, [fault(began=90, ended=95)]), "none of 1 faults"),
         (History(BUSY[:3], [fault(began=1, ended=2)]), "only 3 operations"),
+        (History([*BUSY, delete("s1", began=40)], [fault(began=30, ended=50)]), "no ADD"),
     ],
 )
 def test_a_run_in_which_nothing_happened_proves_nothing(history: History, why: str) -> None:
@@ -474,6 +476,39 @@ def test_a_run_in_which_nothing_happened_proves_nothing(history: History, why: s
 
     assert found.checker == "proved nothing"
     assert why in found.detail
+
+
+FIXED = [replace(each, is_fixed=True) for each in BUSY]
+
+
+@pytest.mark.parametrize("pods", [BUSY, FIXED], ids=["of_stock", "fixed"])
+def test_pods_that_start_again_once_all_is_healed_pass(pods: list[Operation]) -> None:
+    assert checkers.standstill(History(pods), healed_s=10) == []
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        History([*BUSY, *(delete(each.sandbox, began=40) for each in BUSY)]),
+        History([replace(each, ended_s=40) for each in BUSY]),
+        History([*BUSY, *(replace(each, began_s=40, outcome=Outcome.FAIL) for each in BUSY)]),
+        History([replace(FIXED[0], outcome=Outcome.INFO), *BUSY, *BUSY]),
+    ],
+    ids=["only_deleted", "asked_before", "refused", "fixed_ones_wait"],
+)
+def test_pods_that_do_not_start_again_are_seen(history: History) -> None:
+    [found] = checkers.standstill(history, healed_s=11)
+
+    assert found.checker == "starts again"
+
+
+def test_the_next_answer_is_that_of_a_fixed_pod_where_one_was_asked_for() -> None:
+    asked = replace(FIXED[0], began_s=4, ended_s=9)
+    broken = [fault(began=3, ended=5)]
+
+    assert History(BUSY, broken).next_answer_s() == 0
+    assert History([*BUSY, asked], broken).next_answer_s() == 6
+    assert History([*BUSY, replace(asked, outcome=Outcome.FAIL)], broken).next_answer_s() == inf
 
 
 def test_a_fault_bites_only_while_something_is_asked() -> None:
