@@ -48,6 +48,7 @@ SPARES: Final = 40  # instances that no agent runs on until a node joins
 _READY_S: Final = 60.0
 _LOOK_S: Final = 0.2
 _REPLICAS: Final = 2
+_TASKS_KEPT: Final = 500  # far more than are asked for at once: a soak would see them grow
 
 
 def topology(document: dict[str, object]) -> None:
@@ -67,7 +68,7 @@ def topology(document: dict[str, object]) -> None:
         }
         for n in range(NODES + SPARES)
     ]
-    document["limits"] = {}
+    document["limits"] = {"tasks_kept_max": _TASKS_KEPT}
     document["latency"] = {
         "calls": {"default": {"median_ms": 2}},
         "effects": {"default": {"median_ms": 20}},
