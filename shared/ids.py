@@ -24,6 +24,8 @@ PodUid = NewType("PodUid", str)
 Incarnation = NewType("Incarnation", int)  # one life of an agent's book, given by node.register
 Generation = NewType("Generation", int)  # epoch << GENERATION_BITS | counter; the fence
 
+# Of an attachment that is known by its link alone; no network of CNI may have such a name.
+UNKNOWN_NETWORK: Final = "(unknown)"
 GENERATION_BITS: Final = 40  # a million leases a second for twelve days in one epoch
 
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")

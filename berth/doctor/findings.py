@@ -15,6 +15,7 @@ from typing import Final
 
 from shared.addresses import AddressState
 from shared.annotations import DeletePolicy
+from shared.ids import UNKNOWN_NETWORK
 from shared.messages.base import BATCH_MAX
 from shared.messages.clusters import EniView, NodeView
 from shared.messages.leases import LeaseView
@@ -37,6 +38,7 @@ class Code(StrEnum):
     BOUND_WITHOUT_LEASE = "bound-without-lease"
     NOT_REPORTED = "not-reported"
     NOT_WIRED = "not-wired"
+    HOLDER_UNKNOWN = "holder-unknown"
 
 
 TO_DO: Final[dict[Code, str]] = {
@@ -50,6 +52,7 @@ TO_DO: Final[dict[Code, str]] = {
     Code.BOUND_WITHOUT_LEASE: "delete the pod: it gets its lease anew",
     Code.NOT_REPORTED: "--repair has its agent report again",
     Code.NOT_WIRED: "--repair has its agent make it anew; else restart the pod",
+    Code.HOLDER_UNKNOWN: "delete the pod that has it: it is kept back until that has ended",
 }
 
 
@@ -131,6 +134,12 @@ def _agents(
             if entry.is_wired is False:
                 detail = f"{entry.state}, and its pod's link, route or rule is missing or down"
                 yield Finding(code=Code.NOT_WIRED, address=address, node=node, detail=detail)
+            if entry.attachment is not None and entry.attachment.network == UNKNOWN_NETWORK:
+                link = entry.attachment.container_id
+                detail = f"link {link} leads to a pod that the agent has no record of"
+                yield Finding(
+                    code=Code.HOLDER_UNKNOWN, address=address, node=node, detail=detail
+                )
             lease = leases.get(address)
             if entry.state is AddressState.BOUND_FIXED and (
                 lease is None or lease.node != node or _generation(lease) < _generation(entry)

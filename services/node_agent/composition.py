@@ -10,6 +10,7 @@ from shared.clock import Clock
 from shared.runtime.loops import Loops
 from shared.telemetry.health import Readiness
 
+from .adopting import Adoption
 from .bus import Bus, Signals
 from .config import NodeAgentSettings
 from .cooling import Cooling
@@ -54,6 +55,7 @@ class Agent:
     ledger: Ledger
     links: NodeLinks
     repairer: Repairer
+    adoption: Adoption
     registration: Registration
     fixed: FixedLeases
     outbox: Outbox
@@ -65,6 +67,7 @@ class Agent:
 
     def start(self, loops: Loops, settings: NodeAgentSettings) -> None:
         """Kernel = book first; then everything that goes on by itself."""
+        self.adoption.adopt()
         self.repairer.start()
         self.fixed.resume()
         loops.keep("links", self.links.watch)
@@ -172,6 +175,7 @@ def compose(world: World, settings: NodeAgentSettings, me: Self) -> Agent:
         ledger=ledger,
         links=links,
         repairer=repairer,
+        adoption=Adoption(kernel=world.kernel, ledger=ledger, clock=clock),
         registration=registration,
         fixed=fixed,
         outbox=outbox,

@@ -11,7 +11,7 @@ from shared.runtime.loops import Loops
 
 from .composition import Agent
 from .config import NodeAgentSettings
-from .repair import is_pod_link
+from .domain.attachments import is_pod_link
 
 _GAP_S: Final = 0.5
 _SHARE: Final = 20  # whoever changes things all the time: it takes no more than this part

@@ -6,6 +6,7 @@ what it says is used may be unused (and is undone at start), never the other way
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
@@ -22,7 +23,9 @@ from .domain.devices import Capacity
 from .domain.enis import Eni
 from .domain.ports import Book, Cooling, KnownPod, NodeRecord, User
 from .domain.stock import Holding, Stock
-from .rebuilding import FIXED_PHASES, holdings, open_book
+from .rebuilding import FIXED_PHASES, claim_of, holdings, open_book
+
+log = logging.getLogger(__name__)
 
 RECALLS_MAX = 256
 _WITHOUT_LEASE = (AddressState.BOUND_IMMEDIATE, AddressState.COOLING)
@@ -48,6 +51,7 @@ class Ledger:
             self.users[attachment.address] = _user(attachment)
         self.unreported: set[IPv4Address] = set()
         self.gone: set[IPv4Address] = set()
+        self._is_run_lost = saved.is_run_lost
 
     @property
     def enis(self) -> dict[EniId, Eni]:
@@ -89,18 +93,47 @@ class Ledger:
         self.attachments.put(done)
         return done
 
+    def adopt(self, attachment: Attachment, now: datetime) -> None:
+        """A wire that the kernel has and the book had lost: its address is in use."""
+        address, held = attachment.address, self.stock.get(attachment.address)
+        if held is not None and held.state is AddressState.COOLING:
+            self.rest_early([address], now)
+        if attachment.generation is None:
+            self.stock.accept(address, attachment.eni, now)
+            self.bind(attachment, now)
+            return
+        if attachment.key not in self.claims:
+            claim = claim_of(attachment)
+            self.stock.fix(address, attachment.eni, now)
+            self.change_claim(claim)
+        self._book.save_attachment(attachment)
+        self.attachments.put(attachment)
+
+    def make_whole(self, now: datetime) -> None:
+        """After a lost folder's attachments are adopted: which addresses were resting in it
+        is not known, so whatever is idle rests."""
+        if self._is_run_lost:
+            idle = [each for each in self.stock if each.state is AddressState.STOCK]
+            log.warning("run folder lost: idle addresses rest", extra={"count": len(idle)})
+            for held in idle:
+                self.stock.bind(held.address, now)
+                self._cool(held, User(pod=None, pod_uid=None, network=""), now)
+        self._book.note_whole()
+
     def close(self, attachment: Attachment, now: datetime) -> None:
         """After the kernel: the attachment is unwired, and an Immediate address cools."""
         held = self.stock.get(attachment.address)
         if attachment.generation is None and held is not None:
-            user = _user(attachment)
-            rests = replace(held, state=AddressState.COOLING, since=now)
-            self._book.save_cooling(Cooling(holding=rests, user=user))
-            self.stock.cool(attachment.address, now)
-            self.users[attachment.address] = user
-            self.unreported.add(attachment.address)
+            self._cool(held, _user(attachment), now)
         self._book.remove_attachment(attachment.key)
         self.attachments.remove(attachment.key)
+
+    def _cool(self, held: Holding, user: User, now: datetime) -> None:
+        rests = replace(held, state=AddressState.COOLING, since=now)
+        self._book.save_cooling(Cooling(holding=rests, user=user))
+        self.stock.cool(held.address, now)
+        self.users[held.address] = user
+        self.unreported.add(held.address)
 
     def rest(self, now: datetime, cooling: timedelta) -> int:
         """What cooled long enough is stock again; returns how many."""

@@ -107,7 +107,7 @@ def _claims_of_attachments(saved: Saved) -> list[Claim]:
     known = {claim.key for claim in saved.claims}
     taken = {claim.address for claim in saved.claims}
     return [
-        _claim_of(attachment)
+        claim_of(attachment)
         for attachment in saved.attachments
         if attachment.generation is not None
         and attachment.key not in known
@@ -117,7 +117,8 @@ def _claims_of_attachments(saved: Saved) -> list[Claim]:
     ]
 
 
-def _claim_of(attachment: Attachment) -> Claim:
+def claim_of(attachment: Attachment) -> Claim:
+    """Of a pod that has a lease's address: what is known of its claim without its page."""
     assert attachment.pod is not None, "a lease is a pod's"
     assert attachment.pod_uid is not None, "a lease is a pod's"
     pod = attachment.pod

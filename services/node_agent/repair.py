@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from shared.clock import Clock
 from shared.errors import BerthError
 from shared.runtime.pulse import Pulse
 from shared.telemetry.metrics import REPAIRS_TOTAL
 
-from .domain.attachments import HOST_PREFIX, Attachment, Phase
+from .domain.attachments import Attachment, Phase, is_pod_link
 from .domain.diff import compare
 from .domain.ports import Kernel, Observed
 from .domain.wiring import MAC_PREFIX, PodWire
@@ -26,8 +25,6 @@ from .links import NodeLinks
 log = logging.getLogger(__name__)
 
 Thing = TypeVar("Thing")
-
-_HOST_LINK: Final = re.compile(rf"({'|'.join(HOST_PREFIX.values())})[0-9a-f]{{11}}")
 
 
 class Repairer:
@@ -64,6 +61,7 @@ class Repairer:
     def repair(self) -> int:
         """One comparison; returns how many things were not as wanted."""
         observed = self._kernel.observe()
+        self._close_ended(observed)
         rewired = self._each("pod", self._cut_off(observed), self._rewire)
         if rewired:
             observed = self._kernel.observe()
@@ -84,6 +82,12 @@ class Repairer:
         ] + self._links.displaced(observed)
         ours = {*node.links_up, *(wire.host_ifname for wire in steady)}
         down = [link.name for link in observed.links if link.name in ours and not link.is_up]
+        label_of = {wire.host_ifname: wire.label for wire in steady}
+        unlabelled = [
+            (link.name, label_of[link.name])
+            for link in observed.links
+            if label_of.get(link.name, link.label) != link.label
+        ]
         settings = [
             setting
             for setting in (*node.sysctls, *(s for wire in steady for s in wire.sysctls))
@@ -95,6 +99,7 @@ class Repairer:
             self._each("table", [None] * has_left_table, lambda _: None)
             + self._each("sysctl", settings, self._kernel.keep_setting)
             + self._each("mac", displaced, self._set_mac)
+            + self._each("label", unlabelled, self._set_label)
             + self._each("link", down, self._kernel.set_up)
             + self._each(
                 "address", frozenset(node.addresses) - observed.addresses, self._kernel.add
@@ -109,6 +114,16 @@ class Repairer:
         if count:
             self.repaired.give()
         return count
+
+    def _close_ended(self, observed: Observed) -> None:
+        """Of a sandbox whose path nobody knows its link tells whether it lives."""
+        present = {link.name for link in observed.links}
+        for each in self._ledger.attachments:
+            is_ended = not each.netns_path and each.host_ifname not in present
+            if is_ended and each.phase is Phase.WIRED:
+                log.warning("its namespace has ended", extra={"attachment": str(each.key)})
+                self._links.unwire(each)
+                self._ledger.close(each, self._clock.now())
 
     def _cut_off(self, observed: Observed) -> list[Attachment]:
         """Pods whose link was deleted while their sandbox lives: both its ends are gone."""
@@ -145,6 +160,10 @@ class Repairer:
         link, mac = displaced
         self._kernel.set_mac(link, mac)
 
+    def _set_label(self, unlabelled: tuple[str, str]) -> None:
+        link, label = unlabelled
+        self._kernel.set_label(link, label)
+
     def _each(
         self, kind: str, things: Iterable[Thing], put_right: Callable[[Thing], bool | None]
     ) -> int:
@@ -173,11 +192,6 @@ class Repairer:
                 if is_pod_link(name) and mac.startswith(MAC_PREFIX) and (name, mac) not in known
             ]
         )
-
-
-def is_pod_link(name: str) -> bool:
-    """Whether a link of this name is the host's end of a pod's wire."""
-    return _HOST_LINK.fullmatch(name) is not None
 
 
 def _is_there(attachment: Attachment) -> bool:

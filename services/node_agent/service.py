@@ -317,11 +317,10 @@ class NodeAgent:
         """The key is known: what the kernel lacks is made anew, with the same answer."""
         if held.phase is not Phase.WIRED or self._wrong(held, request.netns_fd):
             self._links.unwire(held)
-            self._make(held, request.netns_fd)
             inode = os.fstat(request.netns_fd).st_ino
-            held = self._ledger.wired(
-                replace(held, netns_path=request.netns_path, netns_inode=inode)
-            )
+            held = replace(held, netns_path=request.netns_path, netns_inode=inode)
+            self._make(held, request.netns_fd)
+            held = self._ledger.wired(held)
         return _answer(held)
 
     def _take_down(self, attachment: Attachment) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.failures import Code
 
 
@@ -89,6 +90,9 @@ class FaultKind(StrEnum):
     DELAY = "delay"  # held on its way in, then served
     STUCK = "stuck"  # accepted, then the task does not move for the hold time
     TASK_FAILED = "task_failed"  # accepted, then the task fails
+    STALE = "stale"  # a look is told how things were when the fault was asked for
+    PREMATURE = "premature"  # a look is told that what is under way is done
+    GAPS = "gaps"  # a look is told of some ENIs and addresses only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,7 @@ class Fault:
     kind: FaultKind
     hold_s: float  # how long an answer or a task is withheld, for the kinds that do
     code: Code  # what a refused call is told
+    earlier: Cloud | None = None  # what a stale look is told
 
 
 class Faults:

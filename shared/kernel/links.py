@@ -31,6 +31,7 @@ _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
 _IFLA_LINK: Final = 5
 _IFLA_LINKINFO: Final = 18
+_IFLA_IFALIAS: Final = 20
 _IFLA_AF_SPEC: Final = 26
 _IFLA_GROUP: Final = 27
 _IFLA_NET_NS_FD: Final = 28
@@ -78,6 +79,7 @@ class Link:
     peer_index: int | None  # of a veth, in its peer's namespace
     rp_filter: int
     is_ipv6_off: bool
+    alias: str = ""
 
 
 def add_veth(end: VethEnd, peer: VethEnd, *, mtu: int) -> Request:
@@ -104,8 +106,11 @@ def add_veth(end: VethEnd, peer: VethEnd, *, mtu: int) -> Request:
     return Request(what=what, kind=RTM_NEWLINK, flags=_CREATE, message=message)
 
 
-def set_up(index: int) -> Request:
-    return _set_flags(index, IFF_UP, "up")
+def set_up(index: int, *, alias: str = "") -> Request:
+    """With an alias, of at most 255 bytes, in the same message: the kernel takes none in the
+    one that makes a link."""
+    attributes = (_alias(alias),) if alias else ()
+    return _set_flags(index, IFF_UP, "up", *attributes)
 
 
 def set_down(index: int) -> Request:
@@ -114,6 +119,10 @@ def set_down(index: int) -> Request:
 
 def set_mtu(index: int, mtu: int) -> Request:
     return _set(index, f"mtu {mtu}", u32(_IFLA_MTU, mtu))
+
+
+def set_alias(index: int, alias: str) -> Request:
+    return _set(index, "alias", _alias(alias))
 
 
 def set_mac(index: int, address: str) -> Request:
@@ -188,6 +197,7 @@ def read_link(message: bytes) -> Link:
         peer_index=number(has.get(_IFLA_LINK)),
         rp_filter=element(ipv4, _RP_FILTER),
         is_ipv6_off=ipv6 is None or element(ipv6, _DISABLE_IPV6) == 1,
+        alias=has.get(_IFLA_IFALIAS, b"").rstrip(b"\0").decode(errors="replace"),
     )
 
 
@@ -226,8 +236,12 @@ def _end_attributes(end: VethEnd, mtu: int) -> bytes:
     return attributes
 
 
-def _set_flags(index: int, flags: int, word: str) -> Request:
-    message = link_header(index, flags=flags, change=IFF_UP)
+def _alias(alias: str) -> bytes:
+    return attribute(_IFLA_IFALIAS, alias.encode())  # without a zero, which would be kept
+
+
+def _set_flags(index: int, flags: int, word: str, *attributes: bytes) -> Request:
+    message = link_header(index, flags=flags, change=IFF_UP) + b"".join(attributes)
     return Request(
         what=f"set link {index} {word}", kind=RTM_NEWLINK, flags=_CHANGE, message=message
     )

@@ -146,6 +146,12 @@ BOOK_DAMAGED_TOTAL: Final = Counter(
     "Pages of the node's book that were not as written, put aside and made up for, by kind.",
     ["kind"],
 )
+ADOPTED_TOTAL: Final = Counter(
+    "berth_node_agent_adopted_total",
+    "Wires of live pods found without a page in the book: entered again (known), kept for a pod"
+    " that nothing names (unknown), or taken away because another has the address (refused).",
+    ["whose"],
+)
 REPAIRS_TOTAL: Final = Counter(
     "berth_node_agent_repairs_total", "Kernel objects that were not as wanted.", ["kind"]
 )

@@ -23,8 +23,8 @@ from berth.demo.workloads import visitors
 from berth.demo.world import World, until
 from berth.manifests.pods import reborn
 from berth.playground.state import PlaygroundState
+from services.node_agent.domain.attachments import is_pod_link
 from services.node_agent.domain.wiring import PROTOCOL
-from services.node_agent.repair import is_pod_link
 from shared.addresses import AddressState
 from shared.kernel.links import delete_link, links
 from shared.kernel.routes import delete_rule, rules

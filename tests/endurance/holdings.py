@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from services.node_agent.domain.attachments import is_pod_link
 from services.node_agent.domain.wiring import PROTOCOL
-from services.node_agent.repair import is_pod_link
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import links
 from shared.kernel.netns import open_netns

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from services.node_agent.domain.attachments import is_pod_link
 from services.node_agent.domain.exclusive import SandboxEni
-from services.node_agent.domain.ports import Link, Observed
+from services.node_agent.domain.ports import Link, Observed, PodEnd
 from services.node_agent.domain.wiring import Ingress, LinkAddress, PodWire, Route, Rule, Sysctl
 from shared.errors import BerthError
 
@@ -29,6 +30,16 @@ class MemoryKernel:
     def plug_in(self, link: Link) -> None:
         self._links[link.name] = link
 
+    def reboot(self) -> None:
+        """ENIs are plugged in again; everything else has gone."""
+        enis = {name: link for name, link in self._links.items() if not is_pod_link(name)}
+        self._links = enis
+        self.routes.clear()
+        self.rules.clear()
+        self.addresses.clear()
+        self.source_marks.clear()
+        self.ingress = None
+
     def links(self) -> tuple[Link, ...]:
         return tuple(self._links.values())
 
@@ -42,6 +53,7 @@ class MemoryKernel:
             mac=wire.host_mac,
             mtu=wire.pod.mtu,
             is_up=True,
+            label=wire.label,
         )
         self.routes |= set(wire.routes)
         self.give_marks({wire.pod.address: wire.mark} if wire.mark else {})
@@ -51,6 +63,9 @@ class MemoryKernel:
 
     def unwire_pod(self, wire: PodWire) -> None:
         self.routes -= set(wire.routes)
+
+    def pod_end(self, host: Link, netns_path: str) -> PodEnd | None:
+        return None
 
     def remove_links(self, links: Sequence[tuple[str, str]]) -> None:
         for name, mac in links:
@@ -98,6 +113,9 @@ class MemoryKernel:
 
     def set_mac(self, link: str, mac: str) -> None:
         self._links[link] = replace(self._links[link], mac=mac)
+
+    def set_label(self, link: str, label: str) -> None:
+        self._links[link] = replace(self._links[link], label=label)
 
     def keep_setting(self, setting: Sysctl) -> bool:
         return False

@@ -22,8 +22,8 @@ from berth.playground.state import NodeState
 from berth.pods.client import RunnerProcess
 from berth.pods.runner import RunnerOptions
 from services.node_agent.adapters.cni_socket import SOCKET_NAME
+from services.node_agent.domain.attachments import is_pod_link
 from services.node_agent.domain.wiring import PROTOCOL
-from services.node_agent.repair import is_pod_link
 from shared.kernel.addresses import delete_address, link_addresses
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import links
@@ -96,6 +96,7 @@ class PlayedNode:
         _, are_gone = await until(self._pod_links, lambda names: not names, timeout_s=_GONE_S)
         assert are_gone, "pods ended with their runner"
         shutil.rmtree(self.node.run_dir / "book")
+        (self.node.state_dir / "boot").unlink()  # of a boot that is over
         (self.node.run_dir / SOCKET_NAME).unlink()
         self._clear_kernel()
         also()

@@ -17,7 +17,8 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
-from services.node_agent.domain.ports import Link, Observed
+from services.node_agent.domain.ports import Link, Observed, PodEnd
+from services.node_agent.domain.requests import POD_GATEWAY
 from services.node_agent.domain.wiring import (
     EVERYWHERE,
     PROTOCOL,
@@ -101,7 +102,7 @@ class NetlinkKernel:
                         set_sysctl(_path(setting), setting.allowed[0])
                 self._host.do(
                     [
-                        links.set_up(host_index),
+                        links.set_up(host_index, alias=wire.label),
                         *(routes.add_route(_kernel_route(r, host_index)) for r in wire.routes),
                     ]
                 )
@@ -128,6 +129,19 @@ class NetlinkKernel:
             self._host.do(
                 [routes.delete_route(_kernel_route(route, index)) for route in wire.routes]
             )
+
+    def pod_end(self, host: Link, netns_path: str) -> PodEnd | None:
+        """None: the path names no namespace, or another than the one that this leads to."""
+        try:
+            netns = open_netns(netns_path)
+        except OSError:
+            return None
+        try:
+            return _pod_end(host, netns)
+        except OSError:  # a file, not a namespace
+            return None
+        finally:
+            os.close(netns)
 
     def remove_links(self, ends: Sequence[tuple[str, str]]) -> None:
         """Delete those that still have their MAC; their peers go with them."""
@@ -210,6 +224,10 @@ class NetlinkKernel:
         with refusals(f"set {link} to {mac}"):
             self._host.do([links.set_mac(socket.if_nametoindex(link), mac)])
 
+    def set_label(self, link: str, label: str) -> None:
+        with refusals(f"label {link}"):
+            self._host.do([links.set_alias(socket.if_nametoindex(link), label)])
+
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""
         with refusals(f"setting {'.'.join(setting.key)}"):
@@ -276,6 +294,21 @@ class NetlinkKernel:
 
     def _new_index(self) -> int:
         return self._rng.randint(_INDEX_MIN, _INDEX_MAX)
+
+
+def _pod_end(host: Link, netns: int) -> PodEnd | None:
+    with Conversation(netns) as pod:
+        # An index that was chosen at random is no other link's.
+        end = next((each for each in links.links(pod) if each.peer_index == host.index), None)
+        if end is None:
+            return None
+        here = [each for each in routes.routes(pod) if each.link == end.index]
+        return PodEnd(
+            netns_inode=netns_inode(netns),
+            ifname=end.name,
+            mac=end.mac,
+            by_gateway=tuple(sorted(each.to for each in here if each.gateway == POD_GATEWAY)),
+        )
 
 
 def _pod_requests(wire: PodWire, index: int) -> list[Netlink]:

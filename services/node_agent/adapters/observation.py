@@ -100,6 +100,7 @@ def _link(message: bytes) -> Link:
         is_up=link.is_up,
         rp_filter=link.rp_filter,
         is_ipv6_off=link.is_ipv6_off,
+        label=link.alias,
     )
 
 

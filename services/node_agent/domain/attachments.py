@@ -8,6 +8,7 @@ state folder, because a power cut ends the pod but not the question.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,9 @@ from shared.ids import (
 FIRST_IFNAME: Final = "eth0"
 HOST_PREFIX: Final = {NetworkMode.SHARED: "eni", NetworkMode.EXCLUSIVE: "ene"}
 _DIGEST_CHARACTERS: Final = 11  # "eni" + 11 = 14 of the 15 that a link's name may have
+_HOST_LINK: Final = re.compile(
+    rf"({'|'.join(HOST_PREFIX.values())})[0-9a-f]{{{_DIGEST_CHARACTERS}}}"
+)
 
 
 class Phase(StrEnum):
@@ -166,3 +170,8 @@ def host_ifname(
         text += f".{key.ifname}"
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return HOST_PREFIX[mode] + digest[:_DIGEST_CHARACTERS]
+
+
+def is_pod_link(name: str) -> bool:
+    """Whether a link of this name is the host's end of a pod's wire."""
+    return _HOST_LINK.fullmatch(name) is not None

@@ -42,10 +42,15 @@ def own_eni(
     return OwnEni(
         subnet_cidr=eni.eni.subnet_cidr,
         gateway=eni.eni.gateway,
-        veth_ifname=(_VETH + ifname)[:_IFNAME_CHARACTERS_MAX],
+        veth_ifname=veth_ifname(ifname),
         veth_mac=veth_mac,
         by_veth=(*rules.service_cidrs, *sorted(node), LINK_LOCAL),
     )
+
+
+def veth_ifname(ifname: str) -> str:
+    """Of the second link, in a sandbox whose ENI has this name."""
+    return (_VETH + ifname)[:_IFNAME_CHARACTERS_MAX]
 
 
 def sandbox_eni(attachment: Attachment) -> SandboxEni:

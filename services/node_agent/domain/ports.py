@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final, Protocol
 
 from shared.annotations import NetworkMode, PodNetwork
@@ -39,6 +39,17 @@ class Link:
     is_up: bool
     rp_filter: int = 0
     is_ipv6_off: bool = False
+    label: str = ""  # of domain/labels.py, if it is a pod's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodEnd:
+    """The other end of a pod's host link, as it is found in the sandbox."""
+
+    netns_inode: int
+    ifname: str
+    mac: str
+    by_gateway: tuple[IPv4Network, ...]  # destinations that its routes lead to the node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,10 @@ class Kernel(Protocol):
         """Rules and routes are gone when this returns. What is not there is no error."""
         ...
 
+    def pod_end(self, host: Link, netns_path: str) -> PodEnd | None:
+        """None: the path names no namespace, or another than the one that this leads to."""
+        ...
+
     def remove_links(self, links: Sequence[tuple[str, str]]) -> None:
         """Delete those that still have their MAC (name, MAC); their peers go with them."""
         ...
@@ -91,6 +106,8 @@ class Kernel(Protocol):
     def set_up(self, link: str) -> None: ...
 
     def set_mac(self, link: str, mac: str) -> None: ...
+
+    def set_label(self, link: str, label: str) -> None: ...
 
     def keep_setting(self, setting: Sysctl) -> bool:
         """Write it if it does not hold what is allowed; whether it had drifted."""
@@ -194,6 +211,7 @@ class Saved:
     cooling: tuple[Cooling, ...]
     pods: tuple[KnownPod, ...]
     damaged: tuple[DamagedPage, ...] = ()
+    is_run_lost: bool = False  # what dies with the boot has died, and it is the same boot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +239,10 @@ class Book(Protocol):
     """
 
     def load(self) -> Saved: ...
+
+    def note_whole(self) -> None:
+        """What was lost is made up for, on disk: `is_run_lost` no more in this boot."""
+        ...
 
     def remove_damaged(self, page: DamagedPage) -> None:
         """What it told is made up for, on disk, in other pages."""

@@ -17,6 +17,7 @@ from shared.annotations import NetworkMode
 
 from .attachments import HOST_PREFIX, Attachment
 from .enis import Eni
+from .labels import label_of
 from .requests import POD_GATEWAY
 
 PROTOCOL: Final = 140  # our mark on routes and rules; only what carries it is ever removed
@@ -108,6 +109,7 @@ class PodWire:
 
     host_ifname: str
     host_mac: str
+    label: str  # what the host link says of its attachment
     pod: Pod
     routes: tuple[Route, ...]
     mark: int  # of what it sends; 0: nothing leads into an ENI's table
@@ -192,6 +194,7 @@ def pod_wire(attachment: Attachment, eni: EniLink | None, rules: WiringRules) ->
     return PodWire(
         host_ifname=attachment.host_ifname,
         host_mac=attachment.host_mac,
+        label=label_of(attachment),
         pod=Pod(
             ifname=attachment.key.ifname if own is None else own.veth_ifname,
             mac=attachment.mac if own is None else own.veth_mac,

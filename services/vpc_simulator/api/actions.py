@@ -51,6 +51,7 @@ class Action:
     rate_per_s: int  # the documented one: calls of one account
     prepare: Prepare
     begins_task: bool = False  # its effect takes a time of its own
+    only_looks: bool = False  # changes nothing, and may be lied to
 
 
 def _looks(
@@ -68,7 +69,13 @@ def _looks(
 
         return Prepared(key=None, perform=perform)
 
-    return Action(name=asked.__name__, service=service, rate_per_s=rate_per_s, prepare=prepare)
+    return Action(
+        name=asked.__name__,
+        service=service,
+        rate_per_s=rate_per_s,
+        prepare=prepare,
+        only_looks=True,
+    )
 
 
 def _changes(

@@ -19,6 +19,7 @@ from services.vpc_simulator.api import relays
 from services.vpc_simulator.api.actions import ACTIONS
 from services.vpc_simulator.api.gateway import Weather
 from services.vpc_simulator.api.state import state
+from services.vpc_simulator.lies import LIES, as_of_now
 from services.vpc_simulator.model import eni_operations, instance_operations
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.enis import TaskId
@@ -162,7 +163,17 @@ class Admin:
     async def _add_fault(self, request: web.Request) -> web.Response:
         asked = await _read(FaultDocument, request)
         _check_action(asked.action)
-        fault = Fault(kind=asked.kind, hold_s=asked.hold_ms / 1000, code=asked.code)
+        if asked.kind in LIES and not ACTIONS[asked.action].only_looks:
+            looks = ", ".join(sorted(each.name for each in ACTIONS.values() if each.only_looks))
+            raise InvalidInput(
+                f"action: {asked.action} cannot be {asked.kind}; allowed: {looks}"
+            )
+        fault = Fault(
+            kind=asked.kind,
+            hold_s=asked.hold_ms / 1000,
+            code=asked.code,
+            earlier=as_of_now(self._cloud) if asked.kind is FaultKind.STALE else None,
+        )
         waiting = self._weather.faults.add(asked.action, fault, count=asked.count)
         return web.json_response({"waiting": waiting})
 

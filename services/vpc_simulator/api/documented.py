@@ -369,6 +369,14 @@ def table() -> str:
         " unknown action, version,",
         "region or parameter are refused as 4.1 of the API's pages tells"
         " (`tests/service/simulator/test_gateway.py`).",
+        "",
+        "Looks (`Describe…` of instances, subnets, ENIs, addresses and tasks) tell on demand"
+        " what is not so, by faults of the",
+        "kinds `stale` (how things were when the fault was asked for), `premature` (what is"
+        " under way as if it were done) and",
+        "`gaps` (some ENIs and addresses are left out). What is stays as it is, and changes are"
+        " judged by that",
+        "(`tests/service/simulator/test_lies.py`).",
     ]
     for name, action in ACTIONS.items():
         lines += [

@@ -15,6 +15,7 @@ from services.vpc_simulator.api.actions import ACTIONS, VERSION, Action, Answer,
 from services.vpc_simulator.api.shapes import Json
 from services.vpc_simulator.api.signature import SignedRequest, authenticate
 from services.vpc_simulator.api.writes import Call
+from services.vpc_simulator.lies import told
 from services.vpc_simulator.model.cloud import Cloud
 from services.vpc_simulator.model.enis import TaskId
 from services.vpc_simulator.model.failures import ApiFailure, Code
@@ -169,7 +170,8 @@ class Gateway:
         self, action: Action, prepared: Prepared, call: Call, fault: Fault | None
     ) -> Answer:
         """One step without an await: nobody sees half of it."""
-        answer = prepared.perform(self._cloud, call, self._tokens)
+        cloud = told(self._cloud, fault, now=call.now) if action.only_looks else self._cloud
+        answer = prepared.perform(cloud, call, self._tokens)
         is_repeat = answer.request_id != call.task
         if action.begins_task and not is_repeat:
             delay_s = self._weather.effects.draw(action.name)

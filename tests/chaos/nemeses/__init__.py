@@ -42,6 +42,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "slow-cloud": clouds.slow_cloud,
     "silent-cloud": clouds.silent_cloud,
     "failing-cloud": clouds.failing_cloud,
+    "lying-cloud": clouds.lying_cloud,
     "lost-machine": clouds.lost_machine,
     "broken-wires": clouds.broken_wires,
 }

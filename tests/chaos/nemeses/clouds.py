@@ -78,6 +78,12 @@ async def failing_cloud(world: World, rng: random.Random, fault: FaultUnderWay) 
     await _trouble(world, rng, fault, ("internal_error",), _LOOKS)
 
 
+async def lying_cloud(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
+    """Looks show what was, what only will be, or not all of what is."""
+    fault.what = "the cloud tells what is not so"
+    await _trouble(world, rng, fault, ("stale", "premature", "gaps"), _LOOKS)
+
+
 async def lost_machine(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
     """An instance is terminated; another one joins."""
     up = world.up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ async def boot(
     tmp_path: Path, peers: Peers, inside: tuple[int, int], make_netns: Callable[[], int]
 ) -> AsyncIterator[Boot]:
     """Start an agent; another call is a restart after kill -9: nothing was said goodbye."""
+    seeds = itertools.count()
     running: list[tuple[FileBook, list[NetlinkKernel | ExclusiveNetlink], Loops]] = []
 
     async def stop() -> None:
@@ -103,7 +105,8 @@ async def boot(
 
     async def start(**changes: Any) -> NodeWorld:
         await stop()
-        kernels = [NetlinkKernel(random.Random(len(running) + each)) for each in range(2)]
+        # Each life chooses indexes of its own: links of the last one are still there.
+        kernels = [NetlinkKernel(random.Random(next(seeds))) for _ in range(2)]
         exclusive_kernel = ExclusiveNetlink()
         book = FileBook(run_dir=tmp_path / "run", state_dir=tmp_path / "state")
         loops = Loops(random.Random(1))

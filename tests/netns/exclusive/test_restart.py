@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
 from services.node_agent.adapters.exclusive_netlink import ExclusiveNetlink
+from services.node_agent.domain.requests import Check
 from services.node_agent.domain.wiring import PROTOCOL
 from shared.addresses import AddressState
 from shared.annotations import NetworkMode
-from shared.errors import InvalidInput
+from shared.errors import BerthError, InvalidInput
 from shared.kernel.addresses import link_addresses
 from shared.kernel.conversation import Conversation
-from shared.kernel.links import link_by_mac, links, set_up
+from shared.kernel.links import link_by_mac, link_by_name, links, set_alias, set_up
 from shared.kernel.routes import routes
 from tests.netns.exclusive.conftest import Boot, ExclusiveWorld
 from tests.support.agent_world import exchange, key, soon
@@ -188,3 +194,71 @@ async def test_an_eni_that_the_cloud_took_leaves_no_holder(world: ExclusiveWorld
     assert world.agent.ledger.attachments.get(key("c1")) is None
     assert world.agent.ledger.stock.get(wired.address) is None
     await world.exclusive("c2")
+
+
+async def test_a_pods_own_eni_is_known_again_when_the_book_is_lost(
+    boot: Boot, tmp_path: Path
+) -> None:
+    world = await boot()
+    await world.offer(*world.whole)
+    wired, sandbox = await world.exclusive("c1")
+    before = world.agent.ledger.attachments.get(key("c1"))
+    assert before is not None
+
+    shutil.rmtree(tmp_path / "run")
+    world = await boot()
+
+    held = world.agent.ledger.attachments.get(key("c1"))
+    assert held is not None
+    assert held == replace(before, since=held.since, own_eni=held.own_eni)
+    assert held.own_eni is not None
+    assert before.own_eni is not None
+    assert set(held.own_eni.by_veth) == set(before.own_eni.by_veth)
+    await world.agent.service.check(
+        Check(key=key("c1"), netns_fd=sandbox.netns, address=wired.address)
+    )
+    assert exchange(sandbox.netns, world.node, world.node_address) == str(wired.address)
+    await world.agent.service.delete(key("c1"))
+    with Conversation(world.node) as node:
+        back = link_by_mac(node, wired.mac)
+    assert back is not None
+    assert not back.is_up
+
+
+async def test_an_eni_inside_a_sandbox_that_nothing_names_is_not_given_away(
+    boot: Boot, tmp_path: Path
+) -> None:
+    world = await boot()
+    await world.offer(*world.whole)
+    wired, sandbox = await world.exclusive("c1")
+    with Conversation(world.node) as node:
+        link = link_by_name(node, wired.host_ifname)
+        assert link is not None
+        node.do([set_alias(link.index, "")])
+
+    shutil.rmtree(tmp_path / "run")
+    world = await boot()
+    rested(world)
+    other, _ = await world.exclusive("c2")
+
+    assert other.address != wired.address
+    assert exchange(sandbox.netns, world.node, world.node_address) == str(wired.address)
+    with pytest.raises(BerthError):
+        await world.add(world.new_sandbox("c3"), NetworkMode.EXCLUSIVE, wait_s=0.5)
+    sandbox.end()
+    await until_ended(world)
+    assert_back(world, wired.address)
+
+
+async def until_ended(world: ExclusiveWorld) -> None:
+    """The kernel ends a namespace, and the links in it, in the background."""
+    async with asyncio.timeout(20):
+        while len(world.agent.ledger.attachments) > 1:
+            world.agent.repairer.round()
+            await asyncio.sleep(0.05)
+
+
+def assert_back(world: ExclusiveWorld, address: IPv4Address) -> None:
+    held = world.agent.ledger.stock.get(address)
+    assert held is not None
+    assert held.state is AddressState.COOLING

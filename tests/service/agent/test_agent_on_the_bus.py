@@ -409,6 +409,7 @@ async def test_after_a_reboot_stock_is_served_again(
     for folder in ("attachments", "cooling", "pods"):
         for page in (tmp_path / "run" / "book" / folder).iterdir():
             page.unlink()
+    node.kernel.reboot()
     node = await boot()
 
     states = sorted(each.state for each in node.agent.ledger.stock)

@@ -10,6 +10,7 @@ import pytest
 from berth.doctor.findings import TO_DO, Books, Code, compare, lost_on, unused_on
 from shared.addresses import AddressState as State
 from shared.annotations import DeletePolicy
+from shared.ids import UNKNOWN_NETWORK
 from shared.messages.base import AttachmentFields, IdentityFields
 from shared.messages.clusters import EniView, HeldBack, NodeView
 from shared.messages.leases import LeaseView
@@ -182,6 +183,15 @@ def test_a_wire_that_the_kernel_lacks_is_a_finding() -> None:
     cut = ENTRIES[IMMEDIATE].model_copy(update={"is_wired": False})
 
     assert found(entries=ENTRIES | {IMMEDIATE: cut}) == [(Code.NOT_WIRED, IMMEDIATE)]
+
+
+def test_an_address_whose_pod_its_agent_cannot_name_is_found() -> None:
+    holder = AttachmentFields(
+        network=UNKNOWN_NETWORK, container_id="eni0123456789a", ifname="eth0"
+    )
+    lost = entry(IMMEDIATE, State.BOUND_IMMEDIATE).model_copy(update={"attachment": holder})
+
+    assert found(entries=ENTRIES | {IMMEDIATE: lost}) == [(Code.HOLDER_UNKNOWN, IMMEDIATE)]
 
 
 def test_what_an_agent_is_asked_to_mend_is_what_was_found_on_its_node() -> None:
