@@ -52,6 +52,7 @@ _READY_S: Final = 60.0
 _LOOK_S: Final = 0.2
 _GONE_AGAIN_S: Final = 1.0
 _REPLICAS: Final = 2
+_TASKS_KEPT: Final = 500  # far more than are asked for at once: a soak would see them grow
 
 
 def topology(document: dict[str, object]) -> None:
@@ -71,7 +72,7 @@ def topology(document: dict[str, object]) -> None:
         }
         for n in range(NODES + SPARES)
     ]
-    document["limits"] = {}
+    document["limits"] = {"tasks_kept_max": _TASKS_KEPT}
     document["latency"] = {
         "calls": {"default": {"median_ms": 2}},
         "effects": {"default": {"median_ms": 20}},
