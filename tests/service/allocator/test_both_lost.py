@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -76,9 +77,12 @@ class World:
     nats: NatsServer
 
     async def lose_both(self) -> None:
+        """At once: either is built anew from the other as soon as its loss is noticed."""
         bus = await connect_bus(self.settings, client_name="saboteur")
-        await bus.jetstream().delete_stream(journal_stream(CLUSTER))
-        await self.redis.flushall()
+        await self.redis.ping()
+        await asyncio.gather(
+            bus.jetstream().delete_stream(journal_stream(CLUSTER)), self.redis.flushall()
+        )
         await bus.close()
 
     @property
