@@ -85,6 +85,8 @@ async def _soak(minutes: float, seed: int) -> Outcome:
             await _watch(load, samples, going_on, minutes * 60)
             load.stop()
             await asyncio.wait({going_on}, timeout=_STOP_S)
+            if going_on.done():
+                await going_on  # raises what went wrong in it
             for name in load.still_running():
                 load.tally.blame(f"{name} has not ended {_STOP_S:.0f} s after it was told to")
         finally:
