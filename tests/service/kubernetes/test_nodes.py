@@ -169,8 +169,13 @@ async def test_the_condition_and_the_config_say_why_a_node_cannot_serve(world: W
         await world.until(lambda: world.condition("node-3").get("reason") == why)
         assert "has no container subnet" in world.condition("node-3")["message"]
         assert TAINT in world.taints("node-3")
-        await world.until(lambda: (world.config("node-3") or {}).get("status") is not None)
-        status = (world.config("node-3") or {})["status"]
+
+        def said() -> Object:
+            found: Object = (world.config("node-3") or {}).get("status") or {}
+            return found
+
+        await world.until(lambda: "lastError" in said())  # its first status may know of none
+        status = said()
         assert status["lastError"]["code"] == why
         assert status["lastError"]["retryWithinSeconds"] > 0
         assert "tried again within" in status["conditions"][0]["message"]
