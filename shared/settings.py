@@ -75,6 +75,13 @@ class ServiceSettings(BaseSettings):
     nats_tls_hostname: str | None = None
     """The name in the bus's certificate, where its addresses are not; none: the address."""
 
+    nats_tls_cert_file: Path | None = None
+    """The certificate that this service shows a bus which asks for one, over tls://. Like the
+    others of TLS it is read again for each connection."""
+
+    nats_tls_key_file: Path | None = None
+    """The key of that certificate (mode 0600); not the nkey, which is nats_key_file."""
+
     nats_connect_timeout_s: Seconds = 5.0
     """How long one attempt to reach the bus may take at start before it is given up."""
 
@@ -135,6 +142,19 @@ class StoreSettings(ServiceSettings):
 
     redis_sentinel_password_file: Path | None = None
     """The password of that user (mode 0600)."""
+
+    redis_ca_file: Path | None = None
+    """The certificate authority of the store and its sentinels, for rediss:// addresses; none:
+    the system's. Like the others of TLS it is read again for each connection."""
+
+    redis_tls_hostname: str | None = None
+    """The name in the store's certificates, where its addresses are not; none: the address."""
+
+    redis_tls_cert_file: Path | None = None
+    """The certificate that this service shows a store which asks for one."""
+
+    redis_tls_key_file: Path | None = None
+    """The key of that certificate (mode 0600)."""
 
     redis_timeout_s: Seconds = 2.0
     """How long one command may take before the store counts as unavailable."""

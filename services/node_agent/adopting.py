@@ -112,6 +112,7 @@ class Adoption:
             if attachment is not None:
                 self._ledger.adopt(attachment, self._clock.now())
                 count += 1
+        self._ledger.make_whole(self._clock.now())
         return count
 
     def _lost(self, observed: Observed) -> list[_Lost]:

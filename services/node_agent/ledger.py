@@ -6,6 +6,7 @@ what it says is used may be unused (and is undone at start), never the other way
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
@@ -23,6 +24,8 @@ from .domain.enis import Eni
 from .domain.ports import Book, Cooling, KnownPod, NodeRecord, User
 from .domain.stock import Holding, Stock
 from .rebuilding import FIXED_PHASES, claim_of, holdings, open_book
+
+log = logging.getLogger(__name__)
 
 RECALLS_MAX = 256
 _WITHOUT_LEASE = (AddressState.BOUND_IMMEDIATE, AddressState.COOLING)
@@ -48,6 +51,7 @@ class Ledger:
             self.users[attachment.address] = _user(attachment)
         self.unreported: set[IPv4Address] = set()
         self.gone: set[IPv4Address] = set()
+        self._is_run_lost = saved.is_run_lost
 
     @property
     def enis(self) -> dict[EniId, Eni]:
@@ -105,18 +109,31 @@ class Ledger:
         self._book.save_attachment(attachment)
         self.attachments.put(attachment)
 
+    def make_whole(self, now: datetime) -> None:
+        """After a lost folder's attachments are adopted: which addresses were resting in it
+        is not known, so whatever is idle rests."""
+        if self._is_run_lost:
+            idle = [each for each in self.stock if each.state is AddressState.STOCK]
+            log.warning("run folder lost: idle addresses rest", extra={"count": len(idle)})
+            for held in idle:
+                self.stock.bind(held.address, now)
+                self._cool(held, User(pod=None, pod_uid=None, network=""), now)
+        self._book.note_whole()
+
     def close(self, attachment: Attachment, now: datetime) -> None:
         """After the kernel: the attachment is unwired, and an Immediate address cools."""
         held = self.stock.get(attachment.address)
         if attachment.generation is None and held is not None:
-            user = _user(attachment)
-            rests = replace(held, state=AddressState.COOLING, since=now)
-            self._book.save_cooling(Cooling(holding=rests, user=user))
-            self.stock.cool(attachment.address, now)
-            self.users[attachment.address] = user
-            self.unreported.add(attachment.address)
+            self._cool(held, _user(attachment), now)
         self._book.remove_attachment(attachment.key)
         self.attachments.remove(attachment.key)
+
+    def _cool(self, held: Holding, user: User, now: datetime) -> None:
+        rests = replace(held, state=AddressState.COOLING, since=now)
+        self._book.save_cooling(Cooling(holding=rests, user=user))
+        self.stock.cool(held.address, now)
+        self.users[held.address] = user
+        self.unreported.add(held.address)
 
     def rest(self, now: datetime, cooling: timedelta) -> int:
         """What cooled long enough is stock again; returns how many."""

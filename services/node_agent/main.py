@@ -10,7 +10,7 @@ import asyncio
 import gc
 import os
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 from nats.aio.client import Client
@@ -118,9 +118,9 @@ async def serve(settings: NodeAgentSettings, stop: asyncio.Event) -> None:
             await asyncio.Event().wait()  # a loop lives as long as the agent
 
         loops.keep("connect", connect)
-        await _serve_runtime(agent, settings, loops, stack)
+        server = await _serve_runtime(agent, settings, loops, stack)
         gc.freeze()  # what lives for ever need not be looked at again: a pause costs 50 ms
-        await stop.wait()
+        await _until_stopped_or_unreachable(server, settings, stop)
 
 
 class Connected:
@@ -239,9 +239,23 @@ def _keep_devices(
         loops.every(f"devices {mode}", plugin.look, interval_s=LOOK_INTERVAL_S)
 
 
+async def _until_stopped_or_unreachable(
+    server: CniServer, settings: NodeAgentSettings, stop: asyncio.Event
+) -> None:
+    """Raises Refused when the run folder is lost: the next start makes it and its book anew."""
+    while not stop.is_set():
+        if not server.is_reachable:
+            raise Refused(
+                f"run_dir {settings.run_dir}: the socket is gone from it: start the agent again"
+            )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.spool_interval_s):
+                await stop.wait()
+
+
 async def _serve_runtime(
     agent: Agent, settings: NodeAgentSettings, loops: Loops, stack: AsyncExitStack
-) -> None:
+) -> CniServer:
     spool = settings.run_dir / "spool"
     await drain_spool(spool, agent.service)
     server = CniServer(
@@ -277,6 +291,7 @@ async def _serve_runtime(
 
     loops.every("spool", look_after, interval_s=settings.spool_interval_s)
     loops.keep("announce", announce)
+    return server
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import nats
 import nats.errors
@@ -22,6 +22,7 @@ from shared.errors import Refused, Unavailable
 from shared.ids import encode_token
 from shared.settings import ServiceSettings
 from shared.telemetry.health import Readiness
+from shared.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,20 @@ class _LastingClient(Client):
     """
 
     refusal: str | None = None
+    tls: TlsFiles | None = None
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Of the files as they are now: nats-py's own keeps what was read at the start."""
+        return super().ssl_context if self.tls is None else self.tls.context()
+
+    async def _process_info(
+        self, info: dict[str, Any], initial_connection: bool = False
+    ) -> None:
+        """nats-py goes on in the clear where a server, or who stands before it, offers that."""
+        if initial_connection and self.tls is not None and not info.get("tls_required"):
+            raise nats.errors.Error("nats: it requires no TLS, and tls:// does")
+        await super()._process_info(info, initial_connection)
 
     async def _process_err(self, err_msg: str) -> None:
         said = err_msg.lower()
@@ -99,6 +114,7 @@ async def connect_bus(
 ) -> Client:
     """Connect, or raise Unavailable / Refused in one line that names the address."""
     client = _LastingClient()
+    client.tls = _tls(settings)
     watch = _Watch(client, settings.nats_url, readiness)
     try:
         # A client that reconnects for ever would also try its first connection for ever.
@@ -109,7 +125,6 @@ async def connect_bus(
                 nkeys_seed_str=_read_seed(settings.nats_key_file),
                 token=_token_of(settings.nats_token_file),
                 inbox_prefix=inbox_prefix(client_name),
-                tls=_tls(settings),
                 tls_hostname=settings.nats_tls_hostname,
                 connect_timeout=max(1, round(settings.nats_connect_timeout_s)),
                 allow_reconnect=True,
@@ -154,7 +169,13 @@ def _token_of(token_file: Path | None) -> Callable[[], str] | None:
     return None if token_file is None else lambda: token_file.read_text("ascii").strip()
 
 
-def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+def _tls(settings: ServiceSettings) -> TlsFiles | None:
     if "tls://" not in settings.nats_url:
         return None
-    return ssl.create_default_context(cafile=settings.nats_ca_file)
+    files = TlsFiles(
+        ca=settings.nats_ca_file,
+        certificate=settings.nats_tls_cert_file,
+        key=settings.nats_tls_key_file,
+    )
+    files.check("nats")
+    return files

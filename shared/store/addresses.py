@@ -15,6 +15,7 @@ from shared.errors import InvalidInput, Refused
 _SENTINEL_PORT: Final = 26379
 _PLAIN: Final = frozenset({"redis", "rediss", "unix"})
 _MANY: Final = frozenset({"redis+sentinel", "rediss+sentinel"})
+TLS_SCHEMES: Final = ("rediss://", "rediss+sentinel://")
 _ALLOWED: Final = (
     "redis://HOST:PORT/DB, rediss://…, unix://PATH, or"
     " redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB"
@@ -29,7 +30,6 @@ class SentinelAddress:
     service: str
     database: int
     user: str | None  # at the master; the sentinels have users of their own
-    is_tls: bool
 
 
 def parse_store_url(url: str) -> SentinelAddress | None:
@@ -38,6 +38,10 @@ def parse_store_url(url: str) -> SentinelAddress | None:
     if "@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]:
         raise Refused("redis_url: a password is not allowed here; use redis_password_file")
     if parts.scheme in _PLAIN:
+        if "ssl" in parts.query:
+            raise InvalidInput.of(
+                "redis_url", url, f"{_ALLOWED}; how TLS is checked: redis_ca_file, redis_tls_…"
+            )
         return None
     if parts.scheme not in _MANY:
         raise InvalidInput.of("redis_url", url, _ALLOWED)
@@ -50,7 +54,6 @@ def parse_store_url(url: str) -> SentinelAddress | None:
         service=unquote(service),
         database=int(database or 0),
         user=unquote(user) or None,
-        is_tls=parts.scheme.startswith("rediss"),
     )
 
 

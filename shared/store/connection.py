@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis.asyncio as redis
+from redis.asyncio.connection import Connection, ConnectionPool, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -18,8 +19,10 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from shared.errors import Refused, Unavailable
 from shared.settings import StoreSettings
-from shared.store.addresses import SentinelAddress, parse_store_url
+from shared.store.addresses import TLS_SCHEMES, SentinelAddress, parse_store_url
+from shared.store.encrypted import EncryptedConnection, EncryptedMasterConnection
 from shared.store.waiting import WaitingPool, WaitingSentinelPool
+from shared.tls import TlsFiles
 
 STORE_CONDITION: Final = "store"
 _HEALTH_CHECK_S: Final = 10
@@ -28,6 +31,7 @@ _HEALTH_CHECK_S: Final = 10
 def open_store(settings: StoreSettings) -> redis.Redis:
     """A pool; nothing is connected yet."""
     sentinels = parse_store_url(settings.redis_url)
+    tls = _tls(settings)
     options: dict[str, Any] = {
         "password": _secret(settings.redis_password_file, "redis_password_file"),
         "socket_timeout": settings.redis_timeout_s,
@@ -35,21 +39,27 @@ def open_store(settings: StoreSettings) -> redis.Redis:
         "max_connections": settings.redis_connections_max,
         "wait_s": settings.redis_timeout_s,
         "health_check_interval": _HEALTH_CHECK_S,
+        "driver_info": None,  # Redis knows CLIENT SETINFO from 7.2 on
         "retry": Retry(NoBackoff(), 0),
     }
     if sentinels is not None:
-        return _behind(sentinels, settings, options)
+        return _behind(sentinels, settings, options, tls)
     try:
-        return redis.Redis.from_pool(WaitingPool.from_url(settings.redis_url, **options))
+        options |= parse_url(settings.redis_url)
     except ValueError as error:
         raise Refused(f"redis_url {settings.redis_url}: {error}") from error
+    if tls is not None:
+        options |= {"connection_class": EncryptedConnection, "tls": tls}
+    return redis.Redis.from_pool(WaitingPool(**options))
 
 
 def _behind(
-    address: SentinelAddress, settings: StoreSettings, options: dict[str, Any]
+    address: SentinelAddress,
+    settings: StoreSettings,
+    options: dict[str, Any],
+    tls: TlsFiles | None,
 ) -> redis.Redis:
     """The master that the sentinels name, asked anew for each connection."""
-    tls = {"ssl": True} if address.is_tls else {}
     told: dict[str, Any] = {
         "username": settings.redis_sentinel_user,
         "password": _secret(
@@ -57,10 +67,19 @@ def _behind(
         ),
         "socket_timeout": settings.redis_timeout_s,
         "socket_connect_timeout": settings.redis_timeout_s,
+        "driver_info": None,
         "retry": Retry(NoBackoff(), 0),
+        "connection_class": Connection,
     }
-    sentinel = Sentinel(address.sentinels, sentinel_kwargs=told | tls)  # type: ignore[no-untyped-call] # redis-py's own
-    options |= tls | {"username": address.user, "db": address.database}
+    options |= {"username": address.user, "db": address.database}
+    if tls is not None:
+        told |= {"connection_class": EncryptedConnection, "tls": tls}
+        options |= {"connection_class": EncryptedMasterConnection, "tls": tls}
+    sentinel = Sentinel([])  # type: ignore[no-untyped-call] # redis-py's own
+    sentinel.sentinels = [
+        redis.Redis.from_pool(ConnectionPool(host=host, port=port, **told))
+        for host, port in address.sentinels
+    ]
     store: redis.Redis = sentinel.master_for(
         address.service, connection_pool_class=WaitingSentinelPool, **options
     )
@@ -85,6 +104,24 @@ async def check_store(store: redis.Redis, settings: StoreSettings) -> None:
         raise Unavailable(
             f"redis_url {settings.redis_url}: the store does not answer: {error}"
         ) from error
+
+
+def _tls(settings: StoreSettings) -> TlsFiles | None:
+    files = TlsFiles(
+        ca=settings.redis_ca_file,
+        certificate=settings.redis_tls_cert_file,
+        key=settings.redis_tls_key_file,
+        hostname=settings.redis_tls_hostname,
+    )
+    if settings.redis_url.startswith(TLS_SCHEMES):
+        files.check("redis")
+        return files
+    if files != TlsFiles():
+        raise Refused(
+            f"redis_url {settings.redis_url}: speaks no TLS, and redis_ca_file or redis_tls_…"
+            " is set: rediss://… does"
+        )
+    return None
 
 
 def _secret(file: Path | None, setting: str) -> str | None:

@@ -26,7 +26,7 @@ class StoreUser(StrEnum):
 # What connecting and running scripts takes. TIME and INFO are the scripts' own: the server's
 # clock, and its run_id against which every step is checked.
 _BASE: Final = (
-    "auth hello ping select quit client|setinfo client|setname client|id"
+    "auth hello ping select quit client|setname client|id"
     " eval evalsha evalsha_ro eval_ro script|load script|exists time info multi exec discard"
     " unwatch watch"
 )
@@ -65,8 +65,7 @@ _HELLO_CHANNEL: Final = "__sentinel__:hello"  # where sentinels tell of themselv
 
 # What a service asks a sentinel, and what connecting takes.
 _ASKS_SENTINEL: Final = (
-    "auth hello ping client|setinfo client|setname sentinel|masters"
-    " sentinel|get-master-addr-by-name"
+    "auth hello ping client|setname sentinel|masters sentinel|get-master-addr-by-name"
 )
 
 # What sentinels say to each other: whom they see down, whom they vote for.

@@ -46,6 +46,9 @@ class MemoryBook:
             pods=tuple(pages.pods.values()),
         )
 
+    def note_whole(self) -> None:
+        pass  # nothing is lost here
+
     def remove_damaged(self, page: DamagedPage) -> None:
         raise AssertionError(f"no page is damaged here, and {page} is removed")
 

@@ -96,6 +96,7 @@ class PlayedNode:
         _, are_gone = await until(self._pod_links, lambda names: not names, timeout_s=_GONE_S)
         assert are_gone, "pods ended with their runner"
         shutil.rmtree(self.node.run_dir / "book")
+        (self.node.state_dir / "boot").unlink()  # of a boot that is over
         (self.node.run_dir / SOCKET_NAME).unlink()
         self._clear_kernel()
         also()

@@ -4,6 +4,8 @@
     <run_dir>/book/attachments/<digest>      who uses what, this boot
     <run_dir>/book/cooling/<address>         what rests, and whose it was
     <run_dir>/book/pods/<uid>                what the pod source told
+    <run_dir>/book/boot                      the boot that this folder is of
+    <state_dir>/boot                         the last boot that had such a folder
     <state_dir>/node                         incarnation, ENIs, owned addresses, recalls
     <state_dir>/claims/<digest>              what was asked of the allocator, and its answer
 
@@ -48,6 +50,7 @@ FORMAT: Final[Literal[1]] = 1
 FILE_BYTES_MAX: Final = 4 << 20
 _NEW: Final = ".new"
 _LOCK: Final = "lock"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _ASIDE: Final = "damaged"
 _ASIDE_FILES_MAX: Final = 100
 # Later formats keep this end, so that a newer agent's page is told from a damaged one.
@@ -159,6 +162,20 @@ class _Shelf(Generic[Body]):
             os.close(folder)
 
 
+class _Boot:
+    """Whether the folder that dies with a boot has died before it."""
+
+    def __init__(self, in_run: Path, in_state: Path) -> None:
+        self._in_run, self._in_state = in_run, in_state
+        self._now = _text(_BOOT_ID)
+        self.is_run_lost = _text(in_run) != self._now == _text(in_state) != ""
+
+    def note(self) -> None:
+        for path in (self._in_state, self._in_run):
+            if _text(path) != self._now:
+                _put(path, self._now)
+
+
 class FileBook:
     """One agent's book. Construction takes the lock; a second agent is refused."""
 
@@ -182,6 +199,7 @@ class FileBook:
                 state_dir / "claims", PageKind.CLAIM, _Page[Claim], is_durable=True
             )
             self._node = _Shelf(state_dir, PageKind.NODE, _Page[NodeRecord], is_durable=True)
+            self._boot = _Boot(book / "boot", state_dir / "boot")
         except OSError as error:
             raise Refused(f"{error.filename}: no book can be kept here: {error}") from error
 
@@ -198,7 +216,11 @@ class FileBook:
             cooling=self._cooling.read_all(damaged),
             pods=self._pods.read_all(damaged),
             damaged=tuple(damaged),
+            is_run_lost=self._boot.is_run_lost,
         )
+
+    def note_whole(self) -> None:
+        self._boot.note()
 
     def remove_damaged(self, page: DamagedPage) -> None:
         match page.kind:
@@ -269,6 +291,25 @@ def _check_format(path: Path, data: bytes) -> None:
 
 def _file_name(uid: PodUid) -> str:
     return "uid-" + quote(uid, safe="")  # never "." or "..", never a slash
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise Refused(f"{path}: the book cannot be read: {error}") from error
+
+
+def _put(path: Path, text: str) -> None:
+    """Not synced: a power cut ends the boot that it tells of."""
+    new = path.with_name(path.name + _NEW)
+    try:
+        new.write_text(text, encoding="ascii")
+        new.rename(path)
+    except OSError as error:
+        raise Unavailable(f"{path}: the book cannot be written: {error}") from error
 
 
 def _lock(path: Path) -> int:

@@ -74,6 +74,14 @@ class CniServer:
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
         self.touch_alive()
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the socket is still where the plugin looks for it."""
+        try:
+            return self._path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
     def touch_alive(self) -> None:
         """Say that the agent serves; while this is fresh the plugin's STATUS excuses us."""
         touch_alive(self._path.parent)
@@ -95,9 +103,8 @@ class CniServer:
         if self._listener is None:
             return
         asyncio.get_running_loop().remove_reader(self._listener)
-        with suppress(FileNotFoundError):
-            if self._path.stat().st_ino == self._inode:  # else a successor has replaced it
-                self._path.unlink()
+        if self.is_reachable:  # else a successor has replaced it
+            self._path.unlink(missing_ok=True)
         self._listener.close()
         self._listener = None
 

@@ -211,6 +211,7 @@ class Saved:
     cooling: tuple[Cooling, ...]
     pods: tuple[KnownPod, ...]
     damaged: tuple[DamagedPage, ...] = ()
+    is_run_lost: bool = False  # what dies with the boot has died, and it is the same boot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,10 @@ class Book(Protocol):
     """
 
     def load(self) -> Saved: ...
+
+    def note_whole(self) -> None:
+        """What was lost is made up for, on disk: `is_run_lost` no more in this boot."""
+        ...
 
     def remove_damaged(self, page: DamagedPage) -> None:
         """What it told is made up for, on disk, in other pages."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from berth.programs import python_module
+from services.node_agent.adapters.book import FileBook
 from services.node_agent.domain.attachments import Attachment, ClaimPhase
+from services.node_agent.domain.ports import NodeRecord
 from services.node_agent.domain.requests import Check
+from services.node_agent.orders import eni_of
 from shared.addresses import AddressState
-from shared.ids import UNKNOWN_NETWORK, PodName
+from shared.ids import UNKNOWN_NETWORK, EniId, PodName
 from shared.kernel.conversation import Conversation
 from shared.kernel.links import delete_link, link_by_name, set_alias
 from shared.kernel.netns import pin, unpin
@@ -22,7 +28,10 @@ from shared.messages.leases import LEASE_ACQUIRE, Acquired, AcquireRequest
 from shared.messages.nodes import NODE_REGISTER, Registered, RegisterRequest
 from tests.netns.agent.conftest import Boot, NodeWorld
 from tests.support.agent_world import (
+    ENI,
+    NODE,
     OUTSIDE,
+    PRIMARY,
     STOCK,
     Peers,
     exchange,
@@ -88,7 +97,7 @@ async def test_pods_live_on_as_if_nothing_had_been_lost(
         assert exchange(netns, world.vpc, OUTSIDE) == str(wired.address)
         await world.agent.service.check(Check(key=key(container), netns_fd=netns, address=None))
         assert await world.wire(container, netns) == wired
-    assert states(world) == {
+    assert in_use(world) == {
         plain.address: AddressState.BOUND_IMMEDIATE,
         named.address: AddressState.BOUND_IMMEDIATE,
         fixed.address: AddressState.BOUND_FIXED,
@@ -102,10 +111,38 @@ async def test_no_address_of_a_living_pod_is_given_to_another(boot: Boot, lose: 
 
     lose()
     world = await boot()
+    world.agent.ledger.rest(soon(1000), timedelta(0))
     new = {(await world.add(f"d{number}"))[0].address for number in range(len(STOCK) - 4)}
 
     assert living | new == set(STOCK)
     assert world.agent.heartbeat.counts().idle == 0
+
+
+async def test_what_may_have_rested_in_the_lost_book_rests_anew(boot: Boot, lose: Lose) -> None:
+    world = await boot()
+    await world.agent.orders.offer(offer(*STOCK))
+    wired, _ = await world.add("c1")
+
+    lose()
+    for _ in range(2):  # and is not forgotten by a second start
+        world = await boot()
+
+        resting = {x for x, state in states(world).items() if state is AddressState.COOLING}
+        assert resting == set(STOCK) - {wired.address}
+    world.agent.ledger.rest(soon(1000), timedelta(0))
+    world = await boot()
+    assert world.agent.heartbeat.counts().idle == len(STOCK) - 1
+
+
+async def test_after_a_reboot_nothing_need_rest(boot: Boot, lose: Lose, tmp_path: Path) -> None:
+    world = await boot()
+    await world.agent.orders.offer(offer(*STOCK))
+
+    lose()
+    (tmp_path / "state" / "boot").write_text("another-boot")
+    world = await boot()
+
+    assert world.agent.heartbeat.counts().idle == len(STOCK)
 
 
 async def test_a_lost_pod_is_deleted_as_any_other(
@@ -190,7 +227,7 @@ async def test_a_wire_that_nothing_tells_of_is_kept_until_its_namespace_ends(
     assert exchange(netns, world.vpc, OUTSIDE) == str(wired.address)
     (unknown,) = world.agent.ledger.attachments
     assert unknown.key.network == UNKNOWN_NETWORK
-    assert states(world) == {wired.address: AddressState.BOUND_IMMEDIATE}
+    assert in_use(world) == {wired.address: AddressState.BOUND_IMMEDIATE}
     await world.agent.service.delete(key("c1"))  # nobody's: a success, and nothing happens
     await world.agent.service.collect("berth", frozenset())
     assert exchange(netns, world.vpc, OUTSIDE) == str(wired.address)
@@ -199,7 +236,7 @@ async def test_a_wire_that_nothing_tells_of_is_kept_until_its_namespace_ends(
         assert link is not None
         conversation.do([delete_link(link.index)])
     world.agent.repairer.repair()
-    assert states(world) == {wired.address: AddressState.COOLING}
+    assert states(world)[wired.address] is AddressState.COOLING
 
 
 async def test_the_state_folder_tells_whose_a_fixed_address_is_without_a_label(
@@ -237,7 +274,7 @@ async def test_a_pod_whose_sandbox_went_meanwhile_is_not_kept(
     world = await boot()
 
     assert len(world.agent.ledger.attachments) == 0
-    assert states(world) == {wired.address: AddressState.COOLING}
+    assert states(world)[wired.address] is AddressState.COOLING
 
 
 async def test_an_address_that_another_pods_lease_has_by_now_keeps_no_old_wire(
@@ -284,9 +321,12 @@ def attachments(world: NodeWorld) -> set[Attachment]:
 
 
 def states(world: NodeWorld) -> dict[IPv4Address, AddressState]:
-    """Of what is not idle."""
-    idle = AddressState.STOCK
-    return {x.address: x.state for x in world.agent.ledger.stock if x.state is not idle}
+    return {each.address: each.state for each in world.agent.ledger.stock}
+
+
+def in_use(world: NodeWorld) -> dict[IPv4Address, AddressState]:
+    bound = (AddressState.BOUND_IMMEDIATE, AddressState.BOUND_FIXED)
+    return {address: state for address, state in states(world).items() if state in bound}
 
 
 def unlabel(world: NodeWorld, host_ifname: str) -> None:
@@ -294,3 +334,41 @@ def unlabel(world: NodeWorld, host_ifname: str) -> None:
         link = link_by_name(conversation, host_ifname)
         assert link is not None
         conversation.do([set_alias(link.index, "")])
+
+
+@pytest.mark.long
+async def test_an_agent_whose_run_folder_goes_while_it_serves_ends_and_says_so(
+    inside: tuple[int, int], lose: Lose, tmp_path: Path
+) -> None:
+    book = FileBook(run_dir=tmp_path / "run", state_dir=tmp_path / "state")
+    owned = tuple((address, EniId(ENI.eni)) for address in STOCK)
+    book.save_node(NodeRecord(enis=(eni_of(PRIMARY), eni_of(ENI)), owned=owned))
+    book.close()  # with stock of its own an agent serves before there is a bus
+    process = await asyncio.create_subprocess_exec(
+        *python_module("services.node_agent.main"),
+        env=os.environ
+        | {
+            "BERTH_NODE": NODE,
+            "BERTH_INSTANCE": "ins-a",
+            "BERTH_NATS_URL": "nats://127.0.0.1:1",
+            "BERTH_RUN_DIR": str(tmp_path / "run"),
+            "BERTH_STATE_DIR": str(tmp_path / "state"),
+            "BERTH_POD_SOURCE": "none",
+            "BERTH_SPOOL_INTERVAL_S": "0.2",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not (tmp_path / "run" / "agent.sock").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # an agent without a bus tells nobody that it serves
+
+            lose()
+
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 1
+    assert "the socket is gone from it: start the agent again" in said.decode()

@@ -238,6 +238,7 @@ async def test_an_eni_inside_a_sandbox_that_nothing_names_is_not_given_away(
 
     shutil.rmtree(tmp_path / "run")
     world = await boot()
+    rested(world)
     other, _ = await world.exclusive("c2")
 
     assert other.address != wired.address

@@ -20,9 +20,10 @@ from services.eni_manager.config import EniManagerSettings
 from services.eni_manager.kubernetes.part import LEADER as NODES_LEADER
 from services.node_agent.config import NodeAgentSettings
 from shared.kubernetes.definitions import DEFINITIONS
-from shared.settings import ServiceSettings, load_settings
+from shared.settings import ServiceSettings, StoreSettings, load_settings
 from tests.support.deployed import OVERLAYS, Deployed, Workload, deployed
 from tests.support.kubernetes.kinds import Object
+from tests.support.kustomize import KUBERNETES, build
 
 SERVICES: dict[str, tuple[str, type[ServiceSettings]]] = {
     "berth-allocator": ("allocator", AllocatorSettings),
@@ -268,6 +269,32 @@ def test_the_bus_of_three_keeps_the_journal_three_times() -> None:
     assert keys.settings["BERTH_ALLOCATOR_JOURNAL_REPLICAS"] == "3"
     assert len(configuration["cluster"]["routes"]) == 3
     assert configuration["cluster"]["tls"]["verify"]
+
+
+def test_an_own_store_is_reached_with_the_certificates_of_its_secret() -> None:
+    built = build(KUBERNETES / "overlays" / "own")
+    services = [
+        Workload(each)
+        for each in built
+        if each["metadata"]["name"] in ("berth-allocator", "berth-eni-manager")
+        and each["kind"] == "Deployment"
+    ]
+    for workload in services:
+        [container] = workload.containers()
+        [mount] = [each for each in container["volumeMounts"] if each["name"] == "store-tls"]
+        [volume] = [each for each in workload.pod["volumes"] if each["name"] == "store-tls"]
+        told = {
+            each["name"].removeprefix("BERTH_").lower(): Path(each["value"])
+            for each in container["env"]
+            if mount["mountPath"] in each.get("value", "")
+        }
+        assert told.keys() < StoreSettings.model_fields.keys()
+        assert {each.name for each in told.values()} == {"ca.crt", "tls.crt", "tls.key"}
+        assert volume["secret"]["secretName"] == "berth-store-tls"
+    for version in VERSIONS:
+        for each in services:
+            kubernetes_validate.validate(each.found, version, strict=True)
+    assert len(services) == 2
 
 
 def test_the_schedulers_file_names_the_webhooks_service() -> None:

@@ -23,7 +23,6 @@ def test_sentinels_are_asked_for_a_service() -> None:
         service="my store",
         database=2,
         user="allocator",
-        is_tls=True,
     )
 
 
@@ -43,6 +42,11 @@ def test_sentinels_are_asked_for_a_service() -> None:
 def test_what_is_not_an_address_is_refused_by_its_name(url: str) -> None:
     with pytest.raises(Refused, match=r"redis_url: .* is not allowed; allowed: redis://"):
         parse_store_url(url)
+
+
+def test_what_tls_checks_does_not_belong_into_the_url() -> None:
+    with pytest.raises(Refused, match="how TLS is checked: redis_ca_file"):
+        parse_store_url("rediss://store:6379/0?ssl_check_hostname=false")
 
 
 def test_a_password_does_not_belong_into_the_url() -> None:
