@@ -59,6 +59,11 @@ def generation(epoch: int, counter: int) -> Generation:
     return Generation(epoch << GENERATION_BITS | counter)
 
 
+def epoch_of(generation: Generation) -> int:
+    """The epoch that a step of this generation was taken in."""
+    return generation >> GENERATION_BITS
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class PodName:
     """Namespace and name: what Kubernetes calls a pod by while it lives."""

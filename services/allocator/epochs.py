@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -196,13 +196,14 @@ class EpochKeeper:
             cursor = 0
             while True:
                 cursor, page = await self._leases.leases(cursor, _RESTORE_BATCH)
-                await self._journal.write(page)
+                await self._journal.settle(page)
                 if cursor == 0:
                     break
         if self._wanted is Book.STORE:
             await self._bury_unknown()
         while found := await self._leases.unjournaled(_UNJOURNALED_BATCH):
-            await self._finish(found)
+            await self._journal.settle(found)
+            await self._leases.journaled(found)
 
     async def _bury_unknown(self) -> None:
         """What only the journal has is no lease: no later rebuild brings it back."""
@@ -211,10 +212,6 @@ class EpochKeeper:
             for journaled, lease in zip(batch, stored, strict=True):
                 if lease is None:
                     await self._journal.bury(journaled)
-
-    async def _finish(self, found: Sequence[Lease]) -> None:
-        await self._journal.write(found)
-        await self._leases.journaled(found)
 
     def _use(self, epoch: JournalEpoch) -> None:
         self._store.use_epoch(epoch.number)
@@ -240,7 +237,8 @@ class EpochKeeper:
         ]
         try:
             if left_behind:
-                await self._finish(left_behind)
+                await self._journal.write(left_behind)
+                await self._leases.journaled(left_behind)
             await self._journal.fold_left_behind()
         except EpochLost:
             self.report_lost()

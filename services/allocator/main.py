@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from shared.bus.client import BusClient
-from shared.bus.connection import BUS_CONDITION, connect_bus
+from shared.bus.connection import BUS_CONDITION, close_bus, connect_bus
 from shared.bus.server import RequestServer
 from shared.clock import Clock, SystemClock
 from shared.kubernetes.client import KubernetesClient
@@ -62,7 +62,7 @@ async def serve(settings: AllocatorSettings, stop: asyncio.Event) -> None:
     readiness = Readiness(BUS_CONDITION, STORE_CONDITION, EPOCH_CONDITION)
     async with AsyncExitStack() as stack:
         nats = await connect_bus(settings, client_name="allocator", readiness=readiness)
-        stack.push_async_callback(nats.drain)
+        stack.push_async_callback(close_bus, nats)
 
         store = open_store(settings)
         stack.push_async_callback(close_store, store)

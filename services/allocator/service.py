@@ -215,7 +215,7 @@ class Allocator:
         ALLOCATOR_STEPS_TOTAL.labels("arrive", step.status).inc()
         if step.status is ArriveStatus.ARRIVED and step.lease is not None:
             await self._steps.make_durable(step.lease)
-            self._steps.tell("moved", step.lease)
+            self._steps.tell("moved" if step.lease.node else "parked", step.lease)
         return eni
 
     async def _call_off(self, lease: Lease, error: BerthError) -> None:

@@ -61,7 +61,7 @@ from services.eni_manager.tools import Tools
 from services.eni_manager.vacancies import VacancyTeller, VacancyViews
 from services.eni_manager.whole_moves import WholeMoves
 from shared.bus.client import BusClient
-from shared.bus.connection import BUS_CONDITION, connect_bus
+from shared.bus.connection import BUS_CONDITION, close_bus, connect_bus
 from shared.bus.events import EventLog
 from shared.bus.server import RequestServer
 from shared.clock import Clock, SystemClock
@@ -193,7 +193,7 @@ async def _open_bus(
     stack: AsyncExitStack, settings: EniManagerSettings, readiness: Readiness
 ) -> tuple[Client, EventLog]:
     nats = await connect_bus(settings, client_name=ServiceName.ENI_MANAGER, readiness=readiness)
-    stack.push_async_callback(nats.close)
+    stack.push_async_callback(close_bus, nats)
     event_log = EventLog(nats, cluster=settings.cluster)
     stack.push_async_callback(event_log.aclose)
     await event_log.ensure_stream()

@@ -40,6 +40,7 @@ def empty_cloud(topology: Topology, *, now: datetime) -> Cloud:
             attach_needs_security_group=limits.attach_needs_security_group,
             eips_per_account=limits.eips_per_account,
             eips_per_day=limits.eips_per_day,
+            tasks_kept_max=limits.tasks_kept_max,
         ),
         names=Names(random.Random(topology.seed)),
         other_vpcs=frozenset(VpcId(each.id) for each in topology.more_vpcs),

@@ -99,6 +99,8 @@ class LimitsDocument(Document):
     attach_needs_security_group: bool = False
     eips_per_account: Annotated[int, Field(ge=0, le=254)] = 20
     eips_per_day: Annotated[int, Field(ge=0)] = 40
+    tasks_kept_max: Annotated[int, Field(ge=1)] = 100_000
+    """Whose end can still be asked for."""
     rates_per_s: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Calls of an account per action; the documented ones where absent."""
 

@@ -70,6 +70,13 @@ class _LastingClient(Client):
         else:
             await super()._process_err(err_msg)
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """What waits for a connection that is lost cannot be sent any more; nats-py would write
+        it to the old transport, and uvloop answers RuntimeError."""
+        if self.is_reconnecting:
+            self._pending, self._pending_data_size = [], 0
+        await super()._close(status, do_cbs)
+
 
 class _Watch:
     """What nats-py calls back: quiet until the first connection, and once it is closing."""
@@ -153,6 +160,17 @@ async def connect_bus(
         ) from error
     watch.connected()
     return client
+
+
+async def close_bus(client: Client) -> None:
+    """Send what was said, and close. A bus that is away is no reason to end in disorder:
+    nats-py refuses to drain while it reconnects."""
+    if client.is_closed:
+        return
+    try:
+        await (client.drain() if client.is_connected else client.close())
+    except (nats.errors.Error, OSError, RuntimeError) as error:  # the last: lost meanwhile
+        log.info("bus not closed in order", extra={"error": str(error)})
 
 
 def _read_seed(key_file: Path | None) -> str | None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import acquire, agent_memory, cni, extender, latency, recovery, storm
+from tests.bench import (
+    acquire,
+    agent_memory,
+    cni,
+    extender,
+    latency,
+    lose_a_third,
+    recovery,
+    storm,
+)
 from tests.bench.figures import Family, Figure
 
 FAMILIES: Final[tuple[Family, ...]] = (
@@ -14,6 +23,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     *latency.FAMILIES,
     *recovery.FAMILIES,
     *storm.FAMILIES,
+    *lose_a_third.FAMILIES,
     *extender.FAMILIES,
 )
 FIGURES: Final[tuple[Figure, ...]] = tuple(

@@ -122,6 +122,7 @@ class ChaosNode:
         self._agent: Agent | None = None
         self._life = Life()
         self._stack: AsyncExitStack | None = None
+        self._changing = asyncio.Lock()  # held while a life begins or ends
         self._spool: list[AttachmentKey] = []
         self._watch: asyncio.Task[None] | None = None
         self.pods = folder / "pods"
@@ -142,6 +143,11 @@ class ChaosNode:
 
     async def start(self) -> None:
         """The next life; what its forerunner left is settled before pods are served."""
+        async with self._changing:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        assert not self.is_gone, f"the machine of {self.name} is gone"
         assert self._stack is None, "the last life was not cleared away"
         link = self.link = await Link.start(self._nats_port)
         life = self._life = Life()
@@ -215,7 +221,9 @@ class ChaosNode:
     async def kill(self) -> None:
         """As kill -9: nothing more leaves it, and nothing more is written."""
         self._life.end()
-        await self._clear_away()
+        async with self._changing:
+            self._life.end()  # of one that was about to begin
+            await self._clear_away()
 
     def kill_at_write(self, number: int) -> Life:
         """It dies just before the book's write of that number, counted from now."""
@@ -227,14 +235,17 @@ class ChaosNode:
         return self._life
 
     async def restart(self) -> None:
-        """After whatever death."""
-        self._life.end()
-        await self._clear_away()
-        await self.start()
+        """After whatever death; a machine that is gone stays so."""
+        async with self._changing:
+            self._life.end()
+            await self._clear_away()
+            if not self.is_gone:
+                await self._begin()
 
     async def stop(self) -> None:
         """In order."""
-        await self._clear_away()
+        async with self._changing:
+            await self._clear_away()
 
     async def _clear_away(self) -> None:
         stack, self._stack, self._agent = self._stack, None, None

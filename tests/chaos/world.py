@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +22,13 @@ from redis.asyncio import Redis
 
 from berth.enabling import EnableWords, enable_cluster
 from berth.programs import python_module
+from services.vpc_simulator.model.failures import Code
 from shared.annotations import NetworkMode
 from shared.bus.client import BusClient
 from shared.clock import SystemClock
 from shared.errors import BerthError
 from shared.ids import ClusterName, SubnetId
+from shared.messages.departures import NODE_GONE, NodeGoneRequest
 from shared.store.permissions import StoreUser
 from tests.chaos.history import History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode, stopped_at_end
@@ -47,7 +50,9 @@ NODES: Final = 4
 SPARES: Final = 40  # instances that no agent runs on until a node joins
 _READY_S: Final = 60.0
 _LOOK_S: Final = 0.2
+_GONE_AGAIN_S: Final = 1.0
 _REPLICAS: Final = 2
+_TASKS_KEPT: Final = 500  # far more than are asked for at once: a soak would see them grow
 
 
 def topology(document: dict[str, object]) -> None:
@@ -67,7 +72,7 @@ def topology(document: dict[str, object]) -> None:
         }
         for n in range(NODES + SPARES)
     ]
-    document["limits"] = {}
+    document["limits"] = {"tasks_kept_max": _TASKS_KEPT}
     document["latency"] = {
         "calls": {"default": {"median_ms": 2}},
         "effects": {"default": {"median_ms": 20}},
@@ -89,7 +94,9 @@ class World:
         self.links: dict[tuple[str, str], Link] = {}  # (service, "nats" | "redis")
         self.nodes: dict[str, ChaosNode] = {}
         self.held_down: set[Server] = set()
+        self._watchers: set[asyncio.Task[None]] = set()  # of nodes that are gone
         self._stack = AsyncExitStack()
+        self._stack.push_async_callback(self._stop_watching)
 
     # who is there
 
@@ -135,12 +142,11 @@ class World:
         return node
 
     async def terminate(self, node: ChaosNode) -> None:
-        """The instance is gone, and with it the agent."""
+        """The instance is gone, and with it the agent; who watches the nodes says so soon."""
         began_s = time.monotonic()
         node.is_gone = True
         await node.kill()
-        status, told = await self.cloud.admin("POST", f"instances/{node.instance}/terminate")
-        assert status == 200, told
+        await self._terminate_instance(node.instance)
         self.history.add(
             Operation(
                 verb=Verb.END,
@@ -153,6 +159,39 @@ class World:
         )
         for file in node.pods.iterdir():  # the Pod objects go soon after
             file.unlink()
+        watcher = asyncio.create_task(self._say_gone(node.name), name=f"gone/{node.name}")
+        self._watchers.add(watcher)
+
+    async def _terminate_instance(self, instance: str) -> None:
+        """Once the cloud has ended what is under way on its ENIs."""
+        async with asyncio.timeout(_READY_S):
+            while True:
+                path = f"instances/{instance}/terminate"
+                status, told = await self.cloud.admin("POST", path)
+                if status == 200:
+                    return
+                assert Code.MUTEX in str(told), told
+                await asyncio.sleep(_LOOK_S)
+
+    async def _say_gone(self, node: str) -> None:
+        """As a cluster does whose Node object was deleted: again, until it is heard."""
+        while True:
+            deadline = datetime.now(UTC) + timedelta(seconds=NODE_GONE.timeout_s)
+            request = NodeGoneRequest(deadline=deadline, node=node, by="the chaos suite")
+            try:
+                await self.bus.call(NODE_GONE, request)
+            except BerthError:
+                await asyncio.sleep(_GONE_AGAIN_S)
+            else:
+                return
+
+    async def _stop_watching(self) -> None:
+        """Raises what a watcher failed with."""
+        for each in self._watchers:
+            each.cancel()
+        for ended in await asyncio.gather(*self._watchers, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
     # health
 

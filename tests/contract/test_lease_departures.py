@@ -9,13 +9,14 @@ import pytest
 
 from services.allocator.domain.leases import (
     AcquireStatus,
+    ArriveStatus,
     RetainStatus,
     VacateStatus,
 )
 from services.allocator.domain.ports import ReportedView
 from shared.addresses import AddressState
 from shared.errors import Stale
-from shared.ids import Generation
+from shared.ids import EniId, Generation, NodeName
 from shared.policies import LeasePolicy
 from tests.support.lease_requests import NodeVoice, attachment, identity
 from tests.support.lease_steps import (
@@ -166,6 +167,53 @@ async def test_nothing_leaves_where_there_is_no_lease(store: Store) -> None:
     step = await store.vacate(identity("web-0"), Generation(1), ONE)
 
     assert (step.status, step.lease) == (VacateStatus.UNKNOWN, None)
+
+
+async def test_a_move_that_is_called_off_brings_nothing_back_to_a_node_that_is_gone(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await moving(store, one, two)
+    assert lease.eni is not None
+
+    await store.leave(ONE)
+    step = await store.arrive(lease.identity, lease.generation, ONE, lease.eni)
+
+    assert step.status is ArriveStatus.ARRIVED
+    assert step.lease is not None
+    assert (step.lease.state, step.lease.node) == (AddressState.PARKED, None)
+    assert (step.lease.eni, step.lease.moving_to) == (lease.eni, None)
+    assert await store.unjournaled(9) == [step.lease]
+    assert (await store.acquire(two.claim("web-0", uid="uid-2", sandbox="s2"))).status is (
+        AcquireStatus.MUST_MOVE
+    )
+
+
+async def test_nothing_comes_to_a_node_that_is_gone_and_never_spoke(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await moving(store, one, two)
+
+    await store.leave(NodeName("silent"))
+    step = await store.arrive(
+        lease.identity, lease.generation, NodeName("silent"), EniId("eni-9")
+    )
+
+    assert step.lease is not None
+    assert (step.lease.state, step.lease.node) == (AddressState.PARKED, None)
+
+
+async def test_a_lease_comes_to_a_node_that_lives_after_all(
+    store: Store, one: NodeVoice, two: NodeVoice
+) -> None:
+    lease = await moving(store, one, two)
+    assert lease.eni is not None
+
+    await store.leave(ONE)
+    await voice(store, ONE, nonce="again", last=one.incarnation)
+    step = await store.arrive(lease.identity, lease.generation, ONE, lease.eni)
+
+    assert step.lease is not None
+    assert (step.lease.state, step.lease.node) == (AddressState.RETAINED, ONE)
 
 
 async def test_the_clusters_policy_applies_from_when_the_pod_went(

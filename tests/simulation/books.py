@@ -21,7 +21,7 @@ from services.allocator.domain.ports import (
     LeaseStore,
 )
 from shared.errors import EpochLost, Unavailable
-from shared.ids import Generation, Identity
+from shared.ids import Generation, Identity, epoch_of
 
 from .network import Network
 from .virtual import Process
@@ -159,6 +159,12 @@ class FarJournal:
         await self._line.do(_nothing)
 
     async def write(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            if self._epoch is not None and epoch_of(lease.generation) != self._epoch.number:
+                raise EpochLost("the step is of another epoch")
+        await self.settle(leases)
+
+    async def settle(self, leases: Sequence[Lease]) -> None:
         await self._enter([Entry(lease, is_tombstone=False) for lease in leases])
 
     async def bury(self, lease: Lease) -> None:

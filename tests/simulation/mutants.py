@@ -24,6 +24,7 @@ from services.node_agent.domain.stock import Holding, Stock
 from services.node_agent.ledger import Ledger
 from shared.addresses import AddressState
 from shared.ids import GENERATION_BITS, Generation, Incarnation
+from tests.simulation.books import FarJournal
 from tests.simulation.memory_book import MemoryBook
 
 
@@ -35,6 +36,7 @@ class Mutant:
     target: type
     method: str
     wrong: Any
+    seed: int | None = None  # of a world that shows it, where few do
 
 
 async def _not_journaled(self: DurableSteps, leases: Sequence[Lease]) -> None:
@@ -114,6 +116,7 @@ MUTANTS: Final = (
     Mutant("attachments die with the agent", MemoryBook, "save_attachment", _forgets),
     Mutant("what is bound is given again", Stock, "choose", _gives_what_is_bound),
     Mutant("a lease ends as soon as its pod goes", Lease, "expires_at", _EXPIRES_AT_ONCE),
+    Mutant("a late step is of the next epoch", FarJournal, "write", FarJournal.settle, 16832),
 )
 
 
@@ -123,7 +126,7 @@ def caught_by(
     """The first violation that a world with this wrong shows; None: it survives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mutant.target, mutant.method, mutant.wrong)
-        for seed in seeds:
+        for seed in [mutant.seed] if mutant.seed is not None else seeds:
             violations = run(seed)
             if violations:
                 return f"seed {seed}: {violations[0]}"

@@ -2,7 +2,8 @@
 
 A step is journaled by a page: one message for all the steps that wait, stored only if the
 epoch record is still the revision that this writer opened with, so an allocator of an older
-epoch is refused as a whole. Pages are folded later: an atomic batch brings each step to its
+epoch is refused as a whole. So is a step of an older epoch, whose answer came after its writer
+had gone on to the next one. Pages are folded later: an atomic batch brings each step to its
 lease's own subject by compare-and-set, empties the pages, and is fenced by the epoch too.
 Where a compare-and-set fails, what is there is read and the rest is written again.
 """
@@ -15,7 +16,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from itertools import chain, count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -23,7 +24,7 @@ from nats.aio.client import Client
 from services.allocator.domain.leases import Lease
 from services.allocator.domain.ports import JournalEpoch
 from shared.errors import BerthError, Busy, EpochLost, TryLater, Unavailable
-from shared.ids import ClusterName, Generation
+from shared.ids import ClusterName, Generation, epoch_of
 from shared.messages.subjects import (
     journal_commit_subject,
     journal_epoch_subject,
@@ -42,7 +43,16 @@ log = logging.getLogger(__name__)
 _BATCH_MAX: Final = 900  # messages; the bus takes no more than 1,000
 _WAITING_MAX: Final = 4096
 _ATTEMPTS: Final = 16
+_ANY: Final = 0  # epochs start at 1
 _KNOWN_MAX: Final = 200_000  # identities whose last sequence is remembered, by token
+
+
+class _Waiting(NamedTuple):
+    """A step that is to be written, in the epoch that it was taken in, or in any."""
+
+    entry: Entry
+    epoch: int
+    done: asyncio.Future[None]
 
 
 class JetStreamJournal(JournalBooks):
@@ -64,7 +74,7 @@ class JetStreamJournal(JournalBooks):
         self._highest = Generation(0)  # of what this writer has ever sent
         self._epoch: JournalEpoch | None = None
         self._known: OrderedDict[str, Known] = OrderedDict()
-        self._waiting: deque[tuple[Entry, asyncio.Future[None]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._batches = 0
         self._writer = writer
@@ -79,24 +89,30 @@ class JetStreamJournal(JournalBooks):
         self._known.clear()
 
     async def write(self, leases: Sequence[Lease]) -> None:
-        await self._enter([Entry.of(lease, self._format) for lease in leases])
+        entries = [Entry.of(lease, self._format) for lease in leases]
+        await self._enter(entries, [epoch_of(lease.generation) for lease in leases])
+
+    async def settle(self, leases: Sequence[Lease]) -> None:
+        entries = [Entry.of(lease, self._format) for lease in leases]
+        await self._enter(entries, [_ANY] * len(entries))
 
     async def bury(self, lease: Lease) -> None:
-        await self._enter([Entry.tombstone_of(lease)])
+        await self._enter([Entry.tombstone_of(lease)], [_ANY])
 
-    async def _enter(self, entries: Sequence[Entry]) -> None:
+    async def _enter(self, entries: Sequence[Entry], epochs: Sequence[int]) -> None:
         loop = asyncio.get_running_loop()
         if len(self._waiting) + len(entries) > _WAITING_MAX:
             raise Busy(f"{_WAITING_MAX} steps wait for the journal")
-        futures = []
-        for entry in entries:
-            futures.append(loop.create_future())
-            self._waiting.append((entry, futures[-1]))
+        waiting = [
+            _Waiting(entry, epoch, loop.create_future())
+            for entry, epoch in zip(entries, epochs, strict=True)
+        ]
+        self._waiting += waiting
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name="journal")
         with ALLOCATOR_JOURNAL_SECONDS.time():
-            for future in futures:
-                await future
+            for each in waiting:
+                await each.done
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -104,26 +120,29 @@ class JetStreamJournal(JournalBooks):
             batch = [self._waiting.popleft() for _ in range(count)]
             problem: TryLater | None = None
             try:
-                await self._store([entry for entry, _ in batch])
+                epoch = self._opened()
+                batch = _refuse_others(batch, epoch)
+                await self._store([each.entry for each in batch], epoch)
             except TryLater as error:
                 problem = error
-            _settle((future for _, future in batch), problem)
+            _settle(batch, problem)
 
-    async def _store(self, entries: Sequence[Entry]) -> None:
+    async def _store(self, entries: Sequence[Entry], epoch: JournalEpoch) -> None:
+        if not entries:
+            return
         if self._format == 1:  # that release knows of no pages
-            await self._fold(entries, [])
+            await self._fold(entries, [], epoch)
             return
         if self._pages.is_full:
             await self.fold()
         for _ in range(_ATTEMPTS):
-            if await self._put_page(entries) or await self._is_there(entries):
+            if await self._put_page(entries, epoch) or await self._is_there(entries):
                 return
-            await self._check_epoch()
+            await self._check(epoch)
         raise Unavailable(f"the journal refused a page {_ATTEMPTS} times")
 
-    async def _put_page(self, entries: Sequence[Entry]) -> bool:
+    async def _put_page(self, entries: Sequence[Entry], epoch: JournalEpoch) -> bool:
         """False: the epoch was refused, nothing was stored."""
-        epoch = self._opened()
         self._count(entries)
         page = self._pages.begin(entries)
         answer = await self._ask_to_store(page, page_body(entries), self._fenced_by(epoch))
@@ -148,7 +167,8 @@ class JetStreamJournal(JournalBooks):
         """Bring what this writer's pages hold to the leases' own subjects."""
         async with self._folding:
             while self._epoch is not None and (pages := self._pages.oldest(_BATCH_MAX)):
-                await self._fold(chain.from_iterable(pages.values()), list(pages))
+                steps = chain.from_iterable(pages.values())
+                await self._fold(steps, list(pages), self._opened())
                 self._pages.drop(pages)
 
     async def aclose(self) -> None:
@@ -164,7 +184,7 @@ class JetStreamJournal(JournalBooks):
         seen, self._seen = self._seen, {each.sequence for each in found.values() if each.data}
         for page in found.values():
             if page.sequence in seen and page.data:
-                await self._fold(entries_of(page.data), [page.subject])
+                await self._fold(entries_of(page.data), [page.subject], self._opened())
 
     async def rewrite_newer(self) -> AsyncGenerator[int, None]:
         """How many of each batch are now of version 1; none of one that a step came between."""
@@ -174,12 +194,15 @@ class JetStreamJournal(JournalBooks):
                 lease = decode_lease(stored.subject.removeprefix(self._prefix), stored.data)
                 entries.append(entry := Entry.of(lease, self._format))
                 found[entry.token] = Known(stored.sequence, entry.rank)
-            if await self._commit(entries, found, []):
+            epoch = self._opened()
+            if await self._commit(entries, found, [], epoch):
                 yield len(entries)
             else:
-                await self._check_epoch()
+                await self._check(epoch)
 
-    async def _fold(self, steps: Iterable[Entry], pages: list[str]) -> None:
+    async def _fold(
+        self, steps: Iterable[Entry], pages: list[str], epoch: JournalEpoch
+    ) -> None:
         """Equal is done, newer is superseded; store the rest, or the epoch is lost."""
         entries = list(newest_of(steps).values())
         self._count(entries)
@@ -187,15 +210,15 @@ class JetStreamJournal(JournalBooks):
             known = await self._learn(entries)
             # A newer step is never overwritten, however its sequence came to be known.
             entries = [each for each in entries if known[each.token].rank < each.rank]
-            if await self._commit(entries, known, pages):
+            if await self._commit(entries, known, pages, epoch):
                 return
-            await self._check_epoch()
+            await self._check(epoch)
         raise Unavailable(f"the journal refused a batch {_ATTEMPTS} times")
 
-    async def _check_epoch(self) -> None:
+    async def _check(self, epoch: JournalEpoch) -> None:
         """Raise when it is the epoch that was refused, and not a look at it: a replicated
         stream refuses to check a subject that it is checking for another writer."""
-        epoch, record = self._opened(), await self.epoch()
+        record = await self.epoch()
         if record is None or record.revision != epoch.revision:
             raise EpochLost("the journal's epoch is not the one this allocator opened")
 
@@ -209,10 +232,13 @@ class JetStreamJournal(JournalBooks):
         self._highest = max([self._highest, *(entry.rank[0] for entry in entries)])
 
     async def _commit(
-        self, entries: Sequence[Entry], known: Mapping[str, Known], pages: Sequence[str]
+        self,
+        entries: Sequence[Entry],
+        known: Mapping[str, Known],
+        pages: Sequence[str],
+        epoch: JournalEpoch,
     ) -> bool:
         """Whether all were stored. False: a compare-and-set failed, nothing was stored."""
-        epoch = self._opened()
         self._batches += 1
         batch = {"Nats-Batch-Id": f"{self._writer}-{epoch.revision}-{self._batches}"}
         numbers = count(1)
@@ -302,11 +328,20 @@ class JetStreamJournal(JournalBooks):
             self._known.pop(entry.token, None)
 
 
-def _settle(futures: Any, problem: Exception | None) -> None:
-    for future in futures:
-        if future.done():  # the caller's deadline passed
+def _refuse_others(waiting: Sequence[_Waiting], epoch: JournalEpoch) -> list[_Waiting]:
+    """Those that may be written in this epoch; the others hear why not."""
+    others = [each for each in waiting if each.epoch not in (_ANY, epoch.number)]
+    if others:
+        text = f"the step is of epoch {others[0].epoch}, and epoch {epoch.number} is open"
+        _settle(others, EpochLost(text))
+    return [each for each in waiting if each.epoch in (_ANY, epoch.number)]
+
+
+def _settle(waiting: Iterable[_Waiting], problem: Exception | None) -> None:
+    for each in waiting:
+        if each.done.done():  # the caller's deadline passed
             continue
         if problem is None:
-            future.set_result(None)
+            each.done.set_result(None)
         else:
-            future.set_exception(problem)
+            each.done.set_exception(problem)

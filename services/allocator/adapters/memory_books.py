@@ -42,6 +42,7 @@ class Books:
     unjournaled: dict[Identity, Generation] = field(default_factory=dict)
     put_off: dict[Identity, datetime] = field(default_factory=dict)  # what the reaper took
     marks: dict[NodeName, Mark] = field(default_factory=dict)
+    gone: set[NodeName] = field(default_factory=set)  # for ever, unless they register
     reported: dict[NodeName, dict[IPv4Address, ReportedView]] = field(default_factory=dict)
 
 

@@ -77,6 +77,7 @@ class MemoryEnds(MemoryBooks):
         if (known := self._books.marks.get(node)) is not None:
             after = Incarnation(known.incarnation + 1)
             self._books.marks[node] = Mark(incarnation=after, nonce="")
+        self._books.gone.add(node)
         self._books.reported.pop(node, None)
 
     async def vacate(

@@ -46,6 +46,7 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
             return known.incarnation
         before = max(known.incarnation if known is not None else 0, last)
         self._books.marks[node] = Mark(incarnation=Incarnation(before + 1), nonce=nonce)
+        self._books.gone.discard(node)
         return self._books.marks[node].incarnation
 
     async def acquire(self, claim: Claim) -> Step[AcquireStatus]:
@@ -106,6 +107,8 @@ class MemoryLeases(MemoryEnds, MemoryEpochs, MemoryBackups):
         if lease.state is not AddressState.MOVING or lease.generation != generation:
             return self._as_is(ArriveStatus.SUPERSEDED, lease)
         there = replace(lease, state=AddressState.RETAINED, node=node, eni=eni, moving_to=None)
+        if node in self._books.gone:
+            there = replace(there, state=AddressState.PARKED, node=None)
         since = lease.since if lease.moving_to == NOWHERE else None
         return self._keep(ArriveStatus.ARRIVED, there, since=since)
 

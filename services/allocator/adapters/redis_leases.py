@@ -90,7 +90,7 @@ class RedisLeases(RedisEnds, RedisEpochs, RedisBackups, RedisFormats):
     ) -> Step[ArriveStatus]:
         reply = await self._step(
             "arrive",
-            [self._epoch, self._fixed, self._unjournaled, self._expiries],
+            [self._epoch, self._fixed, self._unjournaled, self._expiries, self._mark(node)],
             [identity.token, str(generation), node, eni],
             fence=None,
         )

@@ -66,7 +66,9 @@ class LeaseStore(Protocol):
 
     async def arrive(
         self, identity: Identity, generation: Generation, node: NodeName, eni: EniId
-    ) -> Step[ArriveStatus]: ...
+    ) -> Step[ArriveStatus]:
+        """The end of a move, or its way back; parked, if that node is gone for ever."""
+        ...
 
     async def parked(self, identity: Identity, generation: Generation) -> Step[ArriveStatus]:
         """The end of a move to nowhere, or of one that was called off on its way."""
@@ -278,7 +280,12 @@ class Journal(Protocol):
         ...
 
     async def write(self, leases: Sequence[Lease]) -> None:
-        """Durable when it returns. Raises EpochLost for a writer of an older epoch."""
+        """Durable when it returns. Raises EpochLost for a writer of an older epoch, and for
+        steps of one: the store that has opened since may know nothing of them."""
+        ...
+
+    async def settle(self, leases: Sequence[Lease]) -> None:
+        """As `write`, for what the store of the writer's own claim holds: of whatever epoch."""
         ...
 
     async def bury(self, lease: Lease) -> None:

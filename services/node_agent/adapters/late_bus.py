@@ -7,11 +7,10 @@ import logging
 import random
 from typing import Final, TypeVar
 
-import nats.errors
 from nats.aio.client import Client
 
 from shared.bus.client import BusClient
-from shared.bus.connection import connect_bus
+from shared.bus.connection import close_bus, connect_bus
 from shared.clock import Clock
 from shared.errors import BerthError, NoAnswer
 from shared.ids import NodeName
@@ -74,9 +73,5 @@ class LateBus:
                 await asyncio.sleep(_AGAIN_S)
 
     async def aclose(self) -> None:
-        if self.nats is None or self.nats.is_closed:
-            return
-        try:
-            await (self.nats.drain() if self.nats.is_connected else self.nats.close())
-        except (nats.errors.Error, OSError) as error:
-            log.info("bus not closed in order", extra={"error": str(error)})
+        if self.nats is not None:
+            await close_bus(self.nats)

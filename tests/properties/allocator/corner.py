@@ -97,6 +97,7 @@ def likeness_of(books: StoreBooks) -> Hashable:
         tuple(books.fixed.values()),
         tuple(books.unjournaled.items()),
         tuple(marks),
+        tuple(sorted(books.gone)),
     )
 
 

@@ -56,6 +56,10 @@ class FoldingJournal(JetStreamJournal):
         await super().write(leases)
         await self.fold()
 
+    async def settle(self, leases: Sequence[Lease]) -> None:
+        await super().settle(leases)
+        await self.fold()
+
     async def bury(self, lease: Lease) -> None:
         await super().bury(lease)
         await self.fold()
@@ -157,6 +161,33 @@ async def test_a_zombie_is_refused_as_soon_as_the_next_epoch_is_claimed(
         await journals.one.write([step(1)])
 
     assert await journals.held() == {}
+
+
+async def test_a_step_whose_writer_has_gone_on_to_the_next_epoch_is_refused_alone(
+    journals: Journals,
+) -> None:
+    newer = await journals.one.put_epoch(2, is_open=True, at=NOW, after=journals.epoch)
+    journals.one.use_epoch(newer)
+    late, of_now = step(1), step(2, pod="web-1", epoch=2)
+
+    refused, _ = await asyncio.gather(
+        journals.one.write([late]), journals.one.write([of_now]), return_exceptions=True
+    )
+
+    assert isinstance(refused, EpochLost)
+    assert "is of epoch 1, and epoch 2 is open" in str(refused)
+    assert await journals.held() == {"web-1": of_now}
+
+
+async def test_what_the_store_of_the_claim_holds_is_journaled_of_whatever_epoch(
+    journals: Journals,
+) -> None:
+    claim = await journals.one.put_epoch(2, is_open=False, at=NOW, after=journals.epoch)
+    journals.one.use_epoch(claim)
+
+    await journals.one.settle([step(1)])
+
+    assert await journals.held() == {"web-0": step(1)}
 
 
 async def test_a_zombies_repeat_of_what_is_journaled_is_done(journals: Journals) -> None:

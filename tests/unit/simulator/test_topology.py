@@ -49,6 +49,7 @@ MISTAKES: list[tuple[Change, list[str]]] = [
         lambda d: d.update(limits={"rates_per_s": {"Create": 3}}),
         ["limits.rates_per_s", "'Create'", "CreateNetworkInterface"],
     ),
+    (lambda d: d.update(limits={"tasks_kept_max": 0}), ["limits.tasks_kept_max", "0"]),
     (
         lambda d: d.update(latency={"calls": {"default": {"median_ms": "soon"}}}),
         ["latency.calls.default.median_ms", "'soon'", "number"],
@@ -109,3 +110,12 @@ def test_the_example_is_a_topology() -> None:
 
     assert len(topology.instances) == 3
     assert len({subnet.zone for subnet in topology.subnets}) == 2
+
+
+def test_a_topology_says_how_many_tasks_are_remembered() -> None:
+    document: dict[str, Any] = copy.deepcopy(DOCUMENT)
+    document["limits"] = {"tasks_kept_max": 7}
+
+    cloud = build_cloud(parse_topology(document, source="file"), now=NOW, source="file")
+
+    assert cloud.limits.tasks_kept_max == 7
