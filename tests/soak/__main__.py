@@ -84,8 +84,11 @@ async def _soak(minutes: float, seed: int) -> Outcome:
         try:
             await _watch(load, samples, going_on, minutes * 60)
             load.stop()
-            async with asyncio.timeout(_STOP_S):
-                await going_on
+            await asyncio.wait({going_on}, timeout=_STOP_S)
+            if going_on.done():
+                await going_on  # raises what went wrong in it
+            for name in load.still_running():
+                load.tally.blame(f"{name} has not ended {_STOP_S:.0f} s after it was told to")
         finally:
             going_on.cancel()
             await asyncio.gather(going_on, return_exceptions=True)
