@@ -20,7 +20,8 @@ from services.allocator.kubernetes.certificates import (
     new_authority,
     new_serving_pair,
 )
-from shared.bus.permissions import BusUser, Role, authorization
+from shared.bus.permissions import BusUser, authorization
+from shared.bus.roles import Role
 from shared.errors import InvalidInput
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.store.permissions import (

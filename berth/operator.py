@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from berth.playground.state import PlaygroundState, read_state
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
-from shared.bus.permissions import Role, client_name
+from shared.bus.roles import Role, client_name
 from shared.clock import SystemClock
 from shared.settings import ServiceSettings, load_settings
 

@@ -24,3 +24,6 @@ class CapacityWish:
     whole_min: int | None = None  # of ENIs that wait for a pod of their own
     whole_max: int | None = None
     is_unmanaged: bool | None = None  # nothing is called for the node
+    enis_max: int | None = None  # ENIs of ours on the node, below its instance's quota
+    addresses_per_eni_max: int | None = None  # secondary ones, below the quota, too
+    has_no_groups: bool | None = None  # its ENIs have no security group

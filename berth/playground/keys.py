@@ -14,7 +14,8 @@ from typing import Final
 
 from berth.playground.topology import Topology
 from berth.seeds import new_password, new_user_seed, public_key
-from shared.bus.permissions import BusUser, Role
+from shared.bus.permissions import BusUser
+from shared.bus.roles import Role
 from shared.ids import NodeName, encode_token
 from shared.store.permissions import StoreUser
 

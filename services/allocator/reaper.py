@@ -1,10 +1,11 @@
 """Ends leases that were kept for as long as they are kept: bounded batches, at a capped rate.
 
-Only the store's clock counts, and nothing ends while that clock cannot be believed. An expired
-lease is handed over in this order, and each part is safe to repeat after a crash: its step is
-journaled; the eni_manager has written the address down as its own; the journal holds a
-tombstone, so that no rebuild brings the lease back; the store forgets it. Only then does the
-eni_manager find no lease on the address, and offers it.
+Only the store's clock counts, and nothing ends while that clock cannot be believed; what has
+ended already is handed over even then. An expired lease is handed over in this order, and each
+part is safe to repeat after a crash: its step is journaled; the eni_manager has written the
+address down as its own; the journal holds a tombstone, so that no rebuild brings the lease
+back; the store forgets it. Only then does the eni_manager find no lease on the address, and
+offers it.
 """
 
 from __future__ import annotations
@@ -76,27 +77,38 @@ class Reaper:
         self._limits = limits
         self._guard = ClockGuard()
         self._doubt: str | None = None
+        self._rank = 0  # from where on what has begun is looked for, while clocks are in doubt
 
     async def round(self) -> None:
         """Look once."""
         by = await self._leases.now()
-        if self._is_stopped(by):
-            return
         try:
-            due = await self._steps.watched(
-                self._leases.take_due(
-                    by,
-                    limit=self._limits.batch_max,
-                    retry=self._limits.retry,
-                    look=self._limits.look,
-                )
-            )
+            due = await (self._begun(by) if self._is_stopped(by) else self._due(by))
         except EpochLost:  # reported: it is recovered, and a later look finds what is due
             return
         sights = await self._see(due, by)
         async with asyncio.TaskGroup() as group:
             for lease in due:
                 group.create_task(self._end(lease, by, sights), name=f"reap {lease.identity}")
+
+    async def _due(self, by: datetime) -> list[Lease]:
+        return await self._steps.watched(
+            self._leases.take_due(
+                by,
+                limit=self._limits.batch_max,
+                retry=self._limits.retry,
+                look=self._limits.look,
+            )
+        )
+
+    async def _begun(self, by: datetime) -> list[Lease]:
+        """What is due whatever the clocks say: its pod may wait for it."""
+        begun, self._rank = await self._steps.watched(
+            self._leases.take_begun(
+                by, limit=self._limits.batch_max, retry=self._limits.retry, rank=self._rank
+            )
+        )
+        return begun
 
     async def _see(self, due: list[Lease], by: datetime) -> Sights:
         """One question of each kind for the whole batch."""

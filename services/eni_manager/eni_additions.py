@@ -185,6 +185,8 @@ class EniAdditions:
     def _security_groups(self) -> tuple[str, ...]:
         """Those of the settings, else those of the instance's own ENI."""
         if self._tools.security_groups:
+            if self._tools.capacities.has_no_groups(self._book.node):
+                return ()
             return self._tools.security_groups
         primary = [each for each in self._book.image.enis.values() if each.is_primary]
         return primary[0].security_groups if primary else ()

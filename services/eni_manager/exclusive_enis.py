@@ -81,7 +81,11 @@ class ExclusiveEnis:
             coming=self._stock.coming(Purpose.EXCLUSIVE),
             marks=self._tools.whole_marks_of(self._book.node),
         )
-        if spare:
+        limit = self._tools.capacities.enis_max(self._book.node)
+        if limit is not None:  # what is beyond it and idle has no place either
+            beyond = len(self._book.image.whole()) - limit
+            spare = max(spare, min(beyond, self.demand.idle))
+        if spare > 0:
             await self.take_back(spare)
 
     async def take_back(self, count: int, eni: EniId | None = None) -> int:

@@ -46,6 +46,17 @@ class FollowedCapacities:
         """Somebody wants nothing to be called for the node."""
         return bool(self._of(node).is_unmanaged)
 
+    def enis_max(self, node: NodeRecord) -> int | None:
+        """Ours on the node; None: as many as its quota allows."""
+        return self._of(node).enis_max
+
+    def addresses_per_eni_max(self, node: NodeRecord) -> int | None:
+        return self._of(node).addresses_per_eni_max
+
+    def has_no_groups(self, node: NodeRecord) -> bool:
+        """Somebody wants its ENIs to be without security groups."""
+        return bool(self._of(node).has_no_groups)
+
     async def annotate(self, node: NodeName, wish: CapacityWish) -> None:
         """What the node's annotations say now; nothing is written when they say the same."""
         scope = annotation_scope(node)

@@ -24,10 +24,13 @@ class GroupSync:
 
     async def sync(self) -> None:
         """Without declared groups ENIs keep those they were made with. What the cloud refuses
-        is told and tried again at the next look: the node is served meanwhile."""
+        is told and tried again at the next look: the node is served meanwhile. An annotation of
+        the Node may want none."""
         declared = self._tools.security_groups
         if not declared:
             return
+        if self._tools.capacities.has_no_groups(self._book.node):
+            declared = ()
         image = self._book.image
         alike: dict[tuple[str, ...], list[EniRecord]] = {}
         for each in (*image.secondary(), *image.whole()):

@@ -23,6 +23,7 @@ from services.eni_manager.domain.placement import (
     subnets_of_zone,
 )
 from services.eni_manager.domain.records import Purpose
+from services.eni_manager.domain.releases import EniLoad, surplus
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.observer import Observer
@@ -60,10 +61,17 @@ class Growing:
         self._limit = Breaker()  # of refusals that the quota does not explain
 
     def rooms(self) -> list[EniRoom]:
+        """ENIs that may take more; those beyond somebody's limit may not."""
         image = self._book.image
+        limit = self._tools.capacities.enis_max(self._book.node)
+        shared = image.secondary()
+        if limit is not None:
+            loads = [EniLoad(eni=it.eni, count=len(image.on(it.eni)), room=0) for it in shared]
+            leaving = {each.eni for each in surplus(loads, enis_max=limit)}
+            shared = [each for each in shared if each.eni not in leaving]
         return [
             EniRoom(eni=each.eni, subnet=each.subnet, room=image.room(each.eni))
-            for each in image.secondary()
+            for each in shared
         ]
 
     def eni_slots(self) -> int:

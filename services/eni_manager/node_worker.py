@@ -157,6 +157,7 @@ class NodeWorker:
             await self.book.write(drop=list(self.book.image.intents.values()))
         if self._tools.clock.monotonic_s() >= self._observe_at_s:
             await self.observe()
+        await self._observer.limit()
         await self._judge_fit()
         await self.stock.free_reclaimed()
         await self._answer_agent()

@@ -80,13 +80,28 @@ class Observer:
                 node,
                 vpc=sight.instance.vpc,
                 zone=sight.instance.zone,
-                enis_max=sight.quota.secondary_enis,
-                addresses_max=sight.quota.secondary_addresses_per_eni,
             )
         )
+        await self.limit()
         known = frozenset(self._book.image.enis)
         await self._record_enis(sight)
         await self._record_addresses(sight, known)
+
+    async def limit(self) -> None:
+        """What fits: by the quota, and by what somebody wants to be less. Nothing is asked."""
+        quota, node = self._quota, self._book.node
+        if quota is None or node.instance != self._quota_instance:
+            return
+        enis, each = quota.secondary_enis, quota.secondary_addresses_per_eni
+        wanted = self._tools.capacities.enis_max(node)
+        if wanted is not None:
+            enis = min(enis, wanted + self.strangers)
+        wanted_each = self._tools.capacities.addresses_per_eni_max(node)
+        if wanted_each is not None:
+            each = min(each, wanted_each)
+        await self._book.change_node(
+            lambda node: replace(node, enis_max=enis, addresses_max=each)
+        )
 
     async def _look(self) -> Sight:
         name = self._book.node.instance

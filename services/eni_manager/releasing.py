@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.eni_manager.demand_view import DemandView
 from services.eni_manager.domain import watermarks
 from services.eni_manager.domain.errands import Urgency, urgent
 from services.eni_manager.domain.records import IntentKind, Purpose
-from services.eni_manager.domain.releases import EniLoad, drain_order, unneeded
+from services.eni_manager.domain.releases import EniLoad, drain_order, surplus, unneeded
 from services.eni_manager.eni_changes import EniChanges
 from services.eni_manager.node_book import NodeBook
 from services.eni_manager.stock import Stock
 from services.eni_manager.tools import Tools
 from shared.ids import EniId
+
+_BEYOND_EVERY_S: Final = 10.0  # an agent is asked again for what its pods used before
 
 
 class Releasing:
@@ -31,6 +35,7 @@ class Releasing:
         self._stock = stock
         self._demand = demand
         self._next_at_s = 0.0  # of a slow release
+        self._beyond_at_s = 0.0  # of what limits leave no place for
         self._empty_since_s: dict[EniId, float] = {}
 
     async def recall(self, count: int, eni: EniId | None = None) -> int:
@@ -48,6 +53,7 @@ class Releasing:
         """What is idle above the maximum, at the pace that is set, the emptiest ENI first."""
         with urgent(Urgency.CLEAN_UP):
             if not self._demand.is_doubtful:
+                await self._give_back_beyond()
                 await self._give_back()
                 await self._remove_empty()
             await self._changes.removals.finish_all()
@@ -63,13 +69,38 @@ class Releasing:
         if emptiest is None or emptiest.count > demand.idle or not await vpc_enis.take(node):
             return
         with urgent(Urgency.POD):
-            if emptiest.count:
-                await self.recall(emptiest.count, emptiest.eni)
-            await self._stock.offer(without=emptiest.eni)
+            await self._let_go(emptiest)
             if not self._book.image.on(emptiest.eni):
-                await self._changes.removals.begin(emptiest.eni)
                 await self._changes.removals.finish_all()
                 vpc_enis.gave(node)
+
+    async def _give_back_beyond(self) -> None:
+        """What somebody's limits leave no place for, as far as no pod uses it: at once."""
+        node, capacities = self._book.node, self._tools.capacities
+        enis_max, each_max = capacities.enis_max(node), capacities.addresses_per_eni_max(node)
+        now_s = self._tools.clock.monotonic_s()
+        if (enis_max is None and each_max is None) or now_s < self._beyond_at_s:
+            return
+        loads = self._loads()
+        leaving = [] if enis_max is None else surplus(loads, enis_max=enis_max)
+        over = [] if each_max is None else [each for each in loads if each.count > each_max]
+        if leaving or over:
+            self._beyond_at_s = now_s + _BEYOND_EVERY_S
+        for each in over:
+            if each not in leaving:
+                await self.recall(each.count - (each_max or 0), each.eni)
+        for each in leaving:
+            await self._let_go(each)
+
+    async def _let_go(self, load: EniLoad) -> None:
+        """Of what is idle on an ENI, and of the ENI itself once nothing is left on it."""
+        if load.count:
+            await self.recall(load.count, load.eni)
+        if self._book.image.on(load.eni):
+            return  # a pod uses it
+        await self._stock.offer(without=load.eni)  # the agent is told first that it is no more
+        if not self._book.image.on(load.eni):
+            await self._changes.removals.begin(load.eni)
 
     async def _give_back(self) -> None:
         spare = watermarks.excess(

@@ -1,8 +1,9 @@
 """ENIs of ours that no book knows: what leases name is kept, the rest goes; strangers stay.
 
-An ENI is an orphan after two observations with a grace time between them. Attached to an
-instance that has a node, it is that node's observer's to take up; to any other, it is reported
-and left alone. Once the cluster is disabled nobody is left to keep one for: there is no grace,
+An ENI is an orphan after two observations with a grace time between them, and goes after two
+that show nothing on it which a lease names: one may miss what is there. Attached to an instance
+that has a node, it is that node's observer's to take up; to any other, it is reported and left
+alone. Once the cluster is disabled nobody is left to keep one for: there is no grace,
 and those on instances without a node go too. One replica sweeps, under the term of a shard.
 """
 
@@ -10,9 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -42,6 +43,28 @@ class SweepPolicy:
     grace_s: float  # between the first observation of an orphan and its end
 
 
+class _Spell:
+    """How long something has been so."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+
+    def has_lasted(self, grace_s: float, *, now_s: float, is_so: bool) -> bool:
+        """Over two looks or more; asked at each."""
+        before_s = self._since_s if is_so else None
+        self._since_s = now_s if is_so and before_s is None else before_s
+        return before_s is not None and now_s - before_s >= grace_s
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What looks showed of an orphan."""
+
+    addresses: set[IPv4Address] = field(default_factory=set)
+    is_orphan: _Spell = field(default_factory=_Spell)
+    is_free: _Spell = field(default_factory=_Spell)  # of what leases name
+
+
 class Sweeper:
     """`right` says whether this replica is the one that sweeps, and is asked at each call."""
 
@@ -59,13 +82,13 @@ class Sweeper:
         self._book = book
         self._right = right
         self._kept = KeptSweep(tools)
-        self._first_seen_s: dict[EniId, float] = {}
+        self._seen: dict[EniId, _Seen] = {}
 
     async def round(self) -> None:
         check = self._right()
         is_off = self._policy.mode is SweepMode.OFF or not self._tools.capacities.gives_back
         if is_off or check is None:
-            self._first_seen_s.clear()
+            self._seen.clear()
             if check is not None and await self._book.read():
                 await self._book.write(())  # nobody looks any more
             return
@@ -99,23 +122,48 @@ class Sweeper:
                     "ENI of ours is on an instance that has no node: left alone",
                     extra={"eni": each.eni, "instance": each.instance},
                 )
-        due = self._due(orphans)
+        self._remember(
+            orphans, {it.address: each.eni for each in enis for it in each.addresses}
+        )
         try:
             leased = await self._tools.leases.leased_among(
-                [it.address for each in due for it in each.addresses]
+                [it for seen in self._seen.values() for it in seen.addresses]
             )
         except EpochLost as error:
             log.info("leases cannot be asked", extra={"error": str(error)})
             return
-        for each in due:
-            idle = [it.address for it in each.secondary if it.address not in leased]
-            is_held = any(it.address in leased for it in each.addresses)
-            if self._policy.mode is SweepMode.DRY_RUN:
-                self._tell_plan(each, is_held=is_held, idle=len(idle))
-            elif is_held:
-                await self._free(check, each, idle)
-            else:
-                await self._delete(check, each)
+        for each in orphans:
+            await self._settle(check, each, self._seen[each.eni], leased)
+
+    def _remember(self, orphans: Sequence[Eni], places: Mapping[IPv4Address, EniId]) -> None:
+        """What an ENI was seen with is taken to be on it until another one is seen with it: a
+        look may miss what is there, or show what was before."""
+        before = self._seen
+        self._seen = {}
+        for each in orphans:
+            seen = self._seen[each.eni] = before.get(each.eni) or _Seen()
+            seen.addresses = {it for it in seen.addresses if places.get(it) in (None, each.eni)}
+            seen.addresses |= {it.address for it in each.addresses}
+
+    async def _settle(
+        self,
+        check: Callable[[], None],
+        eni: Eni,
+        seen: _Seen,
+        leased: Collection[IPv4Address],
+    ) -> None:
+        is_held = any(each in leased for each in seen.addresses)
+        now_s, grace_s = self._tools.clock.monotonic_s(), self._grace_s()
+        is_free = seen.is_free.has_lasted(grace_s, now_s=now_s, is_so=not is_held)
+        if not seen.is_orphan.has_lasted(grace_s, now_s=now_s, is_so=True):
+            return
+        idle = [it.address for it in eni.secondary if it.address not in leased]
+        if self._policy.mode is SweepMode.DRY_RUN:
+            self._tell_plan(eni, is_held=is_held, idle=len(idle))
+        elif is_held:
+            await self._free(check, eni, idle)
+        elif is_free:
+            await self._delete(check, eni)
 
     async def _known(self) -> Known:
         nodes = await self._store.load_nodes()
@@ -132,20 +180,6 @@ class Sweeper:
             instances=frozenset(node.instance for node in nodes),
         )
 
-    def _due(self, orphans: Sequence[Eni]) -> list[Eni]:
-        """Those that were seen before, long enough ago."""
-        now_s = self._tools.clock.monotonic_s()
-        grace_s = self._grace_s()
-        seen = {it.eni: self._first_seen_s.get(it.eni) for it in orphans}
-        self._first_seen_s = {
-            eni: now_s if first_s is None else first_s for eni, first_s in seen.items()
-        }
-        return [
-            each
-            for each in orphans
-            if (first_s := seen[each.eni]) is not None and now_s - first_s >= grace_s
-        ]
-
     def _grace_s(self) -> float:
         return 0.0 if self._tools.record.is_disabled else self._policy.grace_s
 
@@ -154,7 +188,7 @@ class Sweeper:
             if eni.instance is not None:
                 await self._detach(check, eni.eni, eni.instance)
             await self._tools.call(check, lambda: self._tools.cloud.delete_eni(eni.eni))
-        self._first_seen_s.pop(eni.eni, None)
+        self._seen.pop(eni.eni, None)
         log.info("orphan deleted", extra={"eni": eni.eni})
         self._tools.events.eni("deleted", eni.eni, _node(eni), eni.subnet)
 

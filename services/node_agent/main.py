@@ -39,7 +39,7 @@ from services.node_agent.heartbeat import REGISTERED_CONDITION, STOCK_CONDITION
 from services.node_agent.registration import Self
 from shared.annotations import NetworkMode
 from shared.bus.connection import BUS_CONDITION
-from shared.bus.permissions import Role, client_name
+from shared.bus.roles import Role, client_name
 from shared.bus.server import RequestServer
 from shared.clock import SystemClock
 from shared.errors import Refused

@@ -31,6 +31,7 @@ _PING_S: Final = 10
 _PENDING_BYTES_MAX: Final = 8 << 20
 _RECONNECT_WAIT_S: Final = 0.25
 _DRAIN_S: Final = 5
+_CLOSE_S: Final = _DRAIN_S + 5.0
 
 
 def inbox_prefix(client_name: str) -> str:
@@ -48,6 +49,10 @@ class _LastingClient(Client):
 
     refusal: str | None = None
     tls: TlsFiles | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._attempts: set[asyncio.Task[None]] = set()  # to reconnect
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
@@ -70,12 +75,31 @@ class _LastingClient(Client):
         else:
             await super()._process_err(err_msg)
 
+    async def _attempt_reconnect(self) -> None:
+        attempt = asyncio.current_task()
+        assert attempt is not None, "nats-py makes it a task"
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
+        await super()._attempt_reconnect()
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:
-        """What waits for a connection that is lost cannot be sent any more; nats-py would write
-        it to the old transport, and uvloop answers RuntimeError."""
         if self.is_reconnecting:
+            # It cannot be sent any more. nats-py would write it to the transport that is lost,
+            # to which uvloop answers RuntimeError.
             self._pending, self._pending_data_size = [], 0
-        await super()._close(status, do_cbs)
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            await self._end_attempts()
+            self._status = status  # such an attempt may have said that it is under way
+
+    async def _end_attempts(self) -> None:
+        """An attempt that is cancelled at the moment at which it is refused hears the refusal
+        alone (`wait_for` of Python 3.11), and would try for ever."""
+        while going_on := self._attempts - {asyncio.current_task()}:
+            for attempt in going_on:
+                attempt.cancel()
+            await asyncio.wait(going_on, timeout=_RECONNECT_WAIT_S)
 
 
 class _Watch:
@@ -164,9 +188,20 @@ async def connect_bus(
 
 async def close_bus(client: Client) -> None:
     """Send what was said, and close. A bus that is away is no reason to end in disorder:
-    nats-py refuses to drain while it reconnects."""
+    nats-py refuses to drain while it reconnects, and may raise CancelledError to who was not
+    cancelled, for which it has a task of its own here."""
     if client.is_closed:
         return
+    closing = asyncio.create_task(_close(client), name="close the bus")
+    try:
+        await asyncio.wait({closing}, timeout=_CLOSE_S)
+    finally:
+        closing.cancel()
+    if closing.done() and closing.cancelled():
+        log.info("bus not closed in order", extra={"error": "it was lost meanwhile"})
+
+
+async def _close(client: Client) -> None:
     try:
         await (client.drain() if client.is_connected else client.close())
     except (nats.errors.Error, OSError, RuntimeError) as error:  # the last: lost meanwhile

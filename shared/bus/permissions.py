@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from shared.bus.connection import inbox_prefix
+from shared.bus.roles import Role, client_name
 from shared.ids import ClusterName, NodeName, encode_token
 from shared.messages.base import Endpoint, ServiceName, subject_root
 from shared.messages.capacities import CAPACITY_SET, CAPACITY_SHOW
@@ -63,17 +63,6 @@ from shared.messages.recovery import (
 from shared.messages.subjects import ENDPOINTS, journal_root, journal_stream
 from shared.messages.subnet_uses import SUBNET_USES
 from shared.messages.vacancies import VACANCIES
-
-
-class Role(StrEnum):
-    """What a key is for."""
-
-    ALLOCATOR = "allocator"
-    ENI_MANAGER = "eni_manager"
-    NODE_AGENT = "node_agent"
-    OPERATOR = "operator"
-    OBSERVER = "observer"  # hears what has happened and reads lists; changes nothing
-
 
 _AGENT: Final = frozenset({Role.NODE_AGENT})
 _OPERATOR: Final = frozenset({Role.OPERATOR})
@@ -188,11 +177,6 @@ class BusUser:
     public_key: str
     role: Role
     node: NodeName | None = None
-
-
-def client_name(role: Role, node: NodeName | None = None) -> str:
-    """The name a client of this role connects with: its inbox follows from it."""
-    return role.value if node is None else f"{role.value}-{node}"
 
 
 def bus_permissions(

@@ -21,10 +21,11 @@ from shared.kernel.links import set_up
 from shared.kernel.netns import isolate
 from shared.kernel.syscalls import can_administer
 from tests.chaos.checkers import worst
-from tests.chaos.nemeses import NEMESES, OF_CLUSTERS
+from tests.chaos.nemeses import NEMESES, OF_CLUSTERS, STEPPED_CLOCK
 from tests.chaos.plan import plan
 from tests.chaos.run import Row, run
 from tests.chaos.workloads import WORKLOADS
+from tests.support.wall_clocks import NEEDED, library
 
 _SEEDS: Final = 2**32
 _SECONDS: Final = 6.0
@@ -46,6 +47,8 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="the rows, and no table")
     given = parser.parse_args()
+    if STEPPED_CLOCK in (given.nemesis or []) and library() is None:
+        parser.error(f"--nemesis {STEPPED_CLOCK} needs {NEEDED}")
     own_mounts()
     logging.disable(logging.CRITICAL)  # of agents that are cut off, killed, and start again
     seed = random.SystemRandom().randrange(_SEEDS) if given.seed is None else given.seed
@@ -79,13 +82,20 @@ def _worlds(
 ) -> list[tuple[str, list[str]]]:
     """A workload and its nemeses each; those of clusters have a world of their own."""
     found: list[tuple[str, list[str]]] = []
+    possible = _possible() if nemeses is None else nemeses
     for known, met_by in ((NEMESES, workloads), (OF_CLUSTERS, workloads[:_ON_CLUSTERS])):
-        chosen = [each for each in known if nemeses is None or each in nemeses]
+        chosen = [each for each in known if each in possible]
         if nemeses is None:
             found += plan(met_by, chosen, seed=seed).items()
         elif chosen:
             found += [(each, chosen) for each in workloads]
     return [(workload, list(those)) for workload, those in found if those]
+
+
+def _possible() -> list[str]:
+    """Clocks are stepped where there is what steps them."""
+    every = [*NEMESES, *OF_CLUSTERS]
+    return [each for each in every if each != STEPPED_CLOCK or library() is not None]
 
 
 def own_mounts() -> None:

@@ -19,6 +19,7 @@ from tests.support.bus_clusters import BusCluster, Routes, bus_cluster, direct_r
 from tests.support.sentinels import WatchedStore, watched_store
 from tests.support.servers import NatsServer, RedisServer, Server, nats_server, redis_server
 from tests.support.small_disk import SmallDisk, small_disk
+from tests.support.wall_clocks import WallClock
 
 DISK_BYTES: Final = 64 << 20
 _REPLICAS: Final = "3"
@@ -64,12 +65,16 @@ class Parts:
 
 
 @contextmanager
-def one_of_each(folder: Path, disk_bytes: int) -> Iterator[Parts]:
+def one_of_each(
+    folder: Path, disk_bytes: int, *, clock: WallClock | None = None
+) -> Iterator[Parts]:
+    """`clock`: of the store."""
+    environment = clock.environment if clock is not None else None
     with (
         small_disk(folder / "nats", size_bytes=disk_bytes) as bus_disk,
         small_disk(folder / "redis", size_bytes=disk_bytes) as store_disk,
         nats_server(disk=bus_disk) as bus,
-        redis_server(disk=store_disk) as store,
+        redis_server(disk=store_disk, environment=environment) as store,
     ):
         yield Parts(
             bus={"nats": bus},

@@ -17,7 +17,7 @@ from tests.chaos import checkers
 from tests.chaos.books import Books
 from tests.chaos.checkers import STARTS_MIN, Violation
 from tests.chaos.history import History, Outcome
-from tests.chaos.nemeses import NEMESES, OF_CLUSTERS
+from tests.chaos.nemeses import NEMESES, OF_CLUSTERS, STEPPED_CLOCK
 from tests.chaos.reading import read_books
 from tests.chaos.runtime import Running
 from tests.chaos.workloads import SETTINGS, WORKLOADS, Stage
@@ -59,7 +59,9 @@ async def run(
     """One world; a row for each nemesis, in turn."""
     rows = []
     is_clustered = any(each in OF_CLUSTERS for each in nemeses)
-    async with world(SETTINGS.get(workload), is_clustered=is_clustered) as found:
+    has_clocks = STEPPED_CLOCK in nemeses
+    settings = SETTINGS.get(workload)
+    async with world(settings, is_clustered=is_clustered, has_clocks=has_clocks) as found:
         left: list[Running] = []
         for nemesis in nemeses:
             stage = Stage(found, workload, f"{seed}/{workload}/{nemesis}")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from berth.programs import base_environment, python_module
+from tests.chaos.nemeses import STEPPED_CLOCK
+from tests.support.wall_clocks import NEEDED, library
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,17 @@ from berth.programs import base_environment, python_module
             4.0,
             id="a_third_of_everything_and_servers_apart",
             marks=[pytest.mark.long, pytest.mark.timeout(400)],
+        ),
+        pytest.param(
+            "releases",
+            (STEPPED_CLOCK,),
+            8.0,
+            id="clocks_are_stepped",
+            marks=[
+                pytest.mark.long,
+                pytest.mark.timeout(400),
+                pytest.mark.skipif(library() is None, reason=f"needs {NEEDED}"),
+            ],
         ),
     ],
 )

@@ -43,9 +43,11 @@ from tests.support.simulated_cloud import (
     SimulatedCloud,
     simulated_cloud,
 )
+from tests.support.wall_clocks import WallClock
 
 CLUSTER: Final = ClusterName("chaos")
 SUBNET: Final = "subnet-pods"
+STORE: Final = "redis"  # its clock's name
 NODES: Final = 4
 SPARES: Final = 40  # instances that no agent runs on until a node joins
 _READY_S: Final = 60.0
@@ -95,6 +97,7 @@ class World:
         self.nodes: dict[str, ChaosNode] = {}
         self.held_down: set[Server] = set()
         self._watchers: set[asyncio.Task[None]] = set()  # of nodes that are gone
+        self.clocks: dict[str, WallClock] = {}  # by service, and of the store: if any steps
         self._stack = AsyncExitStack()
         self._stack.push_async_callback(self._stop_watching)
 
@@ -204,6 +207,8 @@ class World:
         for service in self.services.values():
             service.is_held_down = False
             service.thaw()
+        for clock in self.clocks.values():
+            clock.step(0.0)
         for link in (*self.links.values(), *self.parts.routes.values()):
             link.heal()
         for node in self.up():
@@ -244,6 +249,9 @@ class World:
                 name = f"{kind}-{number}"
                 settings = await self._settings(name, folder)
                 settings |= self.parts.environment(StoreUser(kind))
+                if self.clocks:
+                    self.clocks[name] = WallClock(folder / f"{name}.clock")
+                    settings |= self.clocks[name].environment
                 service = Service(
                     name,
                     python_module(module),
@@ -320,18 +328,21 @@ async def world(
     changes: Mapping[str, str] | None = None,
     *,
     is_clustered: bool = False,
+    has_clocks: bool = False,
     disk_bytes: int = DISK_BYTES,
 ) -> AsyncIterator[World]:
-    """A cluster that serves; nothing of it is left when the block ends."""
+    """A cluster that serves; nothing of it is left when the block ends. `has_clocks`: those of
+    the services and of the one store may be stepped."""
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     async with AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="berth-", dir=memory))
         )
+        clock = WallClock(folder / f"{STORE}.clock") if has_clocks else None
         if is_clustered:
             parts = await stack.enter_async_context(clusters_of_three(folder, CLUSTER))
         else:
-            parts = stack.enter_context(one_of_each(folder, disk_bytes))
+            parts = stack.enter_context(one_of_each(folder, disk_bytes, clock=clock))
         cloud = await stack.enter_async_context(simulated_cloud(folder, topology))
         urls = [each.url for each in parts.bus.values()]
         client = await nats.connect(urls, max_reconnect_attempts=-1, reconnect_time_wait=0.2)
@@ -339,6 +350,8 @@ async def world(
         redis = parts.open_store(CLUSTER)
         stack.push_async_callback(redis.aclose)
         found = World(folder, parts, cloud, client, redis)
+        if clock is not None:
+            found.clocks[STORE] = clock
         await stack.enter_async_context(found._stack)
         await found.start_services(folder, changes or {})
         await found.enable()

@@ -217,6 +217,27 @@ async def test_an_expired_lease_is_due_at_once_to_be_handed_over(
     assert (found.identity, found.state) == (lease.identity, AddressState.EXPIRED)
 
 
+async def test_what_has_ended_is_found_behind_what_only_would_by_the_clock(
+    store: Store, one: NodeVoice
+) -> None:
+    kept = [await gone(store, one, f"web-{n}", f"10.0.0.{n}") for n in range(3)]
+    ended = await gone(store, one, "web-9", "10.0.0.9")
+    await store.give_up(ended.identity, ended.generation, force=False)
+    by = await store.now() + SPAN
+
+    at_once, _ = await store.take_begun(by, limit=9, retry=RETRY, rank=0)
+    found, rank = [], 0
+    for _ in range(3):
+        taken, rank = await store.take_begun(by + RETRY, limit=2, retry=RETRY, rank=rank)
+        found.append([each.identity for each in taken])
+
+    assert [(each.identity, each.state) for each in at_once] == [
+        (ended.identity, AddressState.EXPIRED)
+    ]
+    assert (found, rank) == ([[], [ended.identity], []], 0)
+    assert await due(store, by + RETRY) == [each.identity for each in kept], "left as they were"
+
+
 @pytest.mark.parametrize("is_expired", [False, True])
 async def test_a_rebuilt_store_knows_what_is_due(
     store: Store, one: NodeVoice, is_expired: bool

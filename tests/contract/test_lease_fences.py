@@ -45,6 +45,9 @@ STEPS: dict[str, Step] = {
         by.fence(), it.identity, str(attachment("s1")), it.generation
     ),
     "set_policy": lambda store, by, it: store.set_policy(it.identity, None),
+    "take_begun": lambda store, by, it: store.take_begun(
+        NOW, limit=1, retry=timedelta(0), rank=0
+    ),
     "take_due": lambda store, by, it: store.take_due(
         NOW, limit=1, retry=timedelta(0), look=timedelta(0)
     ),

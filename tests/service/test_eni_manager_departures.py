@@ -23,6 +23,7 @@ from tests.support.standin_agent import StandInAgent
 
 WEB_0 = Identity("default", "web-0", "berth")
 RETAINED = MoveArguments(subnet="subnet-a", to_node="node-1", generation=6)
+_LOOKS = 5  # more than the sweeper needs to find an orphan, and to end it
 MOVE = MoveArguments(subnet="subnet-a", to_node="node-2", generation=7)
 
 
@@ -106,6 +107,34 @@ async def test_when_an_instance_is_terminated_only_what_leases_name_is_held(
 
         await eventually(is_held_alone)
         assert await foreigner_takes(world, address) == "ResourceInUse"
+
+
+async def test_looks_that_miss_a_held_address_do_not_let_it_go(world: EniWorld) -> None:
+    agent = await world.agent("node-1", "ins-one")
+    async with world.manager():
+        await agent.want_until(idle=3)
+        address = await a_retained_address(world, agent)
+        await terminate(world, agent)
+        await wait_until_it_left(world, "node-1")
+
+        async def is_held_alone() -> bool:
+            return list((await cloud_enis(world)).values()) == [
+                (None, frozenset({str(address)}))
+            ]
+
+        await eventually(is_held_alone)
+        asked = 0
+
+        async def was_lied_to() -> bool:
+            nonlocal asked
+            asked += 1
+            lie = {"action": "DescribeNetworkInterfaces", "kind": "gaps"}
+            _, told = await world.cloud.admin("POST", "faults", lie)
+            return told["waiting"] == asked - _LOOKS
+
+        await eventually(was_lied_to)
+        await world.cloud.admin("DELETE", "faults")
+        assert await is_held_alone()
 
 
 async def test_an_address_held_for_a_node_that_left_comes_to_the_next_node(

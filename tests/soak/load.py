@@ -15,7 +15,7 @@ from typing import Final
 from shared.ids import PodName
 from tests.chaos.history import BUG, History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode
-from tests.chaos.runtime import Running, Runtime
+from tests.chaos.runtime import Running, Runtime, to_its_end
 from tests.chaos.world import World
 
 EXPIRES_AFTER_S: Final = 8.0  # of a lease whose pod is away
@@ -61,19 +61,24 @@ class Load:
         self._seed = seed
         self._holders: dict[str, str] = {}  # address -> the sandbox that was given it
         self._stop = asyncio.Event()
+        self._actors: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
         self._stop.set()
 
     async def run(self) -> None:
+        actors = {f"immediate-{n}": self._immediate(n) for n in range(_IMMEDIATE)}
+        actors |= {f"fixed-{n}": self._fixed(n) for n in range(_FIXED)}
+        actors |= {f"brief-{n}": self._brief(n) for n in range(_BRIEF)}
+        actors["restarts"] = self._restarts()
         async with asyncio.TaskGroup() as group:
-            for number in range(_IMMEDIATE):
-                group.create_task(self._immediate(number), name=f"immediate-{number}")
-            for number in range(_FIXED):
-                group.create_task(self._fixed(number), name=f"fixed-{number}")
-            for number in range(_BRIEF):
-                group.create_task(self._brief(number), name=f"brief-{number}")
-            group.create_task(self._restarts(), name="restarts")
+            self._actors = [
+                group.create_task(to_its_end(each), name=name) for name, each in actors.items()
+            ]
+
+    def still_running(self) -> list[str]:
+        """Actors that have not ended."""
+        return [each.get_name() for each in self._actors if not each.done()]
 
     async def _immediate(self, number: int) -> None:
         runtime = self._runtime(f"immediate-{number}")

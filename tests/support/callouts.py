@@ -15,7 +15,8 @@ from berth.seeds import new_account_seed
 from services.allocator.kubernetes.node_callout import NodeCallout
 from services.allocator.kubernetes.node_tokens import NodeTokens
 from shared.bus.connection import connect_bus
-from shared.bus.permissions import Role, authorization, client_name
+from shared.bus.permissions import authorization
+from shared.bus.roles import Role, client_name
 from shared.bus.tokens import Signer
 from shared.clock import SystemClock
 from shared.kubernetes.client import KubernetesClient

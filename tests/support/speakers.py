@@ -13,7 +13,8 @@ from nats.aio.client import Client
 
 from berth.playground.keys import BusKey, KeyRing
 from shared.bus.connection import inbox_prefix
-from shared.bus.permissions import Role, authorization, client_name
+from shared.bus.permissions import authorization
+from shared.bus.roles import Role, client_name
 from shared.ids import ClusterName, NodeName
 from tests.support.bus_order import reached
 from tests.support.servers import nats_server

@@ -30,15 +30,7 @@ class MemoryEnds(MemoryBooks):
         self, by: datetime, *, limit: int, retry: timedelta, look: timedelta
     ) -> list[Lease]:
         self._check_epoch()
-        moments = {
-            identity: self._books.put_off.get(identity, due)
-            for identity, lease in self._books.fixed.items()
-            if (due := lease.looked_at) is not None
-        }
-        taken = sorted(
-            (each for each in moments if moments[each] <= by), key=moments.__getitem__
-        )
-        leases = [self._books.fixed[identity] for identity in taken[:limit]]
+        leases = self._due(by)[:limit]
         for lease in leases:
             ends = lease.since if lease.state is AddressState.EXPIRED else lease.expires_at
             is_parked_soon = lease.is_leaving or lease.moving_to == NOWHERE
@@ -48,6 +40,33 @@ class MemoryEnds(MemoryBooks):
                 later = ends
             self._books.put_off[lease.identity] = later
         return leases
+
+    async def take_begun(
+        self, by: datetime, *, limit: int, retry: timedelta, rank: int
+    ) -> tuple[list[Lease], int]:
+        self._check_epoch()
+        seen = self._due(by)[rank : rank + limit]
+        leases = [
+            each
+            for each in seen
+            if each.state is AddressState.EXPIRED or each.moving_to == NOWHERE
+        ]
+        for lease in leases:
+            self._books.put_off[lease.identity] = by + retry
+        is_last = len(seen) < limit
+        return leases, 0 if is_last else rank + len(seen) - len(leases)
+
+    def _due(self, by: datetime) -> list[Lease]:
+        """Longest due first."""
+        moments = {
+            identity: self._books.put_off.get(identity, due)
+            for identity, lease in self._books.fixed.items()
+            if (due := lease.looked_at) is not None
+        }
+        taken = sorted(
+            (each for each in moments if moments[each] <= by), key=moments.__getitem__
+        )
+        return [self._books.fixed[identity] for identity in taken]
 
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         self._check_epoch()

@@ -38,6 +38,21 @@ class RedisEnds(RedisBooks):
             for token, body in zip(reply[1::2], reply[2::2], strict=True)
         ]
 
+    async def take_begun(
+        self, by: datetime, *, limit: int, retry: timedelta, rank: int
+    ) -> tuple[list[Lease], int]:
+        reply = await self._step(
+            "take_begun",
+            [self._epoch, self._fixed, self._expiries],
+            [milliseconds(by), limit, milliseconds(by + retry), rank],
+            fence=None,
+        )
+        taken = [
+            decode_lease(token, body)
+            for token, body in zip(reply[2::2], reply[3::2], strict=True)
+        ]
+        return taken, int(reply[1])
+
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         reply = await self._step(
             "expire",

@@ -122,6 +122,16 @@ class LeaseStore(Protocol):
         """
         ...
 
+    async def take_begun(
+        self, by: datetime, *, limit: int, retry: timedelta, rank: int
+    ) -> tuple[list[Lease], int]:
+        """Of what is due, what no clock decides of any more: expired leases that are to be
+        handed over, and those on their way to nowhere. Others are left as they are.
+
+        `limit` are looked at from that rank on; with the rank to go on from.
+        """
+        ...
+
     async def expire(self, identity: Identity, by: datetime) -> Step[ExpireStatus]:
         """`by` is a moment that the store's clock has reached."""
         ...

@@ -14,7 +14,8 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.bus.permissions import CALLOUT_SUBJECT, Role, bus_permissions, client_name
+from shared.bus.permissions import CALLOUT_SUBJECT, bus_permissions
+from shared.bus.roles import Role, client_name
 from shared.bus.tokens import CalloutRequest, Signer, parse_request
 from shared.clock import Clock
 from shared.errors import BerthError, InvalidInput, NotAuthorised

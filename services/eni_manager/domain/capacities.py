@@ -56,6 +56,9 @@ def _merged(said: Sequence[CapacityWish]) -> CapacityWish:
         whole_min=_first([each.whole_min for each in said]),
         whole_max=_first([each.whole_max for each in said]),
         is_unmanaged=any(each.is_unmanaged for each in said) or None,
+        enis_max=_first([each.enis_max for each in said]),
+        addresses_per_eni_max=_first([each.addresses_per_eni_max for each in said]),
+        has_no_groups=any(each.has_no_groups for each in said) or None,
     )
     if low <= high:
         return merged

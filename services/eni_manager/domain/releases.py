@@ -32,6 +32,12 @@ def drain_order(enis: Sequence[EniLoad]) -> list[EniLoad]:
     return sorted((it for it in enis if it.count), key=lambda it: (it.count, it.eni))
 
 
+def surplus(enis: Sequence[EniLoad], *, enis_max: int) -> list[EniLoad]:
+    """Those beyond the number that somebody wants, the emptiest first."""
+    beyond = max(0, len(enis) - enis_max)
+    return sorted(enis, key=lambda it: (it.count, it.eni))[:beyond]
+
+
 def unneeded(enis: Sequence[EniLoad], *, ready: int, warm_max: int) -> EniId | None:
     """An empty ENI without which the others still have room up to the warm maximum."""
     empty = [each for each in enis if each.count == 0]

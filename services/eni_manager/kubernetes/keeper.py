@@ -25,7 +25,7 @@ from shared.kubernetes.watching import Object, ObjectWatch
 from shared.telemetry.metrics import NODE_OBJECTS_TAINTED
 
 from .images import FollowedImages
-from .node_annotations import asked_of
+from .node_annotations import Around, asked_of
 from .node_ends import NodeEnds
 from .node_objects import (
     CONDITION,
@@ -132,9 +132,9 @@ class NodeKeeper:
 
     async def _follow_annotations(self, images: Mapping[NodeName, NodeImage]) -> None:
         nodes, configs = self._watches.nodes, self._watches.configs
-        for name in images:
+        for name, image in images.items():
             node, config = nodes.find("", name), configs.find("", name)
-            asked = asked_of(_annotations(node), _annotations(config))
+            asked = asked_of(_annotations(node), _annotations(config), self._around(image))
             await self._tools.capacities.annotate(name, asked.wish)
             about = node if config is None else config
             for problem in asked.problems:
@@ -146,6 +146,17 @@ class NodeKeeper:
                 for each in self._complained
                 if each[0] == name and each[1] not in asked.problems
             }
+
+    def _around(self, image: NodeImage) -> Around:
+        cluster, node = self._tools.record.current, image.node
+        return Around(
+            modes=() if cluster is None else cluster.modes,
+            has_groups=bool(self._tools.security_groups),
+            enis_max=node.enis_max,
+            addresses_max=node.addresses_max,
+            addresses_used=node.demand.bound + node.demand.promised,
+            enis_used=node.exclusive.bound + node.exclusive.promised,
+        )
 
     async def _complain(self, about: Object, problem: str) -> None:
         is_config = about.get("kind") == NODE.kind

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.chaos.history import FaultUnderWay
-from tests.chaos.nemeses import clouds, clusters, network, processes, stores
+from tests.chaos.nemeses import clocks, clouds, clusters, network, processes, stores
 from tests.chaos.world import World
 
 Nemesis = Callable[[World, random.Random, FaultUnderWay], Awaitable[None]]
 
+STEPPED_CLOCK: Final = "stepped-clock"
 NEMESES: Final[dict[str, Nemesis]] = {
     "kill-allocator": processes.kill_allocator,
     "kill-eni-manager": processes.kill_eni_manager,
@@ -45,6 +46,7 @@ NEMESES: Final[dict[str, Nemesis]] = {
     "lying-cloud": clouds.lying_cloud,
     "lost-machine": clouds.lost_machine,
     "broken-wires": clouds.broken_wires,
+    STEPPED_CLOCK: clocks.stepped_clock,
 }
 """By the names that the table shows."""
 OF_CLUSTERS: Final[dict[str, Nemesis]] = {

@@ -234,6 +234,22 @@ async def test_a_jump_that_ran_over_a_span_does_not_end_a_lease_early(
     assert await world.states() == []
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_what_a_person_ended_is_handed_over_whatever_the_clocks_say(
+    world: World, node: NodeVoice, ahead: timedelta
+) -> None:
+    await world.reaper.round()
+    world.clocks.store_ahead = ahead
+    kept = await world.gone(node, "web-0", "10.0.0.9")
+    ended = await world.gone(node, "web-1", "10.0.0.10")
+    await world.store.give_up(ended.identity, ended.generation, force=False)
+
+    await world.reaper.round()
+
+    assert [each.identity for each in world.reclaimed] == [ended.identity]
+    assert (await world.store.leases(0, 99))[1] == [kept]
+
+
 async def test_a_lease_that_nobody_takes_back_stays_expired_until_somebody_does(
     world: World, node: NodeVoice
 ) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
 import uvloop
 from nats.aio.client import Client
 
@@ -22,6 +25,9 @@ from tests.support.allocators import CLUSTER
 from tests.support.servers import NatsServer, nats_server, redis_server
 
 PATIENCE_S = 30.0
+STEPS = 40
+ENDS_S = 2.0  # some attempts to connect again
+Run = Callable[[Coroutine[None, None, None]], None]
 
 
 class Watched(Readiness):
@@ -60,6 +66,58 @@ def test_what_waits_for_a_lost_bus_does_not_keep_a_client_from_closing() -> None
         client = uvloop.run(close(server))
 
     assert client.is_closed
+
+
+class HangsUp:
+    """As much of a server as lets a client in, at a port that refuses whom it has left."""
+
+    def __init__(self) -> None:
+        self._clients: list[asyncio.StreamWriter] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as self._server:
+            yield f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def leave(self) -> None:
+        self._server.close()
+        for client in self._clients:
+            client.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.append(writer)
+        writer.write(b'INFO {"server_id":"x","version":"2.10.0","max_payload":1048576}\r\n')
+        with suppress(ConnectionError):
+            while line := await reader.readline():
+                if line.startswith(b"PING"):
+                    writer.write(b"PONG\r\n")
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run])
+def test_a_client_that_is_closed_while_it_loses_the_bus_leaves_no_task(run: Run) -> None:
+    """At each of the steps that it takes to notice, and to try again."""
+
+    async def closed_after(steps: int) -> None:
+        server = HangsUp()
+        async with server.listening() as url:
+            settings = AllocatorSettings(nats_url=url)
+            client = await connect_bus(settings, client_name="closed")
+            server.leave()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await close_bus(client)
+
+        assert client.is_closed
+        of_client = {each for each in asyncio.all_tasks() if "Client." in repr(each)}
+        if of_client:
+            _, left = await asyncio.wait(of_client, timeout=ENDS_S)
+            assert left == set(), f"after {steps} steps"
+
+    async def at_every_step() -> None:
+        for steps in range(STEPS):
+            await closed_after(steps)
+
+    run(at_every_step())
 
 
 async def test_a_client_that_is_connected_sends_what_it_said_before_it_closes() -> None:

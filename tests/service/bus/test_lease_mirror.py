@@ -17,7 +17,7 @@ from berth.programs import base_environment, python_module
 from services.allocator.config import AllocatorSettings
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
-from shared.bus.permissions import Role, client_name
+from shared.bus.roles import Role, client_name
 from shared.errors import BerthError
 from shared.messages.events import EVENT_STREAM
 from shared.messages.leases import LEASE_LIST, LeaseListRequest

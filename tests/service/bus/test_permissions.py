@@ -11,7 +11,7 @@ from nats.js.api import RawStreamMsg, StreamConfig
 
 from berth.playground.keys import KeyRing
 from shared.bus.connection import connect_bus, inbox_prefix
-from shared.bus.permissions import Role, client_name
+from shared.bus.roles import Role, client_name
 from shared.errors import Refused
 from shared.ids import NodeName
 from shared.messages.events import EVENT_STREAM

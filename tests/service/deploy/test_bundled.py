@@ -14,7 +14,7 @@ import pytest
 from services.allocator.config import AllocatorSettings
 from shared.bus.client import BusClient
 from shared.bus.connection import connect_bus
-from shared.bus.permissions import Role, client_name
+from shared.bus.roles import Role, client_name
 from shared.clock import SystemClock
 from shared.errors import BerthError, Refused
 from shared.ids import ClusterName, NodeName

@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.eni_manager.kubernetes.node_annotations import DISABLE, ROUTE_WARM
+from services.eni_manager.kubernetes.node_annotations import (
+    DISABLE,
+    IPS_PER_ENI,
+    NO_GROUPS,
+    ROUTE_ENIS,
+    ROUTE_WARM,
+)
 from services.eni_manager.kubernetes.node_objects import CONDITION, TAINT
 from services.eni_manager.kubernetes.shown import conditions_by_type
 from shared.addresses import AddressState
 from shared.kubernetes.definitions import ENI, NODE, Definition, manifests
 from shared.store.keys import eni_key
+from tests.service.test_eni_manager_groups import groups
+from tests.service.test_exclusive_enis import roomy
 from tests.support.allocator_beside import allocator
 from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
 from tests.support.fixed_pods import FixedPods
@@ -91,12 +100,33 @@ async def world(
     nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
 ) -> AsyncIterator[World]:
     """No eni_manager runs yet."""
+    async with beside_kubernetes(nats_server, redis_server, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def roomy_world(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+) -> AsyncIterator[World]:
+    """Instances take three ENIs beside their own, with nine addresses each."""
+    async with beside_kubernetes(nats_server, redis_server, tmp_path, roomy) as found:
+        yield found
+
+
+@asynccontextmanager
+async def beside_kubernetes(
+    nats_server: NatsServer,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    change: Callable[[dict[str, object]], None] = lambda _: None,
+) -> AsyncIterator[World]:
     async with (
         api_server() as server,
         eni_world(
             nats_server,
             redis_server,
             tmp_path,
+            change=change,
             kubernetes=True,
             kubernetes_config=kubeconfig(server, tmp_path),
             kubernetes_gone_after_s=0.3,
@@ -139,8 +169,13 @@ async def test_the_condition_and_the_config_say_why_a_node_cannot_serve(world: W
         await world.until(lambda: world.condition("node-3").get("reason") == why)
         assert "has no container subnet" in world.condition("node-3")["message"]
         assert TAINT in world.taints("node-3")
-        await world.until(lambda: (world.config("node-3") or {}).get("status") is not None)
-        status = (world.config("node-3") or {})["status"]
+
+        def said() -> Object:
+            found: Object = (world.config("node-3") or {}).get("status") or {}
+            return found
+
+        await world.until(lambda: "lastError" in said())  # its first status may know of none
+        status = said()
         assert status["lastError"]["code"] == why
         assert status["lastError"]["retryWithinSeconds"] > 0
         assert "tried again within" in status["conditions"][0]["message"]
@@ -271,6 +306,57 @@ async def test_annotations_are_applied_live_and_a_wrong_pair_is_told(world: Worl
         assert told["involvedObject"]["kind"] == NODE.kind
         assert f"{ROUTE_WARM[0]}: 4 is not allowed" in told["message"]
         await agent.want_until(idle=3)  # as without a word
+
+
+async def test_a_node_keeps_to_the_limits_of_its_annotations(roomy_world: World) -> None:
+    world = roomy_world
+    world.join("node-1")
+    async with world.enis.manager():
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        await world.until(lambda: world.config("node-1") is not None)
+        warm = {ROUTE_WARM[0]: "12", ROUTE_WARM[1]: "12"}
+        world.annotate(world.kind(NODE), "node-1", warm)
+        await agent.want_until(idle=12)
+        both = len(agent.secondary)
+
+        world.annotate(world.kind(NODE), "node-1", {**warm, ROUTE_ENIS: "1", IPS_PER_ENI: "4"})
+        await agent.want_until(idle=4)
+
+        async def has_one() -> bool:
+            await agent.want()
+            return len(agent.secondary) == 1
+
+        await eventually(has_one)
+        agent.bind(3)
+        await agent.want()
+        world.annotate(world.kind(NODE), "node-1", {**warm, IPS_PER_ENI: "1"})
+        await world.until(lambda: "AnnotationRefused" in world.told())
+        await agent.want_until(idle=12)
+
+    assert both == 2
+    assert "pods use 3 addresses" in world.told()["AnnotationRefused"]["message"]
+
+
+async def test_a_node_loses_its_security_groups_and_gets_them_back(world: World) -> None:
+    world.join("node-1")
+    changed = {"security_groups": ["sg-one00001"], "observe_interval_s": 0.2}
+    async with world.enis.manager(**changed):
+        agent = await world.enis.agent("node-1", "ins-one")
+        await agent.want_until(idle=3)
+        [eni] = agent.secondary
+        before = await groups(world.enis, eni)
+
+        world.annotate(NODES, "node-1", {NO_GROUPS: "yes"})
+        await eventually(lambda: has_groups(world, eni, set()))
+        world.annotate(NODES, "node-1", {NO_GROUPS: "no"})
+        await eventually(lambda: has_groups(world, eni, {"sg-one00001"}))
+
+    assert before == {"sg-one00001"}
+
+
+async def has_groups(world: World, eni: str, wanted: set[str]) -> bool:
+    return await groups(world.enis, eni) == wanted
 
 
 @pytest.mark.long

@@ -5,12 +5,18 @@ from __future__ import annotations
 import pytest
 
 from services.eni_manager.kubernetes.node_annotations import (
+    DIRECT_ENIS,
     DIRECT_WARM,
     DISABLE,
+    IPS_PER_ENI,
+    NO_GROUPS,
     NOT_FOLLOWED,
+    ROUTE_ENIS,
     ROUTE_WARM,
+    Around,
     asked_of,
 )
+from shared.annotations import NetworkMode
 from shared.capacities import CapacityWish
 
 NOTHING = CapacityWish()
@@ -71,6 +77,67 @@ def test_a_switch_that_is_neither_is_named() -> None:
 
     assert problem.startswith(DISABLE)
     assert "yes or no" in problem
+
+
+SHARED = Around(
+    modes=(NetworkMode.SHARED,),
+    has_groups=True,
+    enis_max=3,
+    addresses_max=10,
+    addresses_used=12,
+)
+WHOLE = Around(modes=(NetworkMode.EXCLUSIVE,), enis_max=3, enis_used=2)
+
+
+def test_limits_of_enis_and_of_their_addresses_are_read() -> None:
+    shared = asked_of({NO_GROUPS: "yes"}, {ROUTE_ENIS: "2", IPS_PER_ENI: "6"}, SHARED)
+    whole = asked_of({}, {DIRECT_ENIS: "2"}, WHOLE)
+
+    assert shared.problems == whole.problems == ()
+    assert (shared.wish.enis_max, shared.wish.addresses_per_eni_max) == (2, 6)
+    assert shared.wish.has_no_groups is True
+    assert whole.wish.enis_max == 2
+
+
+@pytest.mark.parametrize(
+    ("around", "config", "words"),
+    [
+        (SHARED, {ROUTE_ENIS: "1"}, "pods use 12 addresses, and 1 ENIs with 10 each hold 10"),
+        (SHARED, {IPS_PER_ENI: "3"}, "pods use 12 addresses, and 3 ENIs with 3 each hold 9"),
+        (SHARED, {ROUTE_ENIS: "0"}, "1 to 512"),
+        (SHARED, {IPS_PER_ENI: "x"}, "a whole number"),
+        (SHARED, {DIRECT_ENIS: "2"}, "only in a cluster whose one mode is tke-direct-eni"),
+        (
+            Around(modes=tuple(NetworkMode)),
+            {ROUTE_ENIS: "2"},
+            "whose one mode is tke-route-eni",
+        ),
+        (WHOLE, {DIRECT_ENIS: "1"}, "at least 2, which pods have of this node"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_changes_nothing_and_is_named(
+    around: Around, config: dict[str, str], words: str
+) -> None:
+    asked = asked_of({}, config, around)
+
+    assert asked.wish == NOTHING
+    [problem] = asked.problems
+    assert problem.startswith(tuple(config))
+    assert words in problem
+
+
+def test_two_limits_are_held_against_the_pods_together() -> None:
+    asked = asked_of({}, {ROUTE_ENIS: "2", IPS_PER_ENI: "5"}, SHARED)
+
+    assert (asked.wish.enis_max, asked.wish.addresses_per_eni_max) == (None, 5)
+    assert "2 ENIs with 5 each hold 10" in asked.problems[0]
+
+
+def test_groups_are_taken_off_only_where_it_is_known_which_come_back() -> None:
+    asked = asked_of({NO_GROUPS: "yes"}, {}, Around())
+
+    assert asked.wish == NOTHING
+    assert "security_groups" in asked.problems[0]
 
 
 @pytest.mark.parametrize("name", NOT_FOLLOWED)

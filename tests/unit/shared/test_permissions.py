@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.bus.permissions import CALLERS, Role, bus_permissions, client_name
+from shared.bus.permissions import CALLERS, bus_permissions
+from shared.bus.roles import Role, client_name
 from shared.ids import ClusterName, NodeName
 from shared.messages.base import Endpoint, ServiceName
 from shared.messages.clusters import SUBNET_LIST
