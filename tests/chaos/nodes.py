@@ -142,12 +142,13 @@ class ChaosNode:
         return self._agent is not None and not self._life.is_over
 
     async def start(self) -> None:
-        """The next life; what its forerunner left is settled before pods are served."""
+        """The next life; what its forerunner left is settled before pods are served. A machine
+        that is gone has none."""
         async with self._changing:
-            await self._begin()
+            if not self.is_gone:
+                await self._begin()
 
     async def _begin(self) -> None:
-        assert not self.is_gone, f"the machine of {self.name} is gone"
         assert self._stack is None, "the last life was not cleared away"
         link = self.link = await Link.start(self._nats_port)
         life = self._life = Life()
@@ -235,7 +236,7 @@ class ChaosNode:
         return self._life
 
     async def restart(self) -> None:
-        """After whatever death; a machine that is gone stays so."""
+        """After whatever death."""
         async with self._changing:
             self._life.end()
             await self._clear_away()

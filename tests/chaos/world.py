@@ -96,6 +96,7 @@ class World:
         self.links: dict[tuple[str, str], Link] = {}  # (service, "nats" | "redis")
         self.nodes: dict[str, ChaosNode] = {}
         self.held_down: set[Server] = set()
+        self._mending = asyncio.Lock()
         self._watchers: set[asyncio.Task[None]] = set()  # of nodes that are gone
         self.clocks: dict[str, WallClock] = {}  # by service, and of the store: if any steps
         self._stack = AsyncExitStack()
@@ -220,9 +221,10 @@ class World:
 
     async def mend(self) -> None:
         """Start what has ended and is not held down."""
-        for server in self.servers():
-            if not server.is_running and server not in self.held_down:
-                await asyncio.to_thread(server.start)
+        async with self._mending:  # else a server is started twice
+            for server in self.servers():
+                if not server.is_running and server not in self.held_down:
+                    await asyncio.to_thread(server.start)
         for service in self.services.values():
             if not service.is_running and not service.is_held_down:
                 service.start()

@@ -81,8 +81,7 @@ async def kill_agent(world: World, rng: random.Random, fault: FaultUnderWay) -> 
     await node.kill()
     await for_a_while(rng, DOWN_S)
     node.is_held_down = False
-    if not node.is_gone:
-        await node.restart()
+    await node.restart()
 
 
 async def restart_agent(world: World, rng: random.Random, fault: FaultUnderWay) -> None:
@@ -94,8 +93,7 @@ async def restart_agent(world: World, rng: random.Random, fault: FaultUnderWay) 
     await node.stop()
     await for_a_while(rng, DOWN_S)
     node.is_held_down = False
-    if not node.is_gone:
-        await node.start()
+    await node.start()
 
 
 async def _restart_server(

@@ -31,6 +31,7 @@ async def restore_redis(world: World, rng: random.Random, fault: FaultUnderWay) 
     server, files = world.redis_server, world.parts.disks["redis"].seen / _FILES
     copy = world.folder / "older"
     shutil.rmtree(copy, ignore_errors=True)
+    await world.mend()  # no room a while ago may have ended it
     server.freeze()
     try:
         shutil.copytree(files, copy)
