@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from shared.kernel.conversation import Conversation
@@ -46,6 +47,9 @@ def main() -> int:
         "--nemesis", action="append", choices=[*NEMESES, *OF_CLUSTERS], help="all"
     )
     parser.add_argument("--json", action="store_true", help="the rows, and no table")
+    parser.add_argument(
+        "--evidence", type=Path, help="folder for logs, store and events of what violated"
+    )
     given = parser.parse_args()
     if STEPPED_CLOCK in (given.nemesis or []) and library() is None:
         parser.error(f"--nemesis {STEPPED_CLOCK} needs {NEEDED}")
@@ -67,6 +71,7 @@ def main() -> int:
                     seed=seed,
                     seconds=given.seconds,
                     on_row=lambda row: say(_line(row)),
+                    evidence=given.evidence,
                 )
             )
             rows += found

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -16,6 +17,7 @@ from shared.errors import BerthError
 from tests.chaos import checkers
 from tests.chaos.books import Books
 from tests.chaos.checkers import STARTS_MIN, Violation
+from tests.chaos.evidence import keep_evidence
 from tests.chaos.history import History, Outcome
 from tests.chaos.nemeses import NEMESES, OF_CLUSTERS, STEPPED_CLOCK
 from tests.chaos.reading import read_books
@@ -55,8 +57,9 @@ async def run(
     seed: int,
     seconds: float,
     on_row: Callable[[Row], None],
+    evidence: Path | None = None,
 ) -> list[Row]:
-    """One world; a row for each nemesis, in turn."""
+    """One world; a row for each nemesis, in turn. `evidence`: a folder for what violated."""
     rows = []
     is_clustered = any(each in OF_CLUSTERS for each in nemeses)
     has_clocks = STEPPED_CLOCK in nemeses
@@ -70,6 +73,8 @@ async def run(
             on_row(rows[-1])
             left = stage.left
             if rows[-1].violations:
+                if evidence is not None:
+                    await keep_evidence(found, evidence / f"{workload}-{nemesis}")
                 break  # what is wrong in these books would be told again and again
     return rows
 
