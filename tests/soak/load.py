@@ -15,7 +15,7 @@ from typing import Final
 from shared.ids import PodName
 from tests.chaos.history import BUG, History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode
-from tests.chaos.runtime import Running, Runtime
+from tests.chaos.runtime import Running, Runtime, to_its_end
 from tests.chaos.world import World
 
 EXPIRES_AFTER_S: Final = 8.0  # of a lease whose pod is away
@@ -72,7 +72,9 @@ class Load:
         actors |= {f"brief-{n}": self._brief(n) for n in range(_BRIEF)}
         actors["restarts"] = self._restarts()
         async with asyncio.TaskGroup() as group:
-            self._actors = [group.create_task(each, name=name) for name, each in actors.items()]
+            self._actors = [
+                group.create_task(to_its_end(each), name=name) for name, each in actors.items()
+            ]
 
     def still_running(self) -> list[str]:
         """Actors that have not ended."""
