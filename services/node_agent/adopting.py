@@ -143,6 +143,8 @@ class Adoption:
         if eni is None or why is not None:
             ADOPTED_TOTAL.labels("refused").inc()
             log.error("wire not adopted", extra=_named(lost) | {"why": why})
+            if lost.generation is not None and lost.claim is None:
+                self._ledger.strike_lost(lost.address)  # a lease's, whoever's: not ours to give
             return None
         path = "" if lost.label is None else lost.label.netns_path
         end = self._kernel.pod_end(lost.link, path) if path else None

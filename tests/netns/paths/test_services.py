@@ -99,6 +99,33 @@ async def test_a_port_of_the_node_with_policy_local_keeps_the_clients_address(
 @pytest.mark.long
 @each_mode
 @each_setting
+async def test_a_port_of_the_node_with_policy_local_is_reached_from_the_node_itself(
+    wire: Wire, settings: dict[str, Any], mode: Mode
+) -> None:
+    who = await wire(**settings)
+    node = who["node"]
+    answered, expected = {}, {}
+
+    for backend in ("shared", "other ENI", "own ENI"):
+        service = Service(
+            address=None,
+            port=NODE_PORT,
+            backend=who[backend].address,
+            backend_port=BACKEND_PORT,
+        )
+        serve(node.netns, service, mode=mode)
+        for client in ("same ENI", "other ENI", "second own ENI", "node"):
+            to = (node.address, NODE_PORT)
+            answered[client, backend] = asked(who[client], to, who[backend])
+            is_node = backend == "own ENI" or client == backend
+            expected[client, backend] = (node if is_node else who[client]).address
+
+    assert answered == expected
+
+
+@pytest.mark.long
+@each_mode
+@each_setting
 async def test_a_port_of_the_node_with_policy_cluster_reaches_pods_of_other_nodes(
     wire: Wire, settings: dict[str, Any], mode: Mode
 ) -> None:
