@@ -12,7 +12,6 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Awaitable
 from typing import Any, Final
 
 import uvloop
@@ -22,6 +21,7 @@ from tests.chaos import checkers
 from tests.chaos.history import Outcome
 from tests.chaos.nemeses.clusters import lose_a_third
 from tests.chaos.run import come_to_rest
+from tests.chaos.runtime import to_its_end
 from tests.chaos.workloads import Stage, immediate_churn, scaling, stateful_set
 from tests.chaos.world import World, world
 
@@ -94,11 +94,7 @@ async def _loss(number: int) -> dict[str, Any]:
 async def _storm(stage: Stage) -> None:
     async with asyncio.TaskGroup() as group:
         for workload in (immediate_churn, stateful_set, scaling):
-            group.create_task(_run(workload(stage)), name=workload.__name__)
-
-
-async def _run(workload: Awaitable[None]) -> None:
-    await workload
+            group.create_task(to_its_end(workload(stage)), name=workload.__name__)
 
 
 async def _answered(found: World, many: int, *, since_s: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 import uuid
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -138,7 +139,7 @@ class Runtime:
         try:
             async with asyncio.timeout(ADD_LIMIT_S + 2 * ANSWER_SLACK_S):
                 await asyncio.wait({asked, died}, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done():
+            if not asked.done() or asked.cancelled():
                 raise Killed("the agent died meanwhile")
             found, generation = asked.result()
             address = str(found)
@@ -177,8 +178,7 @@ class Runtime:
             began_s = time.monotonic()
             outcome, error, is_answered = Outcome.OK, None, True
             try:
-                async with asyncio.timeout(DEL_LIMIT_S + 2 * ANSWER_SLACK_S):
-                    await node.delete(sandbox)
+                await self._deleted(node, sandbox)
             except TimeoutError:
                 outcome, error, is_answered = Outcome.INFO, "no answer", False
             except (BerthError, Killed) as refused:
@@ -207,8 +207,33 @@ class Runtime:
         if pod is not None:
             node.remove_pod(pod)
 
+    async def _deleted(self, node: ChaosNode, sandbox: str) -> None:
+        """In a task of its own: an agent that dies takes it along, but not who asked."""
+        asked = asyncio.ensure_future(node.delete(sandbox))
+        try:
+            async with asyncio.timeout(DEL_LIMIT_S + 2 * ANSWER_SLACK_S):
+                await asyncio.wait({asked})
+            if asked.cancelled():
+                raise Killed("the agent died meanwhile")
+            asked.result()
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
     def _id(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+
+async def to_its_end(actor: Awaitable[None]) -> None:
+    """Raises RuntimeError where what the actor called was cancelled: a TaskGroup would miss one
+    that goes away like this without a word."""
+    task = asyncio.current_task()
+    try:
+        await actor
+    except asyncio.CancelledError as cancelled:
+        if task is not None and not task.cancelling():
+            raise RuntimeError("an actor ended before it was told to") from cancelled
+        raise
 
 
 def _said(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 from shared.ids import PodName
 from tests.chaos.nodes import ChaosNode
-from tests.chaos.runtime import Running, Runtime
+from tests.chaos.runtime import Running, Runtime, to_its_end
 from tests.chaos.world import World
 
 EXPIRES_AFTER_S: Final = 2.0
@@ -79,11 +79,7 @@ def _place(runtime: Runtime) -> ChaosNode:
 async def _together(*actors: Awaitable[None]) -> None:
     async with asyncio.TaskGroup() as group:
         for each in actors:
-            group.create_task(_run(each))
-
-
-async def _run(actor: Awaitable[None]) -> None:
-    await actor
+            group.create_task(to_its_end(each))
 
 
 async def immediate_churn(stage: Stage) -> None:

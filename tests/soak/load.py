@@ -15,7 +15,7 @@ from typing import Final
 from shared.ids import PodName
 from tests.chaos.history import BUG, History, Operation, Outcome, Verb
 from tests.chaos.nodes import ChaosNode
-from tests.chaos.runtime import Running, Runtime
+from tests.chaos.runtime import Running, Runtime, to_its_end
 from tests.chaos.world import World
 
 EXPIRES_AFTER_S: Final = 8.0  # of a lease whose pod is away
@@ -35,6 +35,7 @@ class Tally(History):
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     restarts: int = 0
+    names_ended: int = 0  # of fixed pods that never come again: their leases expire
 
     def add(self, operation: Operation) -> None:
         self.counts[f"{operation.verb} {operation.outcome}"] += 1
@@ -72,7 +73,9 @@ class Load:
         actors |= {f"brief-{n}": self._brief(n) for n in range(_BRIEF)}
         actors["restarts"] = self._restarts()
         async with asyncio.TaskGroup() as group:
-            self._actors = [group.create_task(each, name=name) for name, each in actors.items()]
+            self._actors = [
+                group.create_task(to_its_end(each), name=name) for name, each in actors.items()
+            ]
 
     def still_running(self) -> list[str]:
         """Actors that have not ended."""
@@ -97,7 +100,8 @@ class Load:
         """Fixed pods of names that never come again, whose leases expire."""
         runtime, ordinal = self._runtime(f"brief-{number}"), 0
         while not self._stop.is_set():
-            await self._live(runtime, PodName("soak", f"brief-{number}-{ordinal}"))
+            found = await self._live(runtime, PodName("soak", f"brief-{number}-{ordinal}"))
+            self.tally.names_ended += found is not None
             ordinal += 1
 
     async def _restarts(self) -> None:
