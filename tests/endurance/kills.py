@@ -1,4 +1,4 @@
-"""``python -m tests.endurance.kills KILLS SEED [lost]``: kill -9 of the agent as pods come and go.
+"""``python -m tests.endurance.kills KILLS SEED [lost]``: kill -9 of the agent under load.
 
 With ``lost`` its book of who uses what goes with it each time. Workers do as a runtime does: a
 failed ADD is followed by a DEL, a DEL is repeated until it succeeds. Each keeps its last pod.
