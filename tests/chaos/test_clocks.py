@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from redis import Redis
 
 from berth.programs import base_environment
 from tests.support.servers import redis_server
-from tests.support.wall_clocks import NEEDED, WallClock, library
+from tests.support.wall_clocks import NEEDED, WallClock, clear_away, library
 
 pytestmark = [
     pytest.mark.long,
@@ -23,6 +24,12 @@ _FOR_EACH_LINE = (
     "import sys, time\nfor line in sys.stdin: print(time.time(), time.monotonic(), flush=True)"
 )
 _WAIT_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    yield
+    clear_away()
 
 
 @pytest.mark.parametrize("seconds", [90.0, -90.0])

@@ -43,7 +43,7 @@ from tests.support.simulated_cloud import (
     SimulatedCloud,
     simulated_cloud,
 )
-from tests.support.wall_clocks import WallClock
+from tests.support.wall_clocks import WallClock, clear_away
 
 CLUSTER: Final = ClusterName("chaos")
 SUBNET: Final = "subnet-pods"
@@ -341,6 +341,8 @@ async def world(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="berth-", dir=memory))
         )
         clock = WallClock(folder / f"{STORE}.clock") if has_clocks else None
+        if clock is not None:
+            stack.callback(clear_away)
         if is_clustered:
             parts = await stack.enter_async_context(clusters_of_three(folder, CLUSTER))
         else:

@@ -1,14 +1,15 @@
-"""``python -m tests.endurance.kills KILLS SEED``: kill -9 of the agent while pods come and go.
+"""``python -m tests.endurance.kills KILLS SEED [lost]``: kill -9 of the agent under load.
 
-Workers do as a runtime does: a failed ADD is followed by a DEL, a DEL is repeated until it
-succeeds. Each keeps its last pod. Prints one JSON line: where kernel, book and reports differ
-afterwards, and what happened.
+With ``lost`` its book of who uses what goes with it each time. Workers do as a runtime does: a
+failed ADD is followed by a DEL, a DEL is repeated until it succeeds. Each keeps its last pod.
+Prints one JSON line: where kernel, book and reports differ afterwards, and what happened.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 import threading
 import time
@@ -62,6 +63,7 @@ class Worker:
 
 def main() -> None:
     kills, rng = int(sys.argv[1]), random.Random(int(sys.argv[2]))
+    is_lost = sys.argv[3:] == ["lost"]
     isolate()
     stop = threading.Event()
     with node(_SPARE, cooling_s=_COOLING_S) as ours:
@@ -71,6 +73,8 @@ def main() -> None:
             for _ in range(kills):
                 time.sleep(rng.uniform(0, _LIFE_S_MAX))
                 ours.kill_agent()
+                if is_lost:  # long before the next one has started
+                    shutil.rmtree(ours.folder / "book")
                 ours.await_agent()
             stop.set()
             kept = [each.result() for each in running]

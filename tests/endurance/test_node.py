@@ -50,6 +50,16 @@ def test_a_killed_agent_leaves_kernel_book_and_reports_as_one(kills: int) -> Non
     assert told["calls"]["ADD done"] >= kills, "too little happened to prove anything"
 
 
+@pytest.mark.long
+def test_a_killed_agent_whose_book_is_lost_each_time_leaves_all_as_one() -> None:
+    told = _run("tests.endurance.kills", "12", "2", "lost")
+
+    assert told["kept"] == WORKERS
+    assert told["after"]["attachments"] == WORKERS
+    assert told["after"]["spooled"] == 0
+    assert told["calls"]["ADD done"] >= 12, "too little happened to prove anything"
+
+
 def _run(module: str, *arguments: str) -> dict[str, Any]:
     done = subprocess.run(
         [*python_module(module), *arguments],

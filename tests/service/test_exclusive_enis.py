@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from services.eni_manager.adapters.redis_capacities import RedisCapacities
+from services.eni_manager.domain.capacities import annotation_scope
+from shared.capacities import CapacityWish
 from shared.errors import Unavailable
-from tests.support.eni_world import EniWorld, eni_world, eventually
+from shared.ids import NodeName
+from tests.support.eni_world import CLUSTER, EniWorld, eni_world, eventually
 from tests.support.servers import NatsServer, RedisServer
 from tests.support.standin_agent import StandInAgent
 
@@ -97,6 +101,27 @@ async def test_an_idle_eni_above_the_window_is_deleted_once_its_agent_gave_it_ba
 
         assert agent.whole == set()
         await agent.want_so(lambda: all(not each.is_exclusive for each in agent.enis.values()))
+
+
+async def test_idle_enis_beyond_a_nodes_limit_are_given_back(make: Any) -> None:
+    nothing_shared = {"warm_addresses_min": 0, "warm_addresses_max": 0}
+    world = await make(warm_enis_min=3, warm_enis_max=3, **nothing_shared)
+    agent = await world.agent("node-1", "ins-one")
+    capacities = RedisCapacities(world.redis, cluster=CLUSTER)
+    async with world.manager():
+        await agent.want_so(lambda: len(agent.whole) == 3)
+        kept = agent.bind_whole()
+        await agent.want()
+
+        await capacities.put(annotation_scope(NodeName("node-1")), CapacityWish(enis_max=1))
+
+        async def has_one() -> bool:
+            with suppress(Unavailable):
+                await agent.want()
+            return len(await enis_of(world, "exclusive")) == 1
+
+        await eventually(has_one)
+        assert list(agent.whole) == [kept], "the one that a pod has stays"
 
 
 async def test_the_warm_window_is_kept_and_follows_the_pods(make: Any) -> None:

@@ -79,7 +79,8 @@ def minutes_of(text: str) -> float:
 async def _soak(minutes: float, seed: int) -> Outcome:
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(world(_SETTINGS, disk_bytes=_DISK_BYTES))
-        load, samples = Load(found, seed), Samples(found)
+        load = Load(found, seed)
+        samples = Samples(found, load)
         going_on = asyncio.create_task(load.run(), name="load")
         try:
             await _watch(load, samples, going_on, minutes * 60)

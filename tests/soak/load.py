@@ -35,6 +35,7 @@ class Tally(History):
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     restarts: int = 0
+    names_ended: int = 0  # of fixed pods that never come again: their leases expire
 
     def add(self, operation: Operation) -> None:
         self.counts[f"{operation.verb} {operation.outcome}"] += 1
@@ -99,7 +100,8 @@ class Load:
         """Fixed pods of names that never come again, whose leases expire."""
         runtime, ordinal = self._runtime(f"brief-{number}"), 0
         while not self._stop.is_set():
-            await self._live(runtime, PodName("soak", f"brief-{number}-{ordinal}"))
+            found = await self._live(runtime, PodName("soak", f"brief-{number}-{ordinal}"))
+            self.tally.names_ended += found is not None
             ordinal += 1
 
     async def _restarts(self) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 _ROOTS: Final = (Path("/usr/lib"), Path("/usr/local/lib"))
 _LIBRARY: Final = "**/faketime/libfaketimeMT.so.1"
+_SHARED: Final = Path("/dev/shm")
 _SEEN_AFTER_S: Final = 1  # whole seconds, in which the file is read again
 NEEDED: Final = "libfaketime (the Debian package of that name)"
 
@@ -17,6 +18,13 @@ NEEDED: Final = "libfaketime (the Debian package of that name)"
 def library() -> Path | None:
     """None where it is not installed."""
     return next((each for root in _ROOTS for each in sorted(root.glob(_LIBRARY))), None)
+
+
+def clear_away() -> None:
+    """What the library leaves in shared memory of processes that were killed."""
+    for each in _SHARED.glob("*faketime_s*_*"):
+        if not Path("/proc", each.name.rpartition("_")[2]).exists():
+            each.unlink(missing_ok=True)
 
 
 class WallClock:
