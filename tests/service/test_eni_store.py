@@ -27,6 +27,7 @@ from shared.errors import Unavailable
 from shared.ids import ClusterName, EniId, InstanceId, NodeName
 from shared.store.keys import eni_key
 from tests.support.eni_world import eventually
+from tests.support.servers import RedisServer
 
 CLUSTER = ClusterName("tests")
 NODE = NodeRecord(
@@ -82,6 +83,30 @@ async def test_a_store_that_lost_its_terms_gives_none_of_them_again(
     assert len(numbers) == 2
     assert first.number < second.number < min(numbers)
     assert len(set(numbers)) == 2
+
+
+async def test_on_a_server_that_was_restarted_the_owner_begins_another_term(
+    redis: Redis, redis_server: RedisServer
+) -> None:
+    """It may have been put back to an older state: what is in memory is not what it says."""
+    one, two = store_of(redis, "one"), store_of(redis, "two")
+    first = await one.claim(0, ttl_s=60)
+    assert first is not None
+    await one.write(first, NODE.node, put=[NODE, INTENT])
+
+    await redis_server.restart()
+    with pytest.raises(Unavailable):
+        await two.load_nodes()  # what was connected to the server before
+
+    with pytest.raises(TermEnded):
+        await one.write(first, NODE.node, drop=[INTENT])
+    assert await two.claim(0, ttl_s=60) is None
+    later = await one.claim(0, ttl_s=60)
+    assert later is not None
+    assert later.number > first.number
+    assert (await one.load(NODE)).intents == {INTENT.intent: INTENT}
+    await one.write(later, NODE.node, drop=[INTENT])
+    assert (await one.load(NODE)).intents == {}
 
 
 async def test_one_write_puts_and_drops_together(redis: Redis) -> None:
