@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.allocator.domain.leases import (
+    NOWHERE,
     AcquireStatus,
     ExpireStatus,
     ForgetStatus,
@@ -236,6 +237,15 @@ async def test_what_has_ended_is_found_behind_what_only_would_by_the_clock(
     ]
     assert (found, rank) == ([[], [ended.identity], []], 0)
     assert await due(store, by + RETRY) == [each.identity for each in kept], "left as they were"
+
+
+async def test_what_is_to_leave_its_node_has_begun_too(store: Store, one: NodeVoice) -> None:
+    lease = await gone(store, one)
+    await store.park(lease.identity, lease.since)
+
+    taken, _ = await store.take_begun(await store.now(), limit=9, retry=RETRY, rank=0)
+
+    assert [(each.identity, each.moving_to) for each in taken] == [(lease.identity, NOWHERE)]
 
 
 @pytest.mark.parametrize("is_expired", [False, True])

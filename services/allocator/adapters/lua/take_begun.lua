@@ -1,5 +1,6 @@
 -- Of what is due, what has begun already and no clock decides of: leases that have ended and are to be
--- handed over, and those on their way to nowhere. They are put off; the others stay as they are.
+-- handed over, and those on their way to nowhere (the only moves that are ever due). They are put off;
+-- the others stay as they are.
 --
 -- KEYS[1] hash epoch   KEYS[2] hash fixed   KEYS[3] zset expiries
 -- ARGV[1] epoch number   ARGV[2] ms, due until here   ARGV[3] how many are looked at, at most
@@ -13,7 +14,7 @@ local left = 0
 for _, token in ipairs(due) do
   local record = redis.call('HGET', KEYS[2], token)
   local lease = record and read_record(record)
-  if lease and (lease.s == 'expired' or lease.s == 'moving' and lease.to == '') then
+  if lease and (lease.s == 'expired' or lease.s == 'moving') then
     redis.call('ZADD', KEYS[3], ARGV[4], token)
     taken[#taken + 1] = token
     taken[#taken + 1] = record
