@@ -132,7 +132,8 @@ class StoreSettings(ServiceSettings):
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """The store; rediss:// asks for TLS. The user may be named here, the password may not.
-    Behind sentinels: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."""
+    Behind sentinels: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE. In a Redis Cluster:
+    redis+cluster://HOST:PORT,HOST:PORT, some of its members."""
 
     redis_password_file: Path | None = None
     """The password of the URL's user (mode 0600)."""

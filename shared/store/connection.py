@@ -1,8 +1,9 @@
 """One pool of connections to the store, with the retry policy said out loud.
 
 redis-py's own default retries ten times, so a time limit of 0.2 s lasts 5 s. Here a command is
-tried once: the caller repeats with the same key, and fails fast. Behind sentinels each new
-connection asks them for the master, so a fail-over is followed by whoever repeats.
+tried once: the caller repeats with the same key, and fails fast. Behind sentinels, and in a
+Redis Cluster, each new connection asks for the master, so a fail-over is followed by whoever
+repeats.
 """
 
 from __future__ import annotations
@@ -19,18 +20,29 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from shared.errors import Refused, Unavailable
 from shared.settings import StoreSettings
-from shared.store.addresses import TLS_SCHEMES, SentinelAddress, parse_store_url
+from shared.store.addresses import (
+    TLS_SCHEMES,
+    ClusterAddress,
+    SentinelAddress,
+    parse_store_url,
+)
 from shared.store.encrypted import EncryptedConnection, EncryptedMasterConnection
+from shared.store.keys import root
+from shared.store.slots import EncryptedSlotConnection, SlotConnection, SlotOwner
 from shared.store.waiting import WaitingPool, WaitingSentinelPool
 from shared.tls import TlsFiles
 
 STORE_CONDITION: Final = "store"
 _HEALTH_CHECK_S: Final = 10
+_TOLD: Final = (
+    *("username", "password", "socket_timeout", "socket_connect_timeout"),
+    *("driver_info", "retry"),
+)  # options of whoever is asked for the master, too
 
 
 def open_store(settings: StoreSettings) -> redis.Redis:
     """A pool; nothing is connected yet."""
-    sentinels = parse_store_url(settings.redis_url)
+    address = parse_store_url(settings.redis_url)
     tls = _tls(settings)
     options: dict[str, Any] = {
         "password": _secret(settings.redis_password_file, "redis_password_file"),
@@ -42,8 +54,10 @@ def open_store(settings: StoreSettings) -> redis.Redis:
         "driver_info": None,  # Redis knows CLIENT SETINFO from 7.2 on
         "retry": Retry(NoBackoff(), 0),
     }
-    if sentinels is not None:
-        return _behind(sentinels, settings, options, tls)
+    if isinstance(address, SentinelAddress):
+        return _behind(address, settings, options, tls)
+    if address is not None:
+        return _among(address, settings, options, tls)
     try:
         options |= parse_url(settings.redis_url)
     except ValueError as error:
@@ -86,8 +100,28 @@ def _behind(
     return store
 
 
+def _among(
+    address: ClusterAddress,
+    settings: StoreSettings,
+    options: dict[str, Any],
+    tls: TlsFiles | None,
+) -> redis.Redis:
+    """The owner of the slot that all keys are of, asked for anew for each connection."""
+    options |= {"username": address.user, "connection_class": SlotConnection}
+    told = {each: options[each] for each in _TOLD} | {"connection_class": Connection}
+    if tls is not None:
+        told |= {"connection_class": EncryptedConnection, "tls": tls}
+        options |= {"connection_class": EncryptedSlotConnection, "tls": tls}
+    members = {
+        (host, port): redis.Redis.from_pool(ConnectionPool(host=host, port=port, **told))
+        for host, port in address.members
+    }
+    owner = SlotOwner(members, key=root(settings.cluster))
+    return redis.Redis.from_pool(WaitingSentinelPool(settings.cluster, owner, **options))
+
+
 async def close_store(store: redis.Redis) -> None:
-    """The pool, and the connections to the sentinels behind it."""
+    """The pool, and the connections to whom it asks for the master."""
     await store.aclose()
     sentinel = getattr(store.connection_pool, "sentinel_manager", None)
     if sentinel is not None:

@@ -26,7 +26,7 @@ class StoreUser(StrEnum):
 # What connecting and running scripts takes. TIME and INFO are the scripts' own: the server's
 # clock, and its run_id against which every step is checked.
 _BASE: Final = (
-    "auth hello ping select quit client|setname client|id"
+    "auth hello ping select quit client|setname client|id cluster|slots"
     " eval evalsha evalsha_ro eval_ro script|load script|exists time info multi exec discard"
     " unwatch watch"
 )

@@ -42,4 +42,4 @@ class WaitingPool(ConnectionPool):
 
 
 class WaitingSentinelPool(WaitingPool, SentinelConnectionPool):
-    """The same before a pool of the master that sentinels name."""
+    """The same before a pool of the master that sentinels, or a cluster's members, name."""

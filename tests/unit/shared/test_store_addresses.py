@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import Refused
-from shared.store.addresses import SentinelAddress, parse_store_url
+from shared.store.addresses import ClusterAddress, SentinelAddress, parse_store_url
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,12 @@ def test_sentinels_are_asked_for_a_service() -> None:
     )
 
 
+def test_members_are_asked_for_the_owner_of_a_slot() -> None:
+    found = parse_store_url("redis+cluster://allocator@one,two:7000")
+
+    assert found == ClusterAddress(members=(("one", 6379), ("two", 7000)), user="allocator")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -37,6 +43,9 @@ def test_sentinels_are_asked_for_a_service() -> None:
         "redis+sentinel://one,,two/berth",
         "redis+sentinel://one/berth/first",
         "redis+sentinel://one/berth?timeout=1",
+        "redis+cluster://one:7000/1",
+        "redis+cluster://one,,two",
+        "rediss+cluster://one?ssl=no",
     ],
 )
 def test_what_is_not_an_address_is_refused_by_its_name(url: str) -> None:
