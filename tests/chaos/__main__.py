@@ -60,6 +60,8 @@ def main() -> int:
 
     began_s = time.monotonic()
     say = (lambda _: None) if given.json else _say
+    if given.nemesis is None and library() is None:
+        say(f"left out: {STEPPED_CLOCK}, which needs {NEEDED}")
     say(f"seed {seed}\n{_HEAD}")
     rows: list[Row] = []
     for workload, todo in worlds:
