@@ -93,7 +93,7 @@ async def test_a_writer_of_an_older_epoch_is_refused_by_the_next_leader(
         assert await journal.highest() == step(1).generation
         with pytest.raises(EpochLost):
             await written(zombie, step(2, pod="late"))
-        await written(journal, step(3, pod="web-1"))
+        await written(journal, step(3, pod="web-1", epoch=2))
         names = {lease.identity.name async for lease in journal.leases()}
         assert names == {step(1).identity.name, "web-1"}
     finally:
