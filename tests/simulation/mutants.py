@@ -43,7 +43,7 @@ async def _not_journaled(self: DurableSteps, leases: Sequence[Lease]) -> None:
     return None
 
 
-def _hears_the_dead(self: MemoryBooks, fence: FencedBy) -> Mark:
+def _hears_the_dead(self: MemoryBooks, fence: FencedBy, _: str | None = None) -> Mark:
     self._check_epoch()
     return self._books.marks.setdefault(fence.node, Mark(Incarnation(fence.incarnation), ""))
 
@@ -113,7 +113,6 @@ MUTANTS: Final = (
     Mutant("an older store is whole", MemoryEpochs, "epoch", _older_is_whole),
     Mutant("a candidate stays stock", Ledger, "open_claim", _promises_nothing),
     Mutant("claims die with the agent", MemoryBook, "save_claim", _forgets),
-    Mutant("attachments die with the agent", MemoryBook, "save_attachment", _forgets),
     Mutant("what is bound is given again", Stock, "choose", _gives_what_is_bound),
     Mutant("a lease ends as soon as its pod goes", Lease, "expires_at", _EXPIRES_AT_ONCE),
     Mutant("a late step is of the next epoch", FarJournal, "write", FarJournal.settle, 16832),

@@ -46,6 +46,7 @@ ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 _BASE: Final = ROOT / "deploy" / "kubernetes" / "base"
 _WEBHOOKS: Final = {each.kind: each for each in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)}
 _WAIT_S: Final = 60.0
+_BACK_OFF_S: Final = 0.2
 _RUN_S: Final = 60.0
 
 
@@ -103,11 +104,16 @@ class PlayedCluster:
         return await self.kubernetes.create(self._pods_path(), body)
 
     async def schedule(self, pod: Object, among: Collection[NodeName]) -> NodeName:
-        """As kube-scheduler does with our extender, its affinity, and no other wish."""
+        """As kube-scheduler does with our extender, its affinity, and no other wish: a pod that
+        fits nowhere is tried again after a while."""
         fitting = [name for name in among if self._fits(pod, name)]
-        filtered = await self._ask(self._extender["filterVerb"], pod, fitting)
-        kept = filtered["NodeNames"]
-        assert kept, filtered
+        kept: list[NodeName] = []
+        async with asyncio.timeout(_WAIT_S):
+            while not kept:
+                filtered = await self._ask(self._extender["filterVerb"], pod, fitting)
+                kept = filtered["NodeNames"]
+                if not kept:
+                    await asyncio.sleep(_BACK_OFF_S)  # the extender tells of no change
         scores = await self._ask(self._extender["prioritizeVerb"], pod, kept)
         best = max(scores, key=lambda each: each["Score"])
         return NodeName(best["Host"])
