@@ -8,6 +8,7 @@ repeats.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,26 +75,13 @@ def _behind(
     tls: TlsFiles | None,
 ) -> redis.Redis:
     """The master that the sentinels name, asked anew for each connection."""
-    told: dict[str, Any] = {
-        "username": settings.redis_sentinel_user,
-        "password": _secret(
-            settings.redis_sentinel_password_file, "redis_sentinel_password_file"
-        ),
-        "socket_timeout": settings.redis_timeout_s,
-        "socket_connect_timeout": settings.redis_timeout_s,
-        "driver_info": None,
-        "retry": Retry(NoBackoff(), 0),
-        "connection_class": Connection,
-    }
     options |= {"username": address.user, "db": address.database}
     if tls is not None:
-        told |= {"connection_class": EncryptedConnection, "tls": tls}
         options |= {"connection_class": EncryptedMasterConnection, "tls": tls}
+    password = _secret(settings.redis_sentinel_password_file, "redis_sentinel_password_file")
+    own = {"username": settings.redis_sentinel_user, "password": password}
     sentinel = Sentinel([])  # type: ignore[no-untyped-call] # redis-py's own
-    sentinel.sentinels = [
-        redis.Redis.from_pool(ConnectionPool(host=host, port=port, **told))
-        for host, port in address.sentinels
-    ]
+    sentinel.sentinels = list(_asked(address.sentinels, options | own, tls).values())
     store: redis.Redis = sentinel.master_for(
         address.service, connection_pool_class=WaitingSentinelPool, **options
     )
@@ -108,16 +96,24 @@ def _among(
 ) -> redis.Redis:
     """The owner of the slot that all keys are of, asked for anew for each connection."""
     options |= {"username": address.user, "connection_class": SlotConnection}
+    if tls is not None:
+        options |= {"connection_class": EncryptedSlotConnection, "tls": tls}
+    members = _asked(address.members, options, tls)
+    owner = SlotOwner(members, key=root(settings.cluster))
+    return redis.Redis.from_pool(WaitingSentinelPool(settings.cluster, owner, **options))
+
+
+def _asked(
+    servers: Sequence[tuple[str, int]], options: Mapping[str, Any], tls: TlsFiles | None
+) -> dict[tuple[str, int], redis.Redis]:
+    """Clients of those that name the master, by their addresses."""
     told = {each: options[each] for each in _TOLD} | {"connection_class": Connection}
     if tls is not None:
         told |= {"connection_class": EncryptedConnection, "tls": tls}
-        options |= {"connection_class": EncryptedSlotConnection, "tls": tls}
-    members = {
+    return {
         (host, port): redis.Redis.from_pool(ConnectionPool(host=host, port=port, **told))
-        for host, port in address.members
+        for host, port in servers
     }
-    owner = SlotOwner(members, key=root(settings.cluster))
-    return redis.Redis.from_pool(WaitingSentinelPool(settings.cluster, owner, **options))
 
 
 async def close_store(store: redis.Redis) -> None:
