@@ -17,7 +17,7 @@ from shared.telemetry.metrics import REPAIRS_TOTAL
 
 from .domain.attachments import Attachment, Phase, is_pod_link
 from .domain.diff import compare
-from .domain.ports import Kernel, Observed
+from .domain.ports import Kernel
 from .domain.wiring import MAC_PREFIX, PodWire
 from .ledger import Ledger
 from .links import NodeLinks
@@ -61,12 +61,14 @@ class Repairer:
     def repair(self) -> int:
         """One comparison; returns how many things were not as wanted."""
         observed = self._kernel.observe()
-        self._close_ended(observed)
-        rewired = self._each("pod", self._cut_off(observed), self._rewire)
+        present = {link.name for link in observed.links}
+        self._close_ended(present)
+        rewired = self._each("pod", self._cut_off(present), self._rewire)
         if rewired:
             observed = self._kernel.observe()
+            present = {link.name for link in observed.links}
         has_left_table = self._links.avoid_taken(observed)
-        steady, unsteady = self._split({link.name for link in observed.links})
+        steady, unsteady = self._split(present)
         node = self._links.node_wire()
         # What is being made, or waits for its ENI, is neither missing nor unwanted.
         routes = compare(
@@ -115,9 +117,8 @@ class Repairer:
             self.repaired.give()
         return count
 
-    def _close_ended(self, observed: Observed) -> None:
+    def _close_ended(self, present: set[str]) -> None:
         """Of a sandbox whose path nobody knows its link tells whether it lives."""
-        present = {link.name for link in observed.links}
         for each in self._ledger.attachments:
             is_ended = not each.netns_path and each.host_ifname not in present
             if is_ended and each.phase is Phase.WIRED:
@@ -125,9 +126,8 @@ class Repairer:
                 self._links.unwire(each)
                 self._ledger.close(each, self._clock.now())
 
-    def _cut_off(self, observed: Observed) -> list[Attachment]:
+    def _cut_off(self, present: set[str]) -> list[Attachment]:
         """Pods whose link was deleted while their sandbox lives: both its ends are gone."""
-        present = {link.name for link in observed.links}
         return [
             attachment
             for attachment in self._ledger.attachments

@@ -12,8 +12,10 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-# What every record has; the rest came as `extra`.
-_OF_ALL: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What every record has, and what is ours to say; the rest came as `extra`.
+_OF_ALL: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    *("message", "asctime", "taskName", "event"),
+}
 
 
 def configure_logging(*, service: str, level: str, style: str) -> None:
@@ -36,7 +38,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         told: dict[str, object] = {"event": record.getMessage()}
-        told |= {key: it for key, it in vars(record).items() if key not in _OF_ALL | {"event"}}
+        told |= {key: it for key, it in vars(record).items() if key not in _OF_ALL}
         told |= {
             "logger": record.name,
             "level": record.levelname.lower(),
