@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from berth.import_sources import ClusterObjects
-from berth.imported_pods import LivePod, live_pod
+from berth.imported_pods import live_pod
 from berth.imports import Found
 from shared.errors import NotFound, Unavailable
 from shared.kubernetes.answers import list_all
@@ -31,7 +31,7 @@ async def read_cluster(kubeconfig: Path | None, *, page: int = 500) -> ClusterOb
             addresses = await _list(client, ADDRESS.path(), page, _of_kind(ADDRESS.kind))
         except NotFound:  # a claim names its address itself, mostly
             addresses = []
-        pods = [pod for pod in await _list(client, PODS, page, _pod) if pod is not None]
+        pods = [pod for pod in await _list(client, PODS, page, live_pod) if pod is not None]
         return ClusterObjects(objects=[*claims, *addresses], pods=pods)
     finally:
         await client.aclose()
@@ -58,7 +58,3 @@ async def _list(
 def _of_kind(kind: str) -> Callable[[Found], Found]:
     """Objects of a list do not tell their kind."""
     return lambda found: {**found, "kind": kind}
-
-
-def _pod(found: Found) -> LivePod | None:
-    return live_pod(found)
