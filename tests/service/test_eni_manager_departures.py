@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -65,6 +66,20 @@ async def wait_until_it_left(world: EniWorld, node: str) -> None:
     await eventually(has_left)
 
 
+async def is_held_alone(world: EniWorld, address: IPv4Address) -> bool:
+    return list((await cloud_enis(world)).values()) == [(None, frozenset({str(address)}))]
+
+
+async def one_that_is_held_alone(world: EniWorld, agent: StandInAgent) -> IPv4Address:
+    """All that is left of the agent's node, whose instance was terminated."""
+    await agent.want_until(idle=3)
+    address = await a_retained_address(world, agent)
+    await terminate(world, agent)
+    await wait_until_it_left(world, "node-1")
+    await eventually(partial(is_held_alone, world, address))
+    return address
+
+
 async def foreigner_takes(world: EniWorld, address: IPv4Address) -> str:
     """The code with which the cloud refuses another tenant of the subnet."""
     try:
@@ -95,34 +110,14 @@ async def test_when_an_instance_is_terminated_only_what_leases_name_is_held(
 ) -> None:
     agent = await world.agent("node-1", "ins-one")
     async with world.manager():
-        await agent.want_until(idle=3)
-        address = await a_retained_address(world, agent)
-        await terminate(world, agent)
-        await wait_until_it_left(world, "node-1")
-
-        async def is_held_alone() -> bool:
-            return list((await cloud_enis(world)).values()) == [
-                (None, frozenset({str(address)}))
-            ]
-
-        await eventually(is_held_alone)
+        address = await one_that_is_held_alone(world, agent)
         assert await foreigner_takes(world, address) == "ResourceInUse"
 
 
 async def test_looks_that_miss_a_held_address_do_not_let_it_go(world: EniWorld) -> None:
     agent = await world.agent("node-1", "ins-one")
     async with world.manager():
-        await agent.want_until(idle=3)
-        address = await a_retained_address(world, agent)
-        await terminate(world, agent)
-        await wait_until_it_left(world, "node-1")
-
-        async def is_held_alone() -> bool:
-            return list((await cloud_enis(world)).values()) == [
-                (None, frozenset({str(address)}))
-            ]
-
-        await eventually(is_held_alone)
+        address = await one_that_is_held_alone(world, agent)
         asked = 0
 
         async def was_lied_to() -> bool:
@@ -134,7 +129,7 @@ async def test_looks_that_miss_a_held_address_do_not_let_it_go(world: EniWorld) 
 
         await eventually(was_lied_to)
         await world.cloud.admin("DELETE", "faults")
-        assert await is_held_alone()
+        assert await is_held_alone(world, address)
 
 
 async def test_an_address_held_for_a_node_that_left_comes_to_the_next_node(

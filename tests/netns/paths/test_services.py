@@ -27,6 +27,17 @@ each_mode = pytest.mark.parametrize(
 )
 
 
+def on_node_port(backend: Party, *, is_masqueraded: bool = False) -> Service:
+    """With policy Local, but for one whose clients are masqueraded."""
+    return Service(
+        address=None,
+        port=NODE_PORT,
+        backend=backend.address,
+        backend_port=BACKEND_PORT,
+        is_masqueraded=is_masqueraded,
+    )
+
+
 def asked(client: Party, to: tuple[IPv4Address, int], backend: Party) -> IPv4Address | None:
     """As whom the backend saw the client; None: it was not asked, or not heard."""
     seen = ask(client.netns, to, backend.netns, (backend.address, BACKEND_PORT))
@@ -74,13 +85,7 @@ async def test_a_port_of_the_node_with_policy_local_keeps_the_clients_address(
     answered, expected = {}, {}
 
     for backend in ("shared", "other ENI", "own ENI"):
-        service = Service(
-            address=None,
-            port=NODE_PORT,
-            backend=who[backend].address,
-            backend_port=BACKEND_PORT,
-        )
-        serve(node.netns, service, mode=mode)
+        serve(node.netns, on_node_port(who[backend]), mode=mode)
         for client in (
             "node there",
             "shared there",
@@ -107,13 +112,7 @@ async def test_a_port_of_the_node_with_policy_local_is_reached_from_the_node_its
     answered, expected = {}, {}
 
     for backend in ("shared", "other ENI", "own ENI"):
-        service = Service(
-            address=None,
-            port=NODE_PORT,
-            backend=who[backend].address,
-            backend_port=BACKEND_PORT,
-        )
-        serve(node.netns, service, mode=mode)
+        serve(node.netns, on_node_port(who[backend]), mode=mode)
         for client in ("same ENI", "other ENI", "second own ENI", "node"):
             to = (node.address, NODE_PORT)
             answered[client, backend] = asked(who[client], to, who[backend])
@@ -134,14 +133,7 @@ async def test_a_port_of_the_node_with_policy_cluster_reaches_pods_of_other_node
     answered = {}
 
     for backend in BACKENDS:
-        service = Service(
-            address=None,
-            port=NODE_PORT,
-            backend=who[backend].address,
-            backend_port=BACKEND_PORT,
-            is_masqueraded=True,
-        )
-        serve(node.netns, service, mode=mode)
+        serve(node.netns, on_node_port(who[backend], is_masqueraded=True), mode=mode)
         for client in ("node there", "shared there", "other subnet", "outside"):
             to = (node.address, NODE_PORT)
             answered[client, backend] = asked(who[client], to, who[backend])
